@@ -1,0 +1,227 @@
+//! The door to a node's stores for the crates that must not know them: what the gRPC Store service
+//! calls, and broker-store implements.
+//!
+//! Operations are those of the broker-wire reference, 8.2, plus what tools need (pages of entries, watching).
+
+use std::time::Duration;
+
+use crate::code::ErrorCode;
+use crate::data::Data;
+use crate::transport::BoxFuture;
+
+/// The stores of one node.
+pub trait StoreAccess: Send + Sync + 'static {
+    /// The names of the stores there are, sorted.
+    fn store_names(&self) -> Vec<String>;
+
+    /// Does `operation` on the store called `store`. A write is done when the master has applied it and
+    /// holds it as durably as configured.
+    ///
+    /// # Cancel safety
+    /// A dropped future may leave a write applied or not.
+    fn execute<'a>(&'a self, store: &'a str, operation: StoreOperation) -> BoxFuture<'a, Result<StoreReply, StoreFailure>>;
+
+    /// Starts to watch the store called `store`: every change from now on, in the order of application.
+    fn watch<'a>(&'a self, store: &'a str) -> BoxFuture<'a, Result<Box<dyn StoreWatch>, StoreFailure>>;
+}
+
+/// A running watch; dropping it ends the watch.
+pub trait StoreWatch: Send {
+    /// The next change, or `None` when the store is gone.
+    ///
+    /// # Cancel safety
+    /// Safe: no change is lost if the future is dropped.
+    fn next(&mut self) -> BoxFuture<'_, Option<StoreChange>>;
+}
+
+/// One operation on a store. `expiry` is relative to the moment the master applies it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum StoreOperation {
+    /// The value of a key.
+    Get(Data),
+    /// Whether a key exists.
+    Exists(Data),
+    /// All keys, as a set.
+    Keys,
+    /// Membership or element of the container at `key`.
+    GetIndex {
+        /// The key.
+        key: Data,
+        /// The element, table key or vector index.
+        index: Data,
+    },
+    /// Stores a value, replacing what was there.
+    Put {
+        /// The key.
+        key: Data,
+        /// The value.
+        value: Data,
+        /// After how long it vanishes.
+        expiry: Option<Duration>,
+    },
+    /// Stores a value only if the key is free; answers whether it did.
+    PutUnique {
+        /// The key.
+        key: Data,
+        /// The value.
+        value: Data,
+        /// After how long it vanishes.
+        expiry: Option<Duration>,
+    },
+    /// Removes a key; a missing one is no error.
+    Erase(Data),
+    /// Removes everything.
+    Clear,
+    /// Adds `amount` to the number or time at `key`.
+    Increment {
+        /// The key.
+        key: Data,
+        /// How much.
+        amount: Data,
+        /// After how long it vanishes.
+        expiry: Option<Duration>,
+    },
+    /// Subtracts `amount` from the number or time at `key`.
+    Decrement {
+        /// The key.
+        key: Data,
+        /// How much.
+        amount: Data,
+        /// After how long it vanishes.
+        expiry: Option<Duration>,
+    },
+    /// Appends to the string at `key`.
+    Append {
+        /// The key.
+        key: Data,
+        /// The string.
+        value: Data,
+        /// After how long it vanishes.
+        expiry: Option<Duration>,
+    },
+    /// Inserts into the set (no value) or table (with value) at `key`.
+    InsertInto {
+        /// The key.
+        key: Data,
+        /// The element or table key.
+        index: Data,
+        /// The table value.
+        value: Option<Data>,
+        /// After how long it vanishes.
+        expiry: Option<Duration>,
+    },
+    /// Removes an element from the set or table at `key`.
+    RemoveFrom {
+        /// The key.
+        key: Data,
+        /// The element or table key.
+        index: Data,
+        /// After how long it vanishes.
+        expiry: Option<Duration>,
+    },
+    /// Appends a value to the vector at `key`.
+    Push {
+        /// The key.
+        key: Data,
+        /// The value.
+        value: Data,
+        /// After how long it vanishes.
+        expiry: Option<Duration>,
+    },
+    /// Removes the last element of the vector at `key`.
+    Pop {
+        /// The key.
+        key: Data,
+        /// After how long it vanishes.
+        expiry: Option<Duration>,
+    },
+    /// A page of entries in key order.
+    Scan {
+        /// Only keys after this one.
+        after: Option<Data>,
+        /// At most so many; the store may return fewer, and returns none only at the end.
+        limit: usize,
+    },
+}
+
+/// The answer to a [`StoreOperation`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum StoreReply {
+    /// Done; there is nothing more to say.
+    Done,
+    /// A value: get, keys (a set), get-index, exists and put-unique (a boolean).
+    Value(Data),
+    /// A page of entries.
+    Entries(Vec<StoreEntry>),
+}
+
+/// One entry of a store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreEntry {
+    /// The key.
+    pub key: Data,
+    /// The value.
+    pub value: Data,
+    /// How long it still has; `None` is for ever (or unknown at a clone).
+    pub expires_in: Option<Duration>,
+}
+
+/// One change of a store (broker-wire reference, 7.9).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum StoreChange {
+    /// A new key.
+    Insert {
+        /// The key.
+        key: Data,
+        /// Its value.
+        value: Data,
+        /// Its lifetime.
+        expiry: Option<Duration>,
+    },
+    /// A new value for a key.
+    Update {
+        /// The key.
+        key: Data,
+        /// What was there.
+        old: Data,
+        /// What is there now.
+        new: Data,
+        /// Its lifetime.
+        expiry: Option<Duration>,
+    },
+    /// A key was removed.
+    Erase {
+        /// The key.
+        key: Data,
+    },
+    /// A key's time was up.
+    Expire {
+        /// The key.
+        key: Data,
+    },
+}
+
+/// Why a store operation failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreFailure {
+    /// This node has no store of that name.
+    #[error("no store {name:?} here")]
+    NoSuchStore {
+        /// The name asked for.
+        name: String,
+        /// The stores there are.
+        available: Vec<String>,
+    },
+    /// The store answered with an error of the framework, for example `no_such_key` or `type_clash`.
+    #[error("{}", code.name())]
+    Code {
+        /// The framework's code.
+        code: ErrorCode,
+        /// More about it, possibly empty.
+        detail: String,
+    },
+}
