@@ -120,3 +120,6 @@ fn ends<T>(options: QueueOptions, on_drop: Option<OnDrop<T>>) -> (Sender<T>, Rec
     let shared = Arc::new(Shared::new(options, on_drop));
     (Sender::new(Arc::clone(&shared)), Receiver::new(shared))
 }
+
+#[cfg(test)]
+mod tests;
