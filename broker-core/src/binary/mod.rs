@@ -29,6 +29,10 @@ pub use error::DecodeError;
 pub use reader::Reader;
 pub use walk::{check, check_prefix, skip, walk};
 
+pub(crate) use walk::{
+    read_address, read_port, read_real, read_subnet, read_timespan, read_timestamp,
+};
+
 /// How deep containers may be nested in what we read.
 ///
 /// Broker states no limit and its decoder recurses; thousands of levels end a C++ node (wire reference 3.2). Real
