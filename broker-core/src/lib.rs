@@ -16,6 +16,7 @@ mod time;
 pub mod topic;
 mod view;
 mod visit;
+pub mod zeek;
 
 pub use address::{Address, ParseAddressError, ParseSubnetError, Subnet};
 pub use binary::DecodeError;
