@@ -1,14 +1,18 @@
 //! The data model, topics, routing and endpoints of the Broker framework: no sockets, no files.
 
 mod address;
+mod backoff;
 pub mod binary;
 mod byte_string;
 mod code;
 mod data;
 mod filter;
+mod id;
+mod origin_window;
 mod port;
 mod prefix_tree;
 pub mod queue;
+mod rate_limit;
 mod set;
 mod table;
 mod text;
@@ -19,13 +23,17 @@ mod visit;
 pub mod zeek;
 
 pub use address::{Address, ParseAddressError, ParseSubnetError, Subnet};
+pub use backoff::Backoff;
 pub use binary::DecodeError;
 pub use byte_string::ByteString;
 pub use code::{ErrorCode, StatusCode};
 pub use data::{Data, DataKind, EnumValue};
 pub use filter::{Filter, FilterError, FilterLimits};
+pub use id::{EndpointId, EntityId, InvalidEndpointId};
+pub use origin_window::{OriginWindow, SequenceWindow, Verdict};
 pub use port::{ParsePortError, Port, Protocol};
 pub use prefix_tree::PrefixTree;
+pub use rate_limit::RateLimit;
 pub use set::Set;
 pub use table::Table;
 pub use time::{Timespan, Timestamp};
