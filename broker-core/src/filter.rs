@@ -15,7 +15,10 @@
 
 use std::fmt;
 
-use crate::topic::Topic;
+use crate::{
+    binary::{DecodeError, Reader, put_string, put_varbyte, string_len, varbyte_len},
+    topic::Topic,
+};
 
 /// A minimal set of topic prefixes, sorted bytewise.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -51,7 +54,7 @@ impl Filter {
     /// Adds all `prefixes`. Returns whether the filter changed.
     pub fn extend(&mut self, prefixes: impl IntoIterator<Item = Topic>) -> bool {
         let before = self.entries.len();
-        self.entries.extend(prefixes.into_iter());
+        self.entries.extend(prefixes);
         if self.entries.len() == before {
             return false;
         }
@@ -124,20 +127,16 @@ impl Filter {
     /// Length of the topic list that [`Filter::encode`] writes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        let strings = self
-            .entries
-            .iter()
-            .map(|e| varbyte_len(e.len() as u32) + e.len());
+        let strings = self.entries.iter().map(|entry| string_len(entry.len()));
         varbyte_len(self.entries.len() as u32) + strings.sum::<usize>()
     }
 
     /// Appends the filter to `out` as a topic list.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.reserve(self.encoded_len());
-        put_varbyte(out, self.entries.len() as u32);
+        put_varbyte(self.entries.len() as u32, out);
         for entry in &self.entries {
-            put_varbyte(out, entry.len() as u32);
-            out.extend_from_slice(entry.as_bytes());
+            put_string(entry.as_bytes(), out);
         }
     }
 
@@ -152,41 +151,48 @@ impl Filter {
     /// Reads a topic list that fills all of `bytes`, as in a routing update.
     pub fn decode(bytes: &[u8], limits: FilterLimits) -> Result<Self, FilterError> {
         let (filter, used) = Self::decode_prefix(bytes, limits)?;
-        if used < bytes.len() {
-            return Err(FilterError::TrailingBytes {
-                count: bytes.len() - used,
-            });
-        }
+        Reader::new(&bytes[used..]).finish()?;
         Ok(filter)
     }
 
     /// Reads a topic list at the start of `bytes` and returns how many bytes it took. Handshake
     /// messages may have more bytes behind it, which mean nothing (1.3).
     pub fn decode_prefix(bytes: &[u8], limits: FilterLimits) -> Result<(Self, usize), FilterError> {
-        let mut cursor = Cursor {
-            bytes,
-            at: 0,
-            max: limits.max_bytes,
-        };
-        let count = cursor.varbyte()?;
-        if count > limits.max_entries {
+        let within = &bytes[..bytes.len().min(limits.max_bytes)];
+        match Self::read(within, limits.max_entries) {
+            // It might not be, were it not for the limit.
+            Err(FilterError::Invalid(DecodeError::Truncated { .. }))
+                if within.len() < bytes.len() =>
+            {
+                Err(FilterError::TooManyBytes {
+                    max: limits.max_bytes,
+                })
+            }
+            result => result,
+        }
+    }
+
+    fn read(bytes: &[u8], max_entries: u32) -> Result<(Self, usize), FilterError> {
+        let mut reader = Reader::new(bytes);
+        let count = reader.varbyte("filter length")?;
+        if count > max_entries {
             return Err(FilterError::TooManyEntries {
                 count,
-                max: limits.max_entries,
+                max: max_entries,
             });
         }
-        let count = count as usize;
         // Every entry takes at least its length byte, so what is left bounds the allocation.
-        let mut entries = Vec::with_capacity(count.min(cursor.left()));
+        let mut entries = Vec::with_capacity((count as usize).min(reader.remaining()));
         for _ in 0..count {
-            let len = cursor.varbyte()? as usize;
             // An entry longer than any topic matches none: leaving it out changes nothing.
-            if let Ok(prefix) = Topic::copy_from(cursor.take(len)?) {
+            if let Ok(prefix) = Topic::copy_from(reader.string("filter entry")?) {
                 entries.push(prefix);
             }
         }
-        let used = cursor.at;
-        Ok((entries.into_iter().collect(), used))
+        Ok((
+            entries.into_iter().collect(),
+            bytes.len() - reader.remaining(),
+        ))
     }
 
     /// Where `bytes` would go: behind all entries that are not greater.
@@ -274,18 +280,9 @@ impl Default for FilterLimits {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilterError {
-    /// The list ends before its last entry.
-    #[error("a topic list ends early, at byte {at}")]
-    Truncated {
-        /// Where the field that is cut off starts.
-        at: usize,
-    },
-    /// A count or length takes more than five bytes or does not fit 32 bits.
-    #[error("a topic list has an invalid varbyte at byte {at}")]
-    InvalidVarbyte {
-        /// Where the number starts.
-        at: usize,
-    },
+    /// They are cut off, malformed, or go on behind the list.
+    #[error("a topic list is invalid")]
+    Invalid(#[from] DecodeError),
     /// The list announces more entries than allowed.
     #[error("a topic list of {count} entries is longer than {max}")]
     TooManyEntries {
@@ -300,65 +297,6 @@ pub enum FilterError {
         /// Bytes allowed.
         max: usize,
     },
-    /// There is something behind the list.
-    #[error("{count} bytes follow a topic list")]
-    TrailingBytes {
-        /// How many.
-        count: usize,
-    },
-}
-
-/// Reads the fields of a topic list, never beyond `max` bytes.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    max: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn left(&self) -> usize {
-        self.bytes.len().min(self.max).saturating_sub(self.at)
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], FilterError> {
-        if len > self.left() {
-            return Err(if len > self.bytes.len() - self.at {
-                FilterError::Truncated { at: self.at }
-            } else {
-                FilterError::TooManyBytes { max: self.max }
-            });
-        }
-        let taken = &self.bytes[self.at..self.at + len];
-        self.at += len;
-        Ok(taken)
-    }
-
-    /// At most five bytes; padded forms are fine, bits beyond the 32nd are not.
-    fn varbyte(&mut self) -> Result<u32, FilterError> {
-        let start = self.at;
-        let mut value = 0u64;
-        for shift in [0, 7, 14, 21, 28] {
-            let byte = self.take(1)?[0];
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return u32::try_from(value).map_err(|_| FilterError::InvalidVarbyte { at: start });
-            }
-        }
-        Err(FilterError::InvalidVarbyte { at: start })
-    }
-}
-
-fn put_varbyte(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn varbyte_len(value: u32) -> usize {
-    let bits = u32::BITS - (value | 1).leading_zeros();
-    bits.div_ceil(7) as usize
 }
 
 #[cfg(test)]
@@ -460,7 +398,7 @@ mod tests {
         let bytes = b"\x01\x01a??";
         assert_eq!(
             Filter::decode(bytes, FilterLimits::default()),
-            Err(FilterError::TrailingBytes { count: 2 })
+            Err(FilterError::Invalid(DecodeError::TrailingBytes(2)))
         );
         let (decoded, used) = Filter::decode_prefix(bytes, FilterLimits::default()).unwrap();
         assert_eq!((decoded, used), (filter(&["a"]), 3));
@@ -483,18 +421,14 @@ mod tests {
             Filter::decode(b"\x02\x01a\x03bcd", limits),
             Err(FilterError::TooManyBytes { max: 6 })
         );
-        assert_eq!(
+        assert!(matches!(
             Filter::decode(b"\x01\x05a", limits),
-            Err(FilterError::Truncated { at: 2 })
-        );
-        assert_eq!(
-            Filter::decode(b"\xff\xff\xff\xff\x1f", limits),
-            Err(FilterError::InvalidVarbyte { at: 0 })
-        );
-        assert_eq!(
+            Err(FilterError::Invalid(DecodeError::Truncated { .. }))
+        ));
+        assert!(matches!(
             Filter::decode(b"\x80\x80\x80\x80\x80\x00", limits),
-            Err(FilterError::InvalidVarbyte { at: 0 })
-        );
+            Err(FilterError::Invalid(DecodeError::VarbyteTooLong { .. }))
+        ));
     }
 
     fn prefixes() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -558,13 +492,6 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..64),
         ) {
             let _ = Filter::decode(&bytes, FilterLimits::default());
-        }
-
-        #[test]
-        fn a_varbyte_takes_as_many_bytes_as_foretold(value in any::<u32>(), shift in 0u32..32) {
-            let mut out = Vec::new();
-            put_varbyte(&mut out, value >> shift);
-            prop_assert_eq!(out.len(), varbyte_len(value >> shift));
         }
     }
 }

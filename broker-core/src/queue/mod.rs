@@ -98,7 +98,6 @@ impl Weigh for Bytes {
 /// assert_eq!(receiver.try_recv().as_deref(), Some(&b"hello"[..]));
 /// assert_eq!(sender.counters().sent, 1);
 /// ```
-#[must_use]
 pub fn channel<T: Weigh>(options: QueueOptions) -> (Sender<T>, Receiver<T>) {
     ends(options, None)
 }
@@ -107,7 +106,6 @@ pub fn channel<T: Weigh>(options: QueueOptions) -> (Sender<T>, Receiver<T>) {
 ///
 /// The callback runs outside the lock of the queue, on the thread that caused the drop: a producer,
 /// or the consumer when it goes away with items left. It may use the queue, and must not block.
-#[must_use]
 pub fn channel_with<T, F>(options: QueueOptions, on_drop: F) -> (Sender<T>, Receiver<T>)
 where
     T: Weigh,

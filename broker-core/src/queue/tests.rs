@@ -510,7 +510,7 @@ impl Model {
                     let at = if policy == DropOldest {
                         positions.next()
                     } else {
-                        positions.last()
+                        positions.next_back()
                     };
                     let gone = self.items.remove(at.unwrap()).unwrap();
                     self.dropped.push((gone.name, reason));
