@@ -5,7 +5,10 @@ use crate::data::Data;
 use crate::view::{DataView, Elements, Entries};
 
 mod sealed {
-    #[expect(unnameable_types, reason = "sealing a trait takes a trait that nobody else can name")]
+    #[expect(
+        unnameable_types,
+        reason = "sealing a trait takes a trait that nobody else can name"
+    )]
     pub trait Sealed {}
     impl Sealed for &super::Data {}
     impl Sealed for super::DataView<'_> {}

@@ -246,3 +246,326 @@ impl<'a, V: Node<'a>> Fields<'a, V> {
             })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+    use crate::zeek::{
+        Event, IdentifierUpdate, LogCreate, LogField, LogWrite, Message, WriterInfo,
+    };
+
+    fn vector(values: impl IntoIterator<Item = Data>) -> Data {
+        Data::Vector(values.into_iter().collect())
+    }
+
+    fn message(kind: u64, content: impl IntoIterator<Item = Data>) -> Data {
+        vector([1u64.into(), kind.into(), vector(content)])
+    }
+
+    fn none_vector() -> Data {
+        vector([])
+    }
+
+    /// Both ways of reading must agree, whatever they say.
+    fn read(data: &Data) -> Result<Message, MessageError> {
+        let owned = Message::from_data(data);
+        let bytes = data.to_bytes();
+        let viewed = Message::from_view(DataView::parse(&bytes).unwrap());
+        assert_eq!(owned, viewed);
+        owned
+    }
+
+    fn is_valid(data: &Data) -> bool {
+        read(data).is_ok()
+    }
+
+    fn examples() -> Vec<Message> {
+        let write = LogWrite {
+            stream: "Conn::LOG".into(),
+            writer: "Log::WRITER_ASCII".into(),
+            path: "conn".into(),
+            record: (&[0, 1, 0xff]).into(),
+        };
+        let info = WriterInfo {
+            path: "conn".into(),
+            rotation_interval: 3600.0,
+            network_time: 1.5,
+            config: vec![("tsv".into(), "T".into())],
+            ..WriterInfo::default()
+        };
+        let field = LogField {
+            name: "id.orig_h".into(),
+            type_tag: 11,
+            ..LogField::default()
+        };
+        let secondary = LogField {
+            secondary: Some("x".into()),
+            optional: true,
+            subtype: 7,
+            ..field.clone()
+        };
+        let create = LogCreate {
+            stream: "Conn::LOG".into(),
+            writer: "Log::WRITER_ASCII".into(),
+            info,
+            fields: vec![field, secondary],
+        };
+        let event = Event::new("e", vec![5u64.into(), Data::None]);
+        vec![
+            event.clone().into(),
+            Event {
+                metadata: Some(vec![]),
+                ..event.clone()
+            }
+            .into(),
+            event
+                .with_network_timestamp(Timestamp::from_nanos(7))
+                .into(),
+            create.into(),
+            write.clone().into(),
+            IdentifierUpdate {
+                name: "Foo::x".into(),
+                value: 5u64.into(),
+            }
+            .into(),
+            Message::Batch(vec![]),
+            Message::Batch(vec![
+                write.clone().into(),
+                Message::Batch(vec![write.into()]),
+            ]),
+        ]
+    }
+
+    #[test]
+    fn every_message_reads_back_as_it_was() {
+        for message in examples() {
+            assert_eq!(read(&message.to_data()), Ok(message));
+        }
+    }
+
+    #[test]
+    fn longer_vectors_than_listed_are_accepted_everywhere() {
+        fn lengthen(data: &Data, path: &[usize]) -> Data {
+            let mut elements = data.as_vector().unwrap().to_vec();
+            match path {
+                [] => elements.push("extra".into()),
+                [index, rest @ ..] => elements[*index] = lengthen(&elements[*index], rest),
+            }
+            Data::Vector(elements)
+        }
+        for message in examples() {
+            assert!(is_valid(&lengthen(&message.to_data(), &[])));
+            // An event's third field is metadata and a batch takes messages only.
+            if matches!(
+                message,
+                Message::LogCreate(_) | Message::LogWrite(_) | Message::IdentifierUpdate(_)
+            ) {
+                assert_eq!(
+                    read(&lengthen(&message.to_data(), &[2])),
+                    Ok(message.clone())
+                );
+            }
+            if let Message::LogCreate(_) = message {
+                assert_eq!(
+                    read(&lengthen(&message.to_data(), &[2, 2])),
+                    Ok(message.clone())
+                );
+                assert_eq!(read(&lengthen(&message.to_data(), &[2, 3, 0])), Ok(message));
+            }
+        }
+    }
+
+    #[test]
+    fn the_envelope_has_version_1_a_known_type_and_a_vector() {
+        assert_eq!(
+            read(&vector([2u64.into(), 1u64.into(), none_vector()])),
+            Err(MessageError::Version(2))
+        );
+        assert_eq!(read(&message(0, [])), Err(MessageError::Type(0)));
+        assert_eq!(read(&message(6, [])), Err(MessageError::Type(6)));
+        for bad in [
+            Data::None,
+            none_vector(),
+            vector([1u64.into(), 5u64.into()]),
+            vector([1i64.into(), 5u64.into(), none_vector()]),
+            vector([1u64.into(), 5i64.into(), none_vector()]),
+            vector([1u64.into(), 5u64.into(), Data::None]),
+        ] {
+            assert!(!is_valid(&bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_has_a_string_and_a_vector() {
+        assert!(is_valid(&message(1, ["e".into(), none_vector()])));
+        assert!(!is_valid(&message(1, ["e".into()])));
+        assert!(!is_valid(&message(
+            1,
+            [Data::enum_value("e"), none_vector()]
+        )));
+        assert!(!is_valid(&message(1, ["e".into(), 5u64.into()])));
+    }
+
+    #[test]
+    fn metadata_is_a_vector_of_pairs_with_a_count_in_front() {
+        let with = |metadata: Data| message(1, ["e".into(), none_vector(), metadata]);
+        let pair = |key: Data, value: Data| vector([key, value]);
+        assert!(is_valid(&with(none_vector())));
+        assert!(is_valid(&with(vector([pair(
+            1u64.into(),
+            Timestamp::EPOCH.into()
+        )]))));
+        assert!(is_valid(&with(vector([pair(
+            200u64.into(),
+            "anything".into()
+        )]))));
+        assert!(!is_valid(&with(vector([pair(1u64.into(), 5u64.into())]))));
+        assert!(!is_valid(&with(vector([pair(
+            1i64.into(),
+            Timestamp::EPOCH.into()
+        )]))));
+        assert!(!is_valid(&with(vector([vector([2u64.into()])]))));
+        assert!(!is_valid(&with(vector([vector([
+            2u64.into(),
+            3u64.into(),
+            4u64.into()
+        ])]))));
+        assert!(!is_valid(&with(vector([2u64.into()]))));
+        assert!(!is_valid(&with(Data::None)));
+    }
+
+    #[test]
+    fn the_network_timestamp_is_the_value_under_key_1() {
+        let event = Event::new("e", vec![]);
+        assert_eq!(event.network_timestamp(), None);
+        let event = event
+            .with_network_timestamp(Timestamp::from_nanos(1))
+            .with_network_timestamp(Timestamp::from_nanos(2));
+        assert_eq!(event.network_timestamp(), Some(Timestamp::from_nanos(2)));
+        assert_eq!(event.metadata.map(|metadata| metadata.len()), Some(1));
+    }
+
+    #[test]
+    fn writer_info_and_columns_are_not_checked_by_broker() {
+        let odd = message(
+            2,
+            [
+                Data::enum_value("S"),
+                Data::enum_value("W"),
+                Data::None,
+                5u64.into(),
+            ],
+        );
+        let message = read(&odd).unwrap();
+        assert!(
+            matches!(&message, Message::UntypedLogCreate(create) if create.fields == Data::Count(5))
+        );
+        assert_eq!(message.into_data(), odd);
+    }
+
+    #[test]
+    fn log_messages_have_two_enums_in_front() {
+        let (stream, writer) = (Data::enum_value("S"), Data::enum_value("W"));
+        assert!(is_valid(&message(
+            3,
+            [stream.clone(), writer.clone(), "p".into(), "r".into()]
+        )));
+        assert!(!is_valid(&message(
+            3,
+            [stream.clone(), writer.clone(), "p".into()]
+        )));
+        assert!(!is_valid(&message(
+            3,
+            ["S".into(), writer.clone(), "p".into(), "r".into()]
+        )));
+        assert!(!is_valid(&message(
+            3,
+            [stream.clone(), writer.clone(), "p".into(), 1u64.into()]
+        )));
+        assert!(!is_valid(&message(
+            2,
+            [stream.clone(), writer, none_vector()]
+        )));
+        assert!(!is_valid(&message(
+            2,
+            [stream.clone(), "W".into(), none_vector(), none_vector()]
+        )));
+    }
+
+    #[test]
+    fn an_identifier_update_has_a_string_and_any_value() {
+        assert!(is_valid(&message(4, ["x".into(), Data::None])));
+        assert!(!is_valid(&message(4, ["x".into()])));
+        assert!(!is_valid(&message(4, [Data::None, Data::None])));
+    }
+
+    #[test]
+    fn one_bad_element_invalidates_the_whole_batch() {
+        let good = message(1, ["e".into(), none_vector()]);
+        assert!(is_valid(&message(5, [good.clone(), good.clone()])));
+        assert!(!is_valid(&message(5, [good.clone(), Data::None])));
+        assert!(!is_valid(&message(
+            5,
+            [good.clone(), message(5, [good, message(1, [])])]
+        )));
+    }
+
+    #[test]
+    fn batches_nest_up_to_the_limit() {
+        let nested =
+            |levels: usize| (1..levels).fold(message(5, []), |inner, _| message(5, [inner]));
+        assert!(is_valid(&nested(MAX_BATCH_DEPTH)));
+        assert_eq!(
+            read(&nested(MAX_BATCH_DEPTH + 1)),
+            Err(MessageError::TooDeep {
+                limit: MAX_BATCH_DEPTH
+            })
+        );
+    }
+
+    #[test]
+    fn a_duplicate_inside_an_argument_is_found_on_conversion() {
+        let bytes = [
+            b"\x0e\x03\x02\0\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x01\x0e\x02\x05\x01e\x0e\x01"
+                .as_slice(),
+            b"\x0c\x02\x00\x00",
+        ]
+        .concat();
+        let view = DataView::parse(&bytes).unwrap();
+        assert!(MessageView::parse(view).is_ok());
+        assert!(matches!(
+            Message::from_view(view),
+            Err(MessageError::Value(_))
+        ));
+    }
+
+    #[test]
+    fn a_batch_is_read_in_place() {
+        let write = |record: &str| {
+            Message::from(LogWrite {
+                stream: "S".into(),
+                writer: "W".into(),
+                path: "p".into(),
+                record: record.into(),
+            })
+        };
+        let bytes = Message::Batch(vec![write("one"), write("two")])
+            .into_data()
+            .to_bytes();
+        let MessageView::Batch(batch) =
+            MessageView::parse(DataView::parse(&bytes).unwrap()).unwrap()
+        else {
+            panic!("a batch was written");
+        };
+        assert_eq!(batch.len(), 2);
+        let records: Vec<_> = batch
+            .iter()
+            .map(|message| match message {
+                MessageView::LogWrite { record, .. } => record,
+                other => panic!("{other:?} is no log write"),
+            })
+            .collect();
+        assert_eq!(records, [b"one", b"two"]);
+    }
+}
