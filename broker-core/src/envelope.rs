@@ -74,8 +74,23 @@ pub struct Envelope {
 impl Envelope {
     /// A message of `kind` from `sender` to `receiver` that is not numbered.
     #[must_use]
-    pub const fn unicast(kind: MessageKind, sender: EndpointId, receiver: EndpointId, topic: Topic, payload: Bytes) -> Self {
-        Self { sender, receiver, origin: EndpointId::NIL, sequence: 0, hops: INITIAL_HOPS, kind, topic, payload }
+    pub const fn unicast(
+        kind: MessageKind,
+        sender: EndpointId,
+        receiver: EndpointId,
+        topic: Topic,
+        payload: Bytes,
+    ) -> Self {
+        Self {
+            sender,
+            receiver,
+            origin: EndpointId::NIL,
+            sequence: 0,
+            hops: INITIAL_HOPS,
+            kind,
+            topic,
+            payload,
+        }
     }
 }
 

@@ -184,7 +184,9 @@ impl HandshakeError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::IncompatibleVersion { .. } | Self::MissingFeature { .. } => ErrorCode::PeerIncompatible,
+            Self::IncompatibleVersion { .. } | Self::MissingFeature { .. } => {
+                ErrorCode::PeerIncompatible
+            }
             Self::Redundant { .. } => ErrorCode::RedundantConnection,
             Self::SelfPeering => ErrorCode::LogicError,
             Self::Refused { code, .. } => *code,
@@ -230,6 +232,8 @@ pub struct Handshake {
     side: Side,
     ours: Hello,
     state: State,
+    /// Who the other side says it is, once it has.
+    remote: Option<EndpointId>,
     outbox: VecDeque<HandshakeFrame>,
 }
 
@@ -241,7 +245,13 @@ impl Handshake {
         if side == Side::Connector {
             outbox.push_back(HandshakeFrame::Hello(ours.clone()));
         }
-        Self { side, ours, state: State::AwaitHello, outbox }
+        Self {
+            side,
+            ours,
+            state: State::AwaitHello,
+            remote: None,
+            outbox,
+        }
     }
 
     /// Takes one frame of the other side.
@@ -250,13 +260,22 @@ impl Handshake {
     /// The handshake is over; what is still in the outbox says so to the other side.
     pub fn handle_frame(&mut self, frame: HandshakeFrame) -> Result<(), HandshakeError> {
         match (std::mem::replace(&mut self.state, State::Failed), frame) {
-            (_, HandshakeFrame::Reject { code, reason }) => Err(HandshakeError::Refused { code, reason }),
+            (_, HandshakeFrame::Reject { code, reason }) => Err(match (code, self.remote) {
+                (ErrorCode::RedundantConnection, Some(peer)) => HandshakeError::Redundant { peer },
+                _ => HandshakeError::Refused { code, reason },
+            }),
             (State::AwaitHello, HandshakeFrame::Hello(theirs)) => {
+                self.remote = Some(theirs.id);
                 let peer = self.agree(theirs).inspect_err(|error| self.reject(error))?;
                 if self.side == Side::Acceptor {
-                    self.outbox.push_back(HandshakeFrame::Hello(self.ours.clone()));
+                    self.outbox
+                        .push_back(HandshakeFrame::Hello(self.ours.clone()));
                 }
-                self.state = if self.ours.id < peer.id { State::Decide(peer) } else { State::AwaitVerdict(peer) };
+                self.state = if self.ours.id < peer.id {
+                    State::Decide(peer)
+                } else {
+                    State::AwaitVerdict(peer)
+                };
                 Ok(())
             }
             (State::AwaitVerdict(peer), HandshakeFrame::Accept) => {
@@ -264,7 +283,9 @@ impl Handshake {
                 Ok(())
             }
             (_, frame) => {
-                let error = HandshakeError::Protocol { reason: format!("unexpected {}", frame.name()) };
+                let error = HandshakeError::Protocol {
+                    reason: format!("unexpected {}", frame.name()),
+                };
                 self.reject(&error);
                 Err(error)
             }
@@ -291,7 +312,10 @@ impl Handshake {
     /// Ends the handshake and tells the other side why.
     pub fn reject(&mut self, error: &HandshakeError) {
         self.state = State::Failed;
-        self.outbox.push_back(HandshakeFrame::Reject { code: error.code(), reason: self.explain(error) });
+        self.outbox.push_back(HandshakeFrame::Reject {
+            code: error.code(),
+            reason: self.explain(error),
+        });
     }
 
     /// The next frame for the other side.
@@ -309,32 +333,66 @@ impl Handshake {
     }
 
     fn agree(&self, theirs: Hello) -> Result<PeerIdentity, HandshakeError> {
-        let peer = if theirs.name.is_empty() { theirs.id.to_string() } else { theirs.name.clone() };
+        let peer = if theirs.name.is_empty() {
+            theirs.id.to_string()
+        } else {
+            theirs.name.clone()
+        };
         if theirs.id == self.ours.id {
             return Err(HandshakeError::SelfPeering);
         }
         if theirs.id.is_nil() {
-            return Err(HandshakeError::Protocol { reason: "nil endpoint ID".to_owned() });
+            return Err(HandshakeError::Protocol {
+                reason: "nil endpoint ID".to_owned(),
+            });
         }
         let Some(version) = self.ours.versions.common(theirs.versions) else {
-            return Err(HandshakeError::IncompatibleVersion { peer, ours: self.ours.versions, theirs: theirs.versions });
+            return Err(HandshakeError::IncompatibleVersion {
+                peer,
+                ours: self.ours.versions,
+                theirs: theirs.versions,
+            });
         };
-        if let Some(feature) = theirs.required.iter().find(|feature| !self.ours.features.contains(feature)) {
-            return Err(HandshakeError::MissingFeature { peer, feature: feature.clone() });
+        if let Some(feature) = theirs
+            .required
+            .iter()
+            .find(|feature| !self.ours.features.contains(feature))
+        {
+            return Err(HandshakeError::MissingFeature {
+                peer,
+                feature: feature.clone(),
+            });
         }
-        let features = theirs.features.into_iter().filter(|feature| self.ours.features.contains(feature)).collect();
-        Ok(PeerIdentity { id: theirs.id, name: theirs.name, software: theirs.software, version, features, filter: theirs.filter })
+        let features = theirs
+            .features
+            .into_iter()
+            .filter(|feature| self.ours.features.contains(feature))
+            .collect();
+        Ok(PeerIdentity {
+            id: theirs.id,
+            name: theirs.name,
+            software: theirs.software,
+            version,
+            features,
+            filter: theirs.filter,
+        })
     }
 
     /// The refusal as the other side should read it: from its point of view.
     fn explain(&self, error: &HandshakeError) -> String {
-        let me = if self.ours.name.is_empty() { self.ours.id.to_string() } else { self.ours.name.clone() };
+        let me = if self.ours.name.is_empty() {
+            self.ours.id.to_string()
+        } else {
+            self.ours.name.clone()
+        };
         match error {
             HandshakeError::IncompatibleVersion { ours, theirs, .. } => format!(
                 "{me} speaks link protocol versions {}-{}, you speak {}-{}",
                 ours.min, ours.max, theirs.min, theirs.max
             ),
-            HandshakeError::MissingFeature { feature, .. } => format!("{me} lacks feature {feature:?}, which you require"),
+            HandshakeError::MissingFeature { feature, .. } => {
+                format!("{me} lacks feature {feature:?}, which you require")
+            }
             other => other.to_string(),
         }
     }
@@ -353,7 +411,10 @@ impl HandshakeFrame {
 /// A connection that can carry handshake frames.
 pub trait HandshakeIo: Send {
     /// Sends one frame.
-    fn send(&mut self, frame: HandshakeFrame) -> impl Future<Output = Result<(), HandshakeError>> + Send;
+    fn send(
+        &mut self,
+        frame: HandshakeFrame,
+    ) -> impl Future<Output = Result<(), HandshakeError>> + Send;
     /// Waits for the next frame.
     fn recv(&mut self) -> impl Future<Output = Result<HandshakeFrame, HandshakeError>> + Send;
 }
@@ -376,13 +437,23 @@ pub struct Negotiated {
 ///
 /// # Cancel safety
 /// Dropping the future gives up the attempt.
-pub async fn negotiate(side: Side, local: &LocalNode, io: &mut impl HandshakeIo) -> Result<Negotiated, HandshakeError> {
+pub async fn negotiate(
+    side: Side,
+    local: &LocalNode,
+    io: &mut impl HandshakeIo,
+) -> Result<Negotiated, HandshakeError> {
     let after = local.handshake_timeout();
     let deadline = Instant::now() + after;
-    timeout_at(deadline, run(side, local, io)).await.unwrap_or(Err(HandshakeError::TimedOut { after }))
+    timeout_at(deadline, run(side, local, io))
+        .await
+        .unwrap_or(Err(HandshakeError::TimedOut { after }))
 }
 
-async fn run(side: Side, local: &LocalNode, io: &mut impl HandshakeIo) -> Result<Negotiated, HandshakeError> {
+async fn run(
+    side: Side,
+    local: &LocalNode,
+    io: &mut impl HandshakeIo,
+) -> Result<Negotiated, HandshakeError> {
     let ours = local.hello();
     let announced = ours.filter.clone();
     let mut machine = Handshake::new(side, ours);
@@ -396,7 +467,11 @@ async fn run(side: Side, local: &LocalNode, io: &mut impl HandshakeIo) -> Result
                     let peer = peer.clone();
                     machine.accept();
                     flush(&mut machine, io).await?;
-                    return Ok(Negotiated { peer, admission, announced });
+                    return Ok(Negotiated {
+                        peer,
+                        admission,
+                        announced,
+                    });
                 }
                 Admit::Refused(error) => {
                     machine.reject(&error);
@@ -408,21 +483,153 @@ async fn run(side: Side, local: &LocalNode, io: &mut impl HandshakeIo) -> Result
         if let Some(peer) = machine.peer() {
             // Responder: the originator has decided for this connection, and that is the rule.
             return match local.admit(peer.id, false).await {
-                Admit::Granted(admission) => Ok(Negotiated { peer: peer.clone(), admission, announced }),
+                Admit::Granted(admission) => Ok(Negotiated {
+                    peer: peer.clone(),
+                    admission,
+                    announced,
+                }),
                 Admit::Refused(error) => Err(error),
             };
         }
         let frame = io.recv().await?;
         if let Err(error) = machine.handle_frame(frame) {
-            flush(&mut machine, io).await?;
-            return Err(match error {
-                // The originator calls a second connection redundant; that is no failure here either.
-                HandshakeError::Refused { code: ErrorCode::RedundantConnection, .. } => match machine_peer(&announced, local) {
-                    Some(peer) => HandshakeError::Redundant { peer },
-                    None => error,
-                },
-                other => other,
-            });
+            // Best effort: the other side may be gone, and what happened here matters more.
+            let _ = flush(&mut machine, io).await;
+            return Err(error);
         }
+    }
+}
+
+async fn flush(machine: &mut Handshake, io: &mut impl HandshakeIo) -> Result<(), HandshakeError> {
+    while let Some(frame) = machine.poll_transmit() {
+        io.send(frame).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(first_byte: u8) -> Hello {
+        let mut id = [7; 16];
+        id[0] = first_byte;
+        Hello {
+            id: EndpointId::from_bytes(id),
+            name: format!("node-{first_byte}"),
+            software: "test".to_owned(),
+            versions: VERSIONS,
+            features: vec!["receipts".to_owned()],
+            required: Vec::new(),
+            filter: Filter::new(),
+        }
+    }
+
+    /// Carries frames between the two until both are silent; the originator says yes.
+    fn run(
+        left: &mut Handshake,
+        right: &mut Handshake,
+    ) -> (Result<(), HandshakeError>, Result<(), HandshakeError>) {
+        let (mut left_result, mut right_result) = (Ok(()), Ok(()));
+        loop {
+            for machine in [&mut *left, &mut *right] {
+                if machine.undecided().is_some() {
+                    machine.accept();
+                }
+            }
+            let frames: (Vec<_>, Vec<_>) = (
+                std::iter::from_fn(|| left.poll_transmit()).collect(),
+                std::iter::from_fn(|| right.poll_transmit()).collect(),
+            );
+            if frames.0.is_empty() && frames.1.is_empty() {
+                return (left_result, right_result);
+            }
+            for frame in frames.0 {
+                right_result = right_result.and_then(|()| right.handle_frame(frame));
+            }
+            for frame in frames.1 {
+                left_result = left_result.and_then(|()| left.handle_frame(frame));
+            }
+        }
+    }
+
+    #[test]
+    fn both_sides_learn_who_the_other_is_whoever_is_the_originator() {
+        for (connector, acceptor) in [(1, 2), (2, 1)] {
+            let mut left = Handshake::new(Side::Connector, hello(connector));
+            let mut right = Handshake::new(Side::Acceptor, hello(acceptor));
+            assert_eq!(run(&mut left, &mut right), (Ok(()), Ok(())));
+            assert_eq!(left.peer().map(|peer| peer.id), Some(hello(acceptor).id));
+            assert_eq!(right.peer().map(|peer| peer.id), Some(hello(connector).id));
+            assert_eq!(
+                left.peer().map(|peer| peer.features.as_slice()),
+                Some(&["receipts".to_owned()][..])
+            );
+        }
+    }
+
+    #[test]
+    fn versions_that_do_not_meet_are_named_on_both_sides() {
+        let mut future = hello(2);
+        future.versions = VersionRange { min: 2, max: 3 };
+        let mut left = Handshake::new(Side::Connector, future);
+        let mut right = Handshake::new(Side::Acceptor, hello(1));
+        let (left_result, right_result) = run(&mut left, &mut right);
+        let right_text = right_result.expect_err("incompatible").to_string();
+        assert_eq!(
+            right_text,
+            "peer node-2 speaks link protocol versions 2-3, we speak 1-1"
+        );
+        let left_text = left_result.expect_err("refused").to_string();
+        assert_eq!(
+            left_text,
+            "refused by the peer: node-1 speaks link protocol versions 1-1, you speak 2-3"
+        );
+    }
+
+    #[test]
+    fn a_required_feature_that_is_missing_ends_it() {
+        let mut demanding = hello(2);
+        demanding.required = vec!["teleport".to_owned()];
+        let mut left = Handshake::new(Side::Connector, demanding);
+        let mut right = Handshake::new(Side::Acceptor, hello(1));
+        let (left_result, right_result) = run(&mut left, &mut right);
+        assert!(matches!(
+            right_result,
+            Err(HandshakeError::MissingFeature { .. })
+        ));
+        assert!(matches!(
+            left_result,
+            Err(HandshakeError::Refused {
+                code: ErrorCode::PeerIncompatible,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn a_node_does_not_become_its_own_peer() {
+        let mut left = Handshake::new(Side::Connector, hello(1));
+        let mut right = Handshake::new(Side::Acceptor, hello(1));
+        let (_, right_result) = run(&mut left, &mut right);
+        assert_eq!(right_result, Err(HandshakeError::SelfPeering));
+    }
+
+    #[test]
+    fn frames_out_of_order_end_the_handshake() {
+        let mut machine = Handshake::new(Side::Acceptor, hello(1));
+        assert!(matches!(
+            machine.handle_frame(HandshakeFrame::Accept),
+            Err(HandshakeError::Protocol { .. })
+        ));
+        assert!(matches!(
+            machine.poll_transmit(),
+            Some(HandshakeFrame::Reject { .. })
+        ));
+        assert!(
+            machine
+                .handle_frame(HandshakeFrame::Hello(hello(2)))
+                .is_err()
+        );
     }
 }

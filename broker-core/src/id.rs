@@ -71,7 +71,9 @@ impl FromStr for EndpointId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Uuid::try_parse(text)
             .map(|uuid| Self(*uuid.as_bytes()))
-            .map_err(|_| InvalidEndpointId { text: text.chars().take(64).collect() })
+            .map_err(|_| InvalidEndpointId {
+                text: text.chars().take(64).collect(),
+            })
     }
 }
 
@@ -86,7 +88,10 @@ pub struct EntityId {
 
 impl EntityId {
     /// Nobody in particular; as the receiver of a command, everybody.
-    pub const NIL: Self = Self { endpoint: EndpointId::NIL, object: 0 };
+    pub const NIL: Self = Self {
+        endpoint: EndpointId::NIL,
+        object: 0,
+    };
 
     /// Object `object` of `endpoint`.
     #[must_use]
@@ -119,7 +124,10 @@ mod tests {
 
     #[test]
     fn text_is_the_canonical_form_and_reads_back() {
-        let id = EndpointId::from_bytes([0x8a, 0xaa, 0x18, 0x6e, 0x98, 0x2c, 0x59, 0x0e, 0xaa, 0xd7, 0x58, 6, 0x25, 0xaa, 0xa0, 0x20]);
+        let id = EndpointId::from_bytes([
+            0x8a, 0xaa, 0x18, 0x6e, 0x98, 0x2c, 0x59, 0x0e, 0xaa, 0xd7, 0x58, 6, 0x25, 0xaa, 0xa0,
+            0x20,
+        ]);
         assert_eq!(id.to_string(), "8aaa186e-982c-590e-aad7-580625aaa020");
         assert_eq!(id.to_string().parse(), Ok(id));
         assert!("worker-1".parse::<EndpointId>().is_err());

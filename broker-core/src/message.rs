@@ -21,21 +21,39 @@ pub struct Message {
 
 #[derive(Clone, Debug)]
 enum Payload {
-    Encoded { bytes: Bytes, decoded: OnceLock<Arc<Data>> },
-    Decoded { data: Arc<Data>, encoded: OnceLock<Bytes> },
+    Encoded {
+        bytes: Bytes,
+        decoded: OnceLock<Arc<Data>>,
+    },
+    Decoded {
+        data: Arc<Data>,
+        encoded: OnceLock<Bytes>,
+    },
 }
 
 impl Message {
     /// A message with a value that is encoded when first needed.
     #[must_use]
     pub fn new(topic: Topic, data: impl Into<Data>) -> Self {
-        Self { topic, payload: Payload::Decoded { data: Arc::new(data.into()), encoded: OnceLock::new() } }
+        Self {
+            topic,
+            payload: Payload::Decoded {
+                data: Arc::new(data.into()),
+                encoded: OnceLock::new(),
+            },
+        }
     }
 
     /// A message whose value is already encoded; it is decoded, and found to be bad, when first read.
     #[must_use]
     pub const fn from_encoded(topic: Topic, bytes: Bytes) -> Self {
-        Self { topic, payload: Payload::Encoded { bytes, decoded: OnceLock::new() } }
+        Self {
+            topic,
+            payload: Payload::Encoded {
+                bytes,
+                decoded: OnceLock::new(),
+            },
+        }
     }
 
     /// The topic.

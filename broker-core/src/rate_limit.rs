@@ -1,5 +1,5 @@
 //! A bound on how often something is said: what peers send wrong is logged, but a peer that sends
-//! nothing else must not fill the log (issue 2, "Bad input").
+//! nothing else must not fill the log (a bad payload is logged at a bounded rate).
 
 use std::time::{Duration, Instant};
 

@@ -19,10 +19,17 @@ pub trait StoreAccess: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// A dropped future may leave a write applied or not.
-    fn execute<'a>(&'a self, store: &'a str, operation: StoreOperation) -> BoxFuture<'a, Result<StoreReply, StoreFailure>>;
+    fn execute<'a>(
+        &'a self,
+        store: &'a str,
+        operation: StoreOperation,
+    ) -> BoxFuture<'a, Result<StoreReply, StoreFailure>>;
 
     /// Starts to watch the store called `store`: every change from now on, in the order of application.
-    fn watch<'a>(&'a self, store: &'a str) -> BoxFuture<'a, Result<Box<dyn StoreWatch>, StoreFailure>>;
+    fn watch<'a>(
+        &'a self,
+        store: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn StoreWatch>, StoreFailure>>;
 }
 
 /// A running watch; dropping it ends the watch.

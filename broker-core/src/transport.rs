@@ -30,7 +30,11 @@ pub trait Transport: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Dropping the future abandons the attempt and closes what was opened.
-    fn connect<'a>(&'a self, url: &'a PeerUrl, local: &'a LocalNode) -> BoxFuture<'a, Result<Connection, ConnectError>>;
+    fn connect<'a>(
+        &'a self,
+        url: &'a PeerUrl,
+        local: &'a LocalNode,
+    ) -> BoxFuture<'a, Result<Connection, ConnectError>>;
 
     /// Binds `url` and accepts in the background until `shutdown` is cancelled; each connection that completes
     /// its handshake goes to [`LocalNode::attach`]. Resolves once bound, with the address really bound.
@@ -62,7 +66,11 @@ pub struct Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("peer", &self.peer).field("url", &self.url).field("inbound", &self.inbound).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("peer", &self.peer)
+            .field("url", &self.url)
+            .field("inbound", &self.inbound)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,7 +78,8 @@ impl fmt::Debug for Connection {
 pub trait LinkSink: Send + 'static {
     /// Takes all of `batch` (leaving it empty, its capacity kept) and resolves when the transport can take
     /// more: this is where back-pressure comes from.
-    fn send<'a>(&'a mut self, batch: &'a mut Vec<Envelope>) -> BoxFuture<'a, Result<(), LinkError>>;
+    fn send<'a>(&'a mut self, batch: &'a mut Vec<Envelope>)
+    -> BoxFuture<'a, Result<(), LinkError>>;
 
     /// Flushes what was sent and closes the connection.
     fn close(&mut self) -> BoxFuture<'_, ()>;
@@ -83,7 +92,10 @@ pub trait LinkSource: Send + 'static {
     ///
     /// # Cancel safety
     /// Safe: nothing is lost if the future is dropped before it resolves.
-    fn recv<'a>(&'a mut self, batch: &'a mut Vec<Envelope>) -> BoxFuture<'a, Result<bool, LinkError>>;
+    fn recv<'a>(
+        &'a mut self,
+        batch: &'a mut Vec<Envelope>,
+    ) -> BoxFuture<'a, Result<bool, LinkError>>;
 }
 
 /// Why one attempt to connect failed.

@@ -20,7 +20,9 @@ pub struct PeerUrl {
 #[non_exhaustive]
 pub enum PeerUrlError {
     /// There is no `scheme://` in front.
-    #[error("{text:?} is not an address: expected scheme://host:port, for example grpc://127.0.0.1:9998")]
+    #[error(
+        "{text:?} is not an address: expected scheme://host:port, for example grpc://127.0.0.1:9998"
+    )]
     NoScheme {
         /// What was given.
         text: String,
@@ -45,7 +47,12 @@ impl PeerUrl {
     /// An address from its parts. An IPv6 host goes without brackets.
     #[must_use]
     pub fn new(scheme: impl Into<String>, host: impl Into<String>, port: Option<u16>) -> Self {
-        Self { scheme: scheme.into(), host: host.into(), port, path: String::new() }
+        Self {
+            scheme: scheme.into(),
+            host: host.into(),
+            port,
+            path: String::new(),
+        }
     }
 
     /// The part before `://`, in lower case.
@@ -90,7 +97,11 @@ impl PeerUrl {
     #[must_use]
     pub fn authority(&self, default_port: u16) -> String {
         let port = self.port.unwrap_or(default_port);
-        if self.host.contains(':') { format!("[{}]:{port}", self.host) } else { format!("{}:{port}", self.host) }
+        if self.host.contains(':') {
+            format!("[{}]:{port}", self.host)
+        } else {
+            format!("{}:{port}", self.host)
+        }
     }
 }
 
@@ -100,7 +111,10 @@ impl FromStr for PeerUrl {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let own = || text.chars().take(256).collect::<String>();
         let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| {
-            !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'-')
+            !scheme.is_empty()
+                && scheme
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'-')
         }) else {
             return Err(PeerUrlError::NoScheme { text: own() });
         };
@@ -108,7 +122,9 @@ impl FromStr for PeerUrl {
         let (authority, path) = rest.split_at(split);
         let (host, port) = match authority.strip_prefix('[') {
             Some(inner) => {
-                let (host, after) = inner.split_once(']').ok_or_else(|| PeerUrlError::NoHost { text: own() })?;
+                let (host, after) = inner
+                    .split_once(']')
+                    .ok_or_else(|| PeerUrlError::NoHost { text: own() })?;
                 (host, after.strip_prefix(':'))
             }
             None => match authority.rsplit_once(':') {
@@ -121,18 +137,28 @@ impl FromStr for PeerUrl {
         }
         let port = match port {
             None => None,
-            Some(digits) => Some(
-                digits.parse().map_err(|_| PeerUrlError::BadPort { text: own(), port: digits.chars().take(32).collect() })?,
-            ),
+            Some(digits) => Some(digits.parse().map_err(|_| PeerUrlError::BadPort {
+                text: own(),
+                port: digits.chars().take(32).collect(),
+            })?),
         };
-        Ok(Self { scheme: scheme.to_ascii_lowercase(), host: host.to_owned(), port, path: path.to_owned() })
+        Ok(Self {
+            scheme: scheme.to_ascii_lowercase(),
+            host: host.to_owned(),
+            port,
+            path: path.to_owned(),
+        })
     }
 }
 
 impl fmt::Display for PeerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://", self.scheme)?;
-        if self.host.contains(':') { write!(f, "[{}]", self.host)? } else { f.write_str(&self.host)? }
+        if self.host.contains(':') {
+            write!(f, "[{}]", self.host)?
+        } else {
+            f.write_str(&self.host)?
+        }
         if let Some(port) = self.port {
             write!(f, ":{port}")?;
         }
@@ -146,19 +172,40 @@ mod tests {
 
     #[test]
     fn an_address_is_taken_apart_and_printed_as_it_came() {
-        for text in ["grpc://127.0.0.1:9998", "ws://zeek:27759/v1/messages/json?send=a", "mem://left", "broker://[::1]:9999", "grpc://node-1"] {
+        for text in [
+            "grpc://127.0.0.1:9998",
+            "ws://zeek:27759/v1/messages/json?send=a",
+            "mem://left",
+            "broker://[::1]:9999",
+            "grpc://node-1",
+        ] {
             assert_eq!(text.parse::<PeerUrl>().expect("valid").to_string(), text);
         }
         let url: PeerUrl = "broker://[fe80::1]:0".parse().expect("valid");
-        assert_eq!((url.scheme(), url.host(), url.port()), ("broker", "fe80::1", Some(0)));
+        assert_eq!(
+            (url.scheme(), url.host(), url.port()),
+            ("broker", "fe80::1", Some(0))
+        );
         assert_eq!(url.authority(1), "[fe80::1]:0");
     }
 
     #[test]
     fn what_is_no_address_says_what_is_missing() {
-        assert!(matches!("127.0.0.1:9998".parse::<PeerUrl>(), Err(PeerUrlError::NoScheme { .. })));
-        assert!(matches!("grpc://:9998".parse::<PeerUrl>(), Err(PeerUrlError::NoHost { .. })));
-        assert!(matches!("grpc://h:99999".parse::<PeerUrl>(), Err(PeerUrlError::BadPort { .. })));
-        assert!(matches!("grpc://[::1".parse::<PeerUrl>(), Err(PeerUrlError::NoHost { .. })));
+        assert!(matches!(
+            "127.0.0.1:9998".parse::<PeerUrl>(),
+            Err(PeerUrlError::NoScheme { .. })
+        ));
+        assert!(matches!(
+            "grpc://:9998".parse::<PeerUrl>(),
+            Err(PeerUrlError::NoHost { .. })
+        ));
+        assert!(matches!(
+            "grpc://h:99999".parse::<PeerUrl>(),
+            Err(PeerUrlError::BadPort { .. })
+        ));
+        assert!(matches!(
+            "grpc://[::1".parse::<PeerUrl>(),
+            Err(PeerUrlError::NoHost { .. })
+        ));
     }
 }

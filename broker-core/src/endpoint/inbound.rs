@@ -1,0 +1,221 @@
+//! What a node does with the envelopes of one peer (broker-wire reference, 2.3, as a firm wall).
+//!
+//! The sender is the connection's, whatever the bytes say. Frames on local topics, payloads that are not
+//! one sound value, messages of our own that came back and duplicates go no further: they are
+//! counted, and logged at a bounded rate. Forwarding never waits; local subscribers may make us wait.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+
+use super::command::Command;
+use super::link::{Link, LinkEnd};
+use super::local::LocalSink;
+use super::publish::MAX_PAYLOAD;
+use super::routes::{Ref, Routes};
+use super::shared::Shared;
+use crate::binary;
+use crate::envelope::{Envelope, MessageKind};
+use crate::filter::{Filter, FilterLimits};
+use crate::message::Message;
+use crate::origin_window::Verdict;
+use crate::peering::Peering;
+use crate::queue::Offer;
+
+/// Why an envelope of a peer went no further.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Rejection {
+    #[error("topic {0} is local to its node")]
+    LocalTopic(crate::topic::Topic),
+    #[error("payload of {0} bytes is over the limit of {MAX_PAYLOAD}")]
+    TooLarge(usize),
+    #[error("bad payload on topic {topic}: {error}")]
+    BadPayload {
+        topic: crate::topic::Topic,
+        error: binary::DecodeError,
+    },
+    #[error("bad filter: {0}")]
+    BadFilter(crate::filter::FilterError),
+    #[error("our own message came back")]
+    Returned,
+    #[error("seen before")]
+    Duplicate,
+}
+
+impl Shared {
+    /// Takes all of `batch`.
+    pub(crate) async fn inbound(
+        &self,
+        link: &Arc<Link>,
+        batch: &mut Vec<Envelope>,
+        peering: &mut Peering,
+    ) {
+        link.received
+            .fetch_add(batch.len() as u64, Ordering::Relaxed);
+        let mut routes = self.routes.load_full();
+        for mut envelope in batch.drain(..) {
+            envelope.sender = link.id();
+            let result = match envelope.kind {
+                MessageKind::Data => self.inbound_data(link, &routes, envelope).await,
+                MessageKind::Command => self.inbound_command(link, &routes, envelope),
+                MessageKind::RoutingUpdate => {
+                    let result = self.inbound_filter(link, &envelope);
+                    routes = self.routes.load_full();
+                    result
+                }
+                MessageKind::Ping if envelope.receiver == self.id => {
+                    peering.handle_ping(envelope.payload);
+                    Ok(())
+                }
+                MessageKind::Pong if envelope.receiver == self.id => {
+                    peering.handle_pong(Instant::now(), &envelope.payload);
+                    Ok(())
+                }
+                // Pings and pongs for others are nobody's business here.
+                MessageKind::Ping | MessageKind::Pong => Ok(()),
+            };
+            if let Err(rejection) = result {
+                self.reject(link, &rejection);
+            }
+        }
+    }
+
+    fn reject(&self, link: &Link, rejection: &Rejection) {
+        link.rejected.fetch_add(1, Ordering::Relaxed);
+        if matches!(rejection, Rejection::Duplicate | Rejection::Returned) {
+            // Normal where there are several ways to a node.
+            return;
+        }
+        if let Some(suppressed) = self.may_log() {
+            tracing::warn!(peer = %link.label(), suppressed, "dropped a message: {rejection}");
+        }
+    }
+
+    fn admit_envelope(&self, envelope: &Envelope) -> Result<(), Rejection> {
+        if envelope.topic.is_local() {
+            return Err(Rejection::LocalTopic(envelope.topic.clone()));
+        }
+        if envelope.payload.len() > MAX_PAYLOAD {
+            return Err(Rejection::TooLarge(envelope.payload.len()));
+        }
+        if envelope.sequence == 0 {
+            return Ok(());
+        }
+        if envelope.origin == self.id {
+            return Err(Rejection::Returned);
+        }
+        match self.seen(
+            envelope.origin,
+            envelope.sequence,
+            envelope.origin == envelope.sender,
+        ) {
+            Verdict::New => Ok(()),
+            Verdict::Duplicate | Verdict::Stale => Err(Rejection::Duplicate),
+        }
+    }
+
+    async fn inbound_data(
+        &self,
+        link: &Arc<Link>,
+        routes: &Routes,
+        envelope: Envelope,
+    ) -> Result<(), Rejection> {
+        self.admit_envelope(&envelope)?;
+        binary::check(&envelope.payload, binary::DecodeRules::DATA).map_err(|error| {
+            Rejection::BadPayload {
+                topic: envelope.topic.clone(),
+                error,
+            }
+        })?;
+        let for_us = envelope.receiver.is_nil() || envelope.receiver == self.id;
+        // Forwarding first: it never waits, while a slow local subscriber may hold us up.
+        if envelope.receiver != self.id {
+            self.forward(link, routes, &envelope);
+        }
+        if for_us {
+            let message = Message::from_encoded(envelope.topic, envelope.payload);
+            let mut full: Option<Vec<(Ref<LocalSink>, Message)>> = None;
+            routes
+                .locals
+                .for_each_match(message.topic().as_bytes(), |local| {
+                    if let Offer::Full(refused) = local.queue.offer(message.clone()) {
+                        full.get_or_insert_default().push((local.clone(), refused));
+                    }
+                });
+            for (local, message) in full.into_iter().flatten() {
+                let _ = local.queue.send(message).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn inbound_command(
+        &self,
+        link: &Arc<Link>,
+        routes: &Routes,
+        envelope: Envelope,
+    ) -> Result<(), Rejection> {
+        self.admit_envelope(&envelope)?;
+        if envelope.receiver != self.id {
+            self.forward(link, routes, &envelope);
+        }
+        if envelope.receiver.is_nil() || envelope.receiver == self.id {
+            self.deliver_command(routes, &envelope);
+        }
+        Ok(())
+    }
+
+    /// Hands a command to the local ports of its topic; returns how many there were.
+    pub(crate) fn deliver_command(&self, routes: &Routes, envelope: &Envelope) -> usize {
+        let mut reached = 0;
+        routes.commands.for_each_match(envelope.topic.as_bytes(), |port| {
+            reached += 1;
+            let command = Command {
+                sender: envelope.sender,
+                receiver: envelope.receiver,
+                topic: envelope.topic.clone(),
+                payload: envelope.payload.clone(),
+            };
+            if matches!(port.queue.offer_or_drop(command), Offer::Disconnect) {
+                tracing::warn!(topic = %port.topic, "a store takes its commands too slowly: its port was cut");
+            }
+        });
+        reached
+    }
+
+    fn inbound_filter(&self, link: &Arc<Link>, envelope: &Envelope) -> Result<(), Rejection> {
+        if !(envelope.receiver.is_nil() || envelope.receiver == self.id) {
+            return Ok(());
+        }
+        let filter = Filter::decode(&envelope.payload, FilterLimits::default())
+            .map_err(Rejection::BadFilter)?;
+        self.replace_link_filter(link, filter);
+        Ok(())
+    }
+
+    /// Passes an envelope on to the other peers that want it, if this node forwards.
+    fn forward(&self, from: &Arc<Link>, routes: &Routes, envelope: &Envelope) {
+        if !self.options.forwarding || envelope.hops <= 1 {
+            return;
+        }
+        let pass = |link: &Ref<Link>| {
+            if Arc::ptr_eq(link.arc(), from) || link.id() == envelope.origin {
+                return;
+            }
+            let outgoing = Envelope {
+                sender: self.id,
+                hops: envelope.hops - 1,
+                ..envelope.clone()
+            };
+            if matches!(link.queue.offer_or_drop(outgoing), Offer::Disconnect) {
+                link.cut(LinkEnd::Removed("backpressure_overflow".to_owned()));
+            }
+        };
+        if envelope.receiver.is_nil() {
+            routes.links.for_each_match(envelope.topic.as_bytes(), pass);
+        } else if let Some(link) = routes.by_id.get(&envelope.receiver) {
+            pass(link);
+        }
+    }
+}

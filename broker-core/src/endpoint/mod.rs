@@ -1,0 +1,572 @@
+//! The endpoint: publish, subscribe, peer.
+//!
+//! [`Endpoint`] is a cloneable handle; what it names runs in tokio tasks until [`Endpoint::shutdown`] or
+//! until the last handle is dropped.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `shared` | the state all handles and tasks share, and how it changes |
+//! | `routes` | the snapshot a message is routed by |
+//! | `publish`, `inbound` | the way of a message out and in |
+//! | `local`, `command` | subscribers, hubs and command ports |
+//! | `peer_table`, `local_node`, `link`, `connector` | from an attempt to a peering and back |
+//! | `status_events`, `drops` | what is told about it |
+
+mod builder;
+mod command;
+mod connector;
+mod drops;
+mod inbound;
+mod link;
+mod local;
+mod local_node;
+mod peer_table;
+mod publish;
+mod routes;
+mod shared;
+mod status_events;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+pub use self::builder::EndpointBuilder;
+pub use self::command::{Command, CommandPort};
+pub use self::drops::DropRecord;
+pub use self::local::{Hub, HubPublisher, Subscriber};
+pub use self::local_node::{Admit, AttachedLink, LocalNode};
+pub use self::publish::{MAX_PAYLOAD, PublishError, Publisher, Reached};
+pub use self::status_events::{StatusEvent, StatusEventCode, StatusSubscriber};
+
+use self::link::{Link, LinkEnd, Wish};
+use self::local::LocalKind;
+use self::shared::Shared;
+use crate::filter::Filter;
+use crate::handshake::HandshakeError;
+use crate::id::EndpointId;
+use crate::message::Message;
+use crate::queue::QueueOptions;
+use crate::status::{NodeStatus, PeerStatus, StatusSource};
+use crate::store_access::StoreAccess;
+use crate::topic::Topic;
+use crate::transport::{ConnectError, ListenError};
+use crate::url::PeerUrl;
+
+/// How long [`Endpoint::shutdown`] waits for queues to drain before it says goodbye.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A handle to a Broker endpoint. Cloning is cheap and gives another handle to the same endpoint, which
+/// stops without ceremony when the last one is dropped; [`shutdown`](Self::shutdown) is the orderly end.
+///
+/// ```
+/// use broker_core::{Data, Endpoint, Filter, MemNetwork, MemTransport, Message, QueueOptions, Topic};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let network = MemNetwork::new();
+/// let left = Endpoint::builder().name("left").transport(MemTransport::new(&network)).start();
+/// let right = Endpoint::builder().name("right").transport(MemTransport::new(&network)).start();
+///
+/// let mut inbox = right.subscribe(Filter::from_iter([Topic::from_static("/hosts")]), QueueOptions::local());
+/// right.listen(&"mem://right".parse()?).await?;
+/// left.connect("mem://right".parse()?).await?;
+///
+/// left.publish(Message::new(Topic::from_static("/hosts/new"), Data::from("192.0.2.7"))).await?;
+/// let message = inbox.recv().await.ok_or("closed")?;
+/// assert_eq!(message.data()?, &Data::from("192.0.2.7"));
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub(crate) shared: Arc<Shared>,
+    /// Held, not read: stops the endpoint when the last owning handle is gone.
+    _guard: Option<Arc<Guard>>,
+}
+
+/// Stops the endpoint when the last owning handle goes.
+#[derive(Debug)]
+struct Guard {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.shared.close();
+        for link in self.shared.control().peers.links() {
+            link.cut(LinkEnd::Removed("shutting down".to_owned()));
+        }
+        self.shared.close_locals();
+    }
+}
+
+/// A peer as [`Endpoint::peers`] lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerInfo {
+    /// Its endpoint ID.
+    pub id: EndpointId,
+    /// The name it gave, possibly empty.
+    pub name: String,
+    /// Its software and version, possibly empty.
+    pub software: String,
+    /// The URL dialled, or one made of the address it came from.
+    pub url: PeerUrl,
+    /// Whether it connected to us.
+    pub inbound: bool,
+    /// The link protocol version in use.
+    pub version: u32,
+    /// The features in use.
+    pub features: Vec<String>,
+    /// The filter it announced last.
+    pub filter: Filter,
+}
+
+impl Endpoint {
+    /// Sets up an endpoint.
+    pub fn builder() -> EndpointBuilder {
+        EndpointBuilder::new()
+    }
+
+    /// The endpoint's ID.
+    #[must_use]
+    pub fn id(&self) -> EndpointId {
+        self.shared.id
+    }
+
+    /// The name peers are told.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.options.name
+    }
+
+    /// Software and version peers are told.
+    #[must_use]
+    pub fn software(&self) -> &str {
+        &self.shared.options.software
+    }
+
+    /// Whether the endpoint has begun to shut down.
+    #[must_use]
+    pub fn is_shutting_down(&self) -> bool {
+        self.shared.closed.load(Ordering::Acquire)
+    }
+
+    // --- publish and subscribe -------------------------------------------------------------------
+
+    /// Queues `message` for every interested peer and local hub; own subscribers do not get it. Waits where
+    /// a full queue's policy is to wait, at most its block timeout. Returns whom it was queued for, which is
+    /// not to say that they have it.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    ///
+    /// # Cancel safety
+    /// If the future is dropped while it waits for room, some receivers may have the message and others not.
+    pub async fn publish(&self, message: Message) -> Result<Reached, PublishError> {
+        self.shared.publish(message, None).await
+    }
+
+    /// Like [`publish`](Self::publish) but never waits: where the policy is to wait, the message is dropped
+    /// for that receiver and counted.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub fn try_publish(&self, message: &Message) -> Result<Reached, PublishError> {
+        self.shared.try_publish(message)
+    }
+
+    /// Sends `message` to one direct peer, whatever its filter says. `false`: it is no peer.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it resolves, the message was not queued.
+    pub async fn send_to(&self, peer: EndpointId, message: Message) -> Result<bool, PublishError> {
+        self.shared.send_to(peer, message).await
+    }
+
+    /// A publisher that encodes without allocating for each message.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        Publisher::new(Arc::clone(&self.shared))
+    }
+
+    /// Subscribes to all topics that start with one of `prefixes`. Peers learn of it at once; see
+    /// [`settled`](Self::settled) for when they have.
+    pub fn subscribe(&self, prefixes: Filter, queue: QueueOptions) -> Subscriber {
+        let (sink, receiver) = self
+            .shared
+            .add_local(LocalKind::Subscriber, prefixes, queue);
+        Subscriber::new(Arc::clone(&self.shared), sink, receiver)
+    }
+
+    /// Attaches a client: see [`Hub`].
+    pub fn hub(&self, prefixes: Filter, queue: QueueOptions) -> Hub {
+        let (sink, receiver) = self.shared.add_local(LocalKind::Hub, prefixes, queue);
+        Hub::new(Arc::clone(&self.shared), sink, receiver)
+    }
+
+    /// Announces `prefixes` to the peers on behalf of the network, without local delivery. With forwarding
+    /// on, that is what makes this endpoint a relay for them.
+    pub fn forward(&self, prefixes: &Filter) {
+        self.shared.add_forward(prefixes);
+    }
+
+    // --- commands --------------------------------------------------------------------------------
+
+    /// Receives the store commands of `topic`, and announces it.
+    pub fn command_port(&self, topic: Topic) -> CommandPort {
+        self.shared.open_command_port(topic)
+    }
+
+    /// Sends a store command to one direct peer, or with `None` to everybody whose filter matches, local ports
+    /// included. Never waits and is never dropped: a link that cannot take it is cut. Returns how many it
+    /// was queued for.
+    pub fn send_command(
+        &self,
+        receiver: Option<EndpointId>,
+        topic: Topic,
+        payload: Bytes,
+    ) -> usize {
+        self.shared.send_command(receiver, topic, payload)
+    }
+
+    // --- peers -----------------------------------------------------------------------------------
+
+    /// Listens on `url` until shutdown. Returns the address really bound (port 0 asks for any).
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it resolves, nothing listens.
+    pub async fn listen(&self, url: &PeerUrl) -> Result<PeerUrl, ListenError> {
+        if self.is_shutting_down() {
+            return Err(ListenError::ShuttingDown);
+        }
+        let transport = self.shared.transport(url.scheme()).map_err(|available| {
+            ListenError::UnknownScheme {
+                scheme: url.scheme().to_owned(),
+                available,
+            }
+        })?;
+        let local = LocalNode::new(Arc::clone(&self.shared));
+        let bound = transport
+            .listen(url, local, self.shared.stop.child_token())
+            .await?;
+        self.shared.control().listening.push(bound.clone());
+        Ok(bound)
+    }
+
+    /// The addresses this endpoint listens on.
+    #[must_use]
+    pub fn listening(&self) -> Vec<PeerUrl> {
+        self.shared.control().listening.clone()
+    }
+
+    /// Keeps a peering with `url` from now on: connects in the background, retries with back-off, and
+    /// reconnects when the connection is lost. Failures are [status events](Self::statuses).
+    pub fn peer(&self, url: PeerUrl) {
+        self.shared.keep_peering(url);
+    }
+
+    /// Connects to `url` once and returns the peer's ID; there is no retry, now or after a loss. A peering
+    /// that exists already counts as success.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the attempt is given up.
+    pub async fn connect(&self, url: PeerUrl) -> Result<EndpointId, ConnectError> {
+        match self.shared.connect_once(&url).await {
+            Ok(link) => Ok(link.peer()),
+            Err(ConnectError::Handshake {
+                source: HandshakeError::Redundant { peer },
+                ..
+            }) => {
+                // The other connection may be a moment from being attached.
+                if timeout(
+                    self.shared.options.handshake_timeout,
+                    self.shared.peer_there(peer),
+                )
+                .await
+                .is_ok()
+                {
+                    return Ok(peer);
+                }
+                Err(ConnectError::Handshake {
+                    url,
+                    source: HandshakeError::Redundant { peer },
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends the peering with `url`, gracefully, and stops to keep it. `false`: there was none.
+    ///
+    /// # Cancel safety
+    /// The end goes on if the future is dropped.
+    pub async fn unpeer(&self, url: &PeerUrl) -> bool {
+        let (kept, links) = {
+            let mut control = self.shared.control();
+            let kept = control.connectors.remove(url);
+            let links: Vec<_> = control
+                .peers
+                .links()
+                .filter(|link| link.url == *url)
+                .cloned()
+                .collect();
+            (kept, links)
+        };
+        if let Some(connector) = &kept {
+            connector.stop.cancel();
+        }
+        let found = kept.is_some() || !links.is_empty();
+        if !found {
+            self.report_invalid(None, Some(url.clone()));
+        }
+        self.leave(links).await;
+        found
+    }
+
+    /// Ends the peering with `id`, gracefully. A kept peering to the same address is given up too.
+    /// `false`: it is no peer.
+    ///
+    /// # Cancel safety
+    /// The end goes on if the future is dropped.
+    pub async fn unpeer_id(&self, id: EndpointId) -> bool {
+        let link = {
+            let mut control = self.shared.control();
+            let link = control.peers.link(id).cloned();
+            if let Some(connector) = link
+                .as_ref()
+                .and_then(|link| control.connectors.remove(&link.url))
+            {
+                connector.stop.cancel();
+            }
+            link
+        };
+        let Some(link) = link else {
+            self.report_invalid(Some(id), None);
+            return false;
+        };
+        self.leave(vec![link]).await;
+        true
+    }
+
+    fn report_invalid(&self, endpoint: Option<EndpointId>, url: Option<PeerUrl>) {
+        let mut control = self.shared.control();
+        self.shared.emit_event(
+            &mut control,
+            StatusEvent {
+                code: StatusEventCode::PeerInvalid,
+                endpoint,
+                name: String::new(),
+                url,
+                message: "cannot unpeer from unknown peer".to_owned(),
+            },
+        );
+    }
+
+    async fn leave(&self, links: Vec<Arc<Link>>) {
+        for link in &links {
+            if link.wishes.send(Wish::Leave).await.is_err() {
+                link.cut(LinkEnd::Removed(String::new()));
+            }
+        }
+        for link in links {
+            let _ = link.closed().await;
+        }
+    }
+
+    /// The peers of this moment, by ID.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        let control = self.shared.control();
+        let mut peers: Vec<_> = control
+            .peers
+            .links()
+            .map(|link| PeerInfo {
+                id: link.id(),
+                name: link.peer.name.clone(),
+                software: link.peer.software.clone(),
+                url: link.url.clone(),
+                inbound: link.inbound,
+                version: link.peer.version,
+                features: link.peer.features.clone(),
+                filter: Filter::clone(&link.current_filter()),
+            })
+            .collect();
+        peers.sort_by_key(|peer| peer.id);
+        peers
+    }
+
+    /// Waits until `id` is a peer, at most `limit`. Returns whether it is.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn await_peer(&self, id: EndpointId, limit: Duration) -> bool {
+        timeout(limit, self.shared.peer_there(id)).await.is_ok()
+    }
+
+    /// Waits until every peer of this moment has seen all that was queued for it before, our filter
+    /// included; at most `limit`. Returns whether all have.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn settled(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        self.shared.flush_filter_if_dirty();
+        let links: Vec<_> = self.shared.control().peers.links().cloned().collect();
+        let mut all = true;
+        let mut answers = Vec::with_capacity(links.len());
+        for link in links {
+            let (answer, answered) = oneshot::channel();
+            match timeout_at(deadline, link.wishes.send(Wish::Barrier(answer))).await {
+                Ok(Ok(())) => answers.push(answered),
+                // A peer that has gone meanwhile has nothing to see any more.
+                Ok(Err(_)) => {}
+                Err(_) => all = false,
+            }
+        }
+        for answered in answers {
+            all &= matches!(timeout_at(deadline, answered).await, Ok(Ok(())));
+        }
+        all
+    }
+
+    // --- what is told ----------------------------------------------------------------------------
+
+    /// The status events from now on.
+    pub fn statuses(&self) -> StatusSubscriber {
+        StatusSubscriber::new(self.shared.add_status_reader())
+    }
+
+    /// Adds a layer's part to [`status`](Self::status).
+    pub fn register_status(&self, source: Arc<dyn StatusSource>) {
+        self.shared
+            .status_sources
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(source);
+    }
+
+    /// A snapshot of this node.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        let shared = &self.shared;
+        let mut status = NodeStatus {
+            id: shared.id,
+            name: shared.options.name.clone(),
+            version: shared.options.software.clone(),
+            uptime: shared.started.elapsed(),
+            listening: self.listening().iter().map(ToString::to_string).collect(),
+            subscriptions: shared.announced(),
+            peers: shared
+                .control()
+                .peers
+                .links()
+                .map(|link| peer_status(link))
+                .collect(),
+            stores: Vec::new(),
+            logs: BTreeMap::new(),
+            counters: BTreeMap::new(),
+        };
+        status.peers.sort_by_key(|peer| peer.id);
+        let sources = shared
+            .status_sources
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for source in sources {
+            source.contribute(&mut status);
+        }
+        status
+    }
+
+    /// What was dropped towards peers since the start: by peer, topic and reason.
+    #[must_use]
+    pub fn drops(&self) -> Vec<DropRecord> {
+        self.shared.drops.records()
+    }
+
+    /// Opens this node's stores to services such as gRPC.
+    pub fn set_store_access(&self, access: Arc<dyn StoreAccess>) {
+        *self
+            .shared
+            .store_access
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(access);
+    }
+
+    /// The door to this node's stores, if it has any.
+    #[must_use]
+    pub fn store_access(&self) -> Option<Arc<dyn StoreAccess>> {
+        self.shared
+            .store_access
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    // --- the end ---------------------------------------------------------------------------------
+
+    /// Waits until the endpoint begins to shut down.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn stopping(&self) {
+        self.shared.stop.cancelled().await;
+    }
+
+    /// Refuses new work, lets the peers have what is queued (at most [`DRAIN_TIMEOUT`]), says goodbye to them,
+    /// and returns when every task has ended. Subscribers get what is queued and then the end.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the endpoint half way down; call again to finish.
+    pub async fn shutdown(&self) {
+        self.shared.close();
+        let drained = self.settled(DRAIN_TIMEOUT).await;
+        let links: Vec<_> = self.shared.control().peers.links().cloned().collect();
+        if drained {
+            self.leave(links).await;
+        } else {
+            for link in links {
+                link.cut(LinkEnd::Removed("shutting down".to_owned()));
+            }
+        }
+        self.shared.close_locals();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+fn peer_status(link: &Link) -> PeerStatus {
+    let counters = link.queue.counters();
+    PeerStatus {
+        id: link.id(),
+        name: link.peer.name.clone(),
+        url: link.url.to_string(),
+        state: if link.has_ended() {
+            "disconnected"
+        } else {
+            "peered"
+        }
+        .to_owned(),
+        filter: Filter::clone(&link.current_filter()),
+        queued: counters.queued,
+        queued_bytes: counters.queued_bytes,
+        sent: counters.sent,
+        received: link.received.load(Ordering::Relaxed),
+        dropped: counters.dropped_total(),
+        rejected: link.rejected.load(Ordering::Relaxed),
+        rtt: link.rtt(),
+    }
+}
