@@ -521,7 +521,10 @@ impl Shared {
             .load()
             .locals
             .for_each_match(message.topic().as_bytes(), |local| {
-                let _ = local.queue.offer_or_drop(message.clone());
+                // Hubs stand for clients elsewhere: what is local is not for them.
+                if local.kind == LocalKind::Subscriber {
+                    let _ = local.queue.offer_or_drop(message.clone());
+                }
             });
         control
             .statuses

@@ -1,0 +1,585 @@
+//! Endpoints of one process talking over `mem://`.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use broker_core::topic::reserved;
+use broker_core::{
+    Data, Endpoint, EndpointBuilder, EndpointId, Filter, MemNetwork, MemTransport, Message,
+    OverflowPolicy, PeerUrl, QueueOptions, StatusEventCode, StatusSubscriber, Subscriber, Topic,
+};
+use bytes::Bytes;
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn filter(prefixes: &[&'static str]) -> Filter {
+    prefixes
+        .iter()
+        .map(|prefix| Topic::from_static(prefix))
+        .collect()
+}
+
+fn url(text: &str) -> PeerUrl {
+    text.parse().expect("a valid address")
+}
+
+fn message(topic: &'static str, value: u64) -> Message {
+    Message::new(Topic::from_static(topic), Data::Count(value))
+}
+
+fn builder(network: &MemNetwork, name: &str) -> EndpointBuilder {
+    Endpoint::builder()
+        .name(name)
+        .transport(MemTransport::new(network))
+}
+
+async fn listening(network: &MemNetwork, name: &str) -> Endpoint {
+    let endpoint = builder(network, name).start();
+    endpoint
+        .listen(&url(&format!("mem://{name}")))
+        .await
+        .expect("a free name");
+    endpoint
+}
+
+async fn count(inbox: &mut Subscriber) -> u64 {
+    let message = inbox.recv().await.expect("a message");
+    message
+        .data()
+        .expect("a sound value")
+        .as_count()
+        .expect("a count")
+}
+
+async fn until(statuses: &mut StatusSubscriber, code: StatusEventCode) -> EndpointId {
+    loop {
+        let event = statuses.recv().await.expect("a status event");
+        if event.code == code {
+            return event.endpoint.unwrap_or_default();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_reach_interested_peers_in_order_and_nobody_else() {
+    let network = MemNetwork::new();
+    let hub = listening(&network, "hub").await;
+    let publisher = builder(&network, "publisher").start();
+    let mut wanted = hub.subscribe(filter(&["/a"]), QueueOptions::local());
+    let mut other = hub.subscribe(filter(&["/b"]), QueueOptions::local());
+    publisher
+        .connect(url("mem://hub"))
+        .await
+        .expect("connected");
+    for value in 0..1000 {
+        let reached = publisher
+            .publish(message("/a/x", value))
+            .await
+            .expect("published");
+        assert_eq!(reached.peers, 1);
+    }
+    assert!(
+        publisher
+            .publish(message("/c", 0))
+            .await
+            .expect("published")
+            .nobody()
+    );
+    for value in 0..1000 {
+        assert_eq!(count(&mut wanted).await, value);
+    }
+    assert!(publisher.settled(LONG).await);
+    assert!(other.try_recv().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishing_does_not_reach_own_subscribers_but_hubs() {
+    let endpoint = Endpoint::builder().start();
+    let mut subscriber = endpoint.subscribe(filter(&[""]), QueueOptions::local());
+    let mut first = endpoint.hub(filter(&[""]), QueueOptions::local());
+    let mut second = endpoint.hub(filter(&[""]), QueueOptions::local());
+    endpoint.publish(message("/x", 1)).await.expect("published");
+    assert_eq!(count(first.subscriber()).await, 1);
+    assert_eq!(count(second.subscriber()).await, 1);
+    assert!(subscriber.try_recv().is_none());
+    first.publish(message("/x", 2)).await.expect("published");
+    assert_eq!(count(second.subscriber()).await, 2);
+    assert_eq!(count(&mut subscriber).await, 2);
+    assert!(first.subscriber().try_recv().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn filters_grow_and_shrink_with_the_subscriptions() {
+    let network = MemNetwork::new();
+    let left = listening(&network, "left").await;
+    let right = builder(&network, "right").start();
+    right.connect(url("mem://left")).await.expect("connected");
+    assert!(left.await_peer(right.id(), LONG).await);
+    let seen = |endpoint: &Endpoint| endpoint.peers()[0].filter.clone();
+    assert!(seen(&right).is_empty());
+    let long = left.subscribe(filter(&["/a/b", "/c"]), QueueOptions::local());
+    let short = left.subscribe(filter(&["/a"]), QueueOptions::local());
+    assert!(left.settled(LONG).await);
+    assert_eq!(seen(&right), filter(&["/a", "/c"]));
+    drop(short);
+    assert!(left.settled(LONG).await);
+    assert_eq!(seen(&right), filter(&["/a/b", "/c"]));
+    assert!(long.remove_prefix(&Topic::from_static("/c")));
+    assert!(!long.remove_prefix(&Topic::from_static("/c")));
+    long.add_prefix(Topic::from_static("/d"));
+    assert!(left.settled(LONG).await);
+    assert_eq!(seen(&right), filter(&["/a/b", "/d"]));
+    let _local = left.subscribe(filter(&["<$>/local/data/statuses"]), QueueOptions::local());
+    assert!(left.settled(LONG).await);
+    assert_eq!(seen(&right), filter(&["/a/b", "/d"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_finds_the_way_back_though_the_filter_is_sent_lazily() {
+    let network = MemNetwork::new();
+    let server = listening(&network, "server").await;
+    let client = builder(&network, "client").start();
+    let mut requests = server.subscribe(filter(&["/request"]), QueueOptions::local());
+    client
+        .connect(url("mem://server"))
+        .await
+        .expect("connected");
+    let mut answers = client.subscribe(filter(&["/answer"]), QueueOptions::local());
+    client
+        .publish(message("/request", 7))
+        .await
+        .expect("published");
+    let request = count(&mut requests).await;
+    let reached = server
+        .publish(message("/answer", request + 1))
+        .await
+        .expect("published");
+    assert_eq!(reached.peers, 1);
+    assert_eq!(count(&mut answers).await, 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_forwards_what_it_announced_and_never_back() {
+    let network = MemNetwork::new();
+    let relay = listening(&network, "relay").await;
+    relay.forward(&filter(&["/news"]));
+    let (left, right) = (
+        builder(&network, "left").start(),
+        builder(&network, "right").start(),
+    );
+    let mut left_inbox = left.subscribe(filter(&["/news"]), QueueOptions::local());
+    let mut right_inbox = right.subscribe(filter(&["/news"]), QueueOptions::local());
+    left.connect(url("mem://relay")).await.expect("connected");
+    right.connect(url("mem://relay")).await.expect("connected");
+    left.publish(message("/news/1", 1))
+        .await
+        .expect("published");
+    assert_eq!(count(&mut right_inbox).await, 1);
+    assert!(relay.settled(LONG).await);
+    assert!(left_inbox.try_recv().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_does_not_forward_keeps_messages_to_itself() {
+    let network = MemNetwork::new();
+    let middle = builder(&network, "middle").forwarding(false).start();
+    middle
+        .listen(&url("mem://middle"))
+        .await
+        .expect("a free name");
+    middle.forward(&filter(&["/news"]));
+    let (left, right) = (
+        builder(&network, "left").start(),
+        builder(&network, "right").start(),
+    );
+    let mut inbox = right.subscribe(filter(&["/news"]), QueueOptions::local());
+    left.connect(url("mem://middle")).await.expect("connected");
+    right.connect(url("mem://middle")).await.expect("connected");
+    assert_eq!(
+        left.publish(message("/news", 1))
+            .await
+            .expect("published")
+            .peers,
+        1
+    );
+    assert!(left.settled(LONG).await && middle.settled(LONG).await);
+    assert!(inbox.try_recv().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_ring_of_forwarding_nodes_each_message_is_delivered_once() {
+    let network = MemNetwork::new();
+    let mut nodes = Vec::new();
+    for name in ["r0", "r1", "r2", "r3"] {
+        let node = listening(&network, name).await;
+        let inbox = node.subscribe(filter(&["/ring"]), QueueOptions::local());
+        nodes.push((node, inbox));
+    }
+    for index in 0..4 {
+        nodes[index]
+            .0
+            .connect(url(&format!("mem://r{}", (index + 1) % 4)))
+            .await
+            .expect("connected");
+    }
+    for value in 0..100 {
+        nodes[0]
+            .0
+            .publish(message("/ring", value))
+            .await
+            .expect("published");
+    }
+    for (_, inbox) in &mut nodes[1..] {
+        for value in 0..100 {
+            assert_eq!(count(inbox).await, value);
+        }
+    }
+    for (node, _) in &nodes {
+        assert!(node.settled(LONG).await);
+    }
+    for (node, inbox) in &mut nodes {
+        assert!(
+            inbox.try_recv().is_none(),
+            "{} saw a message twice or its own",
+            node.name()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_nodes_that_dial_each_other_end_up_with_one_peering() {
+    let network = MemNetwork::new();
+    let (left, right) = (
+        listening(&network, "left").await,
+        listening(&network, "right").await,
+    );
+    let (mut left_statuses, mut right_statuses) = (left.statuses(), right.statuses());
+    left.peer(url("mem://right"));
+    right.peer(url("mem://left"));
+    assert_eq!(
+        until(&mut left_statuses, StatusEventCode::PeerAdded).await,
+        right.id()
+    );
+    assert_eq!(
+        until(&mut right_statuses, StatusEventCode::PeerAdded).await,
+        left.id()
+    );
+    let mut inbox = right.subscribe(filter(&["/x"]), QueueOptions::local());
+    assert!(left.await_peer(right.id(), LONG).await && right.await_peer(left.id(), LONG).await);
+    assert!(right.settled(LONG).await);
+    left.publish(message("/x", 1)).await.expect("published");
+    assert_eq!(count(&mut inbox).await, 1);
+    assert!(left.settled(LONG).await);
+    assert!(inbox.try_recv().is_none());
+    assert_eq!((left.peers().len(), right.peers().len()), (1, 1));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!((left.peers().len(), right.peers().len()), (1, 1));
+    while let Some(event) = left_statuses.try_recv() {
+        assert_ne!(
+            event.code,
+            StatusEventCode::PeerLost,
+            "the redundant attempt must not end the peering"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn statuses_come_in_the_order_of_the_framework() {
+    let network = MemNetwork::new();
+    let server = listening(&network, "server").await;
+    let mut statuses = server.statuses();
+    let mut as_data = server.subscribe(
+        std::iter::once(reserved::LOCAL_STATUSES).collect(),
+        QueueOptions::local(),
+    );
+    let client = builder(&network, "client").start();
+    client
+        .connect(url("mem://server"))
+        .await
+        .expect("connected");
+    assert!(server.await_peer(client.id(), LONG).await);
+    assert!(client.unpeer_id(server.id()).await);
+    let mut codes = Vec::new();
+    for _ in 0..4 {
+        codes.push(statuses.recv().await.expect("an event").code);
+    }
+    assert_eq!(
+        codes,
+        [
+            StatusEventCode::EndpointDiscovered,
+            StatusEventCode::PeerAdded,
+            StatusEventCode::PeerLost,
+            StatusEventCode::EndpointUnreachable
+        ]
+    );
+    let first = as_data
+        .recv()
+        .await
+        .expect("a status")
+        .into_parts()
+        .expect("sound")
+        .1;
+    assert!(
+        first
+            .to_string()
+            .starts_with("(status, endpoint_discovered, ("),
+        "{first}"
+    );
+    assert!(!client.unpeer_id(server.id()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_peering_is_made_when_the_other_side_appears_and_remade_when_it_returns() {
+    let network = MemNetwork::new();
+    let client = builder(&network, "client").start();
+    let mut statuses = client.statuses();
+    client.peer(url("mem://server"));
+    until(&mut statuses, StatusEventCode::PeerUnavailable).await;
+    let first = listening(&network, "server").await;
+    assert_eq!(
+        until(&mut statuses, StatusEventCode::PeerAdded).await,
+        first.id()
+    );
+    first.shutdown().await;
+    assert_eq!(
+        until(&mut statuses, StatusEventCode::PeerLost).await,
+        first.id()
+    );
+    let second = listening(&network, "server").await;
+    assert_eq!(
+        until(&mut statuses, StatusEventCode::PeerAdded).await,
+        second.id()
+    );
+    assert!(client.unpeer(&url("mem://server")).await);
+    until(&mut statuses, StatusEventCode::PeerRemoved).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(client.peers().is_empty(), "a peering given up must stay so");
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_delivers_what_was_queued() {
+    let network = MemNetwork::new();
+    let receiver = listening(&network, "receiver").await;
+    let mut inbox = receiver.subscribe(filter(&["/x"]), QueueOptions::local());
+    let sender = builder(&network, "sender").start();
+    sender
+        .connect(url("mem://receiver"))
+        .await
+        .expect("connected");
+    for value in 0..5000 {
+        sender
+            .publish(message("/x", value))
+            .await
+            .expect("published");
+    }
+    sender.shutdown().await;
+    assert!(sender.publish(message("/x", 0)).await.is_err());
+    for value in 0..5000 {
+        assert_eq!(count(&mut inbox).await, value);
+    }
+    receiver.shutdown().await;
+    assert!(inbox.recv().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_reach_ports_and_never_subscribers() {
+    let network = MemNetwork::new();
+    let master = listening(&network, "master").await;
+    let mut everything = master.subscribe(filter(&["hosts"]), QueueOptions::local());
+    let mut port = master.command_port(reserved::master("hosts").expect("a short name"));
+    let clone = builder(&network, "clone").start();
+    clone.connect(url("mem://master")).await.expect("connected");
+    let topic = reserved::master("hosts").expect("a short name");
+    assert_eq!(
+        clone.send_command(None, topic.clone(), Bytes::from_static(b"one")),
+        1
+    );
+    assert_eq!(
+        clone.send_command(Some(master.id()), topic.clone(), Bytes::from_static(b"two")),
+        1
+    );
+    assert_eq!(
+        clone.send_command(
+            Some(EndpointId::random()),
+            topic,
+            Bytes::from_static(b"none")
+        ),
+        0
+    );
+    let first = port.recv().await.expect("a command");
+    assert_eq!(
+        (first.sender, &first.payload[..]),
+        (clone.id(), &b"one"[..])
+    );
+    assert_eq!(&port.recv().await.expect("a command").payload[..], b"two");
+    assert!(clone.settled(LONG).await);
+    assert!(everything.try_recv().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_to_one_peer_is_delivered_whatever_its_filter() {
+    let network = MemNetwork::new();
+    let server = listening(&network, "server").await;
+    let client = builder(&network, "client").forwarding(false).start();
+    client
+        .connect(url("mem://server"))
+        .await
+        .expect("connected");
+    assert!(server.await_peer(client.id(), LONG).await);
+    let mut inbox = client.subscribe(filter(&["<$>/local/x"]), QueueOptions::local());
+    assert!(
+        server
+            .send_to(client.id(), message("/direct", 1))
+            .await
+            .expect("sent")
+    );
+    assert!(
+        !server
+            .send_to(EndpointId::random(), message("/direct", 1))
+            .await
+            .expect("no peer")
+    );
+    assert!(server.settled(LONG).await);
+    assert!(inbox.try_recv().is_none());
+    let mut inbox = client.subscribe(filter(&["/direct"]), QueueOptions::local());
+    assert!(
+        server
+            .send_to(client.id(), message("/direct", 2))
+            .await
+            .expect("sent")
+    );
+    assert_eq!(count(&mut inbox).await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_payload_is_dropped_and_counted_and_the_link_stays() {
+    let network = MemNetwork::new();
+    let server = listening(&network, "server").await;
+    let mut inbox = server.subscribe(filter(&["/x"]), QueueOptions::local());
+    let client = builder(&network, "client").start();
+    client
+        .connect(url("mem://server"))
+        .await
+        .expect("connected");
+    let deep: Vec<u8> = [0x0e, 0x01].repeat(100_000);
+    for bad in [
+        Vec::new(),
+        vec![0xff],
+        vec![0x05, 0x05, b'a'],
+        vec![0x00, 0x00],
+        deep,
+    ] {
+        let message = Message::from_encoded(Topic::from_static("/x"), Bytes::from(bad));
+        client.publish(message).await.expect("published");
+    }
+    client.publish(message("/x", 1)).await.expect("published");
+    assert_eq!(count(&mut inbox).await, 1);
+    let status = server.status();
+    assert_eq!(
+        (status.peers[0].rejected, status.peers[0].state.as_str()),
+        (5, "peered")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_subscriber_pushes_back_to_the_publisher_and_loses_nothing() {
+    let network = MemNetwork::new();
+    let few = NonZeroUsize::new(4).expect("not zero");
+    let block = QueueOptions::local().max_messages(few);
+    let server = listening(&network, "server").await;
+    let mut inbox = server.subscribe(filter(&["/x"]), block);
+    let client = builder(&network, "client").peer_queue(block).start();
+    client
+        .connect(url("mem://server"))
+        .await
+        .expect("connected");
+    let publishing = tokio::spawn({
+        let client = client.clone();
+        async move {
+            for value in 0..500 {
+                client
+                    .publish(message("/x", value))
+                    .await
+                    .expect("published");
+            }
+        }
+    });
+    for value in 0..500 {
+        assert_eq!(count(&mut inbox).await, value);
+    }
+    publishing.await.expect("no panic");
+    assert_eq!(client.status().peers[0].dropped, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_queue_drops_is_in_the_ledger_by_topic() {
+    let network = MemNetwork::new();
+    let two = NonZeroUsize::new(2).expect("not zero");
+    let server = listening(&network, "server").await;
+    let _inbox = server.subscribe(filter(&["/x"]), QueueOptions::local());
+    let client = builder(&network, "client")
+        .peer_queue(
+            QueueOptions::peer()
+                .max_messages(two)
+                .policy(OverflowPolicy::DropNewest),
+        )
+        .start();
+    client
+        .connect(url("mem://server"))
+        .await
+        .expect("connected");
+    // Nothing is awaited in between, so the writer has no chance to run.
+    for value in 0..10 {
+        client
+            .try_publish(&message("/x/y", value))
+            .expect("published");
+    }
+    let drops = client.drops();
+    assert_eq!(drops.len(), 1);
+    assert_eq!(
+        (
+            drops[0].peer.as_str(),
+            drops[0].topic.as_bytes(),
+            drops[0].count
+        ),
+        ("server", &b"/x/y"[..], 8)
+    );
+    let peer = &client.status().peers[0];
+    assert_eq!((peer.dropped, peer.queued), (8, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_stops_when_its_last_handle_goes() {
+    let network = MemNetwork::new();
+    let server = listening(&network, "server").await;
+    let mut statuses = server.statuses();
+    let client = builder(&network, "client").start();
+    client
+        .connect(url("mem://server"))
+        .await
+        .expect("connected");
+    let id = client.id();
+    drop(client);
+    assert_eq!(until(&mut statuses, StatusEventCode::PeerLost).await, id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_schemes_and_own_addresses_are_named() {
+    let network = MemNetwork::new();
+    let node = listening(&network, "node").await;
+    let error = node
+        .connect(url("gopher://node"))
+        .await
+        .expect_err("no such transport");
+    assert_eq!(
+        error.to_string(),
+        "no transport for gopher:// here (there are: mem)"
+    );
+    let error = node.connect(url("mem://node")).await.expect_err("itself");
+    let source = std::error::Error::source(&error)
+        .expect("a cause")
+        .to_string();
+    assert!(source.contains("this node itself"), "{source}");
+    assert!(node.listen(&url("mem://node")).await.is_err());
+    assert!(node.connect(url("mem://nobody")).await.is_err());
+}
