@@ -9,10 +9,10 @@ use std::str::FromStr;
 /// An address someone can listen on or be reached at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerUrl {
-    scheme: String,
-    host: String,
+    scheme: Box<str>,
+    host: Box<str>,
     port: Option<u16>,
-    path: String,
+    path: Box<str>,
 }
 
 /// Why a text is not an address.
@@ -46,12 +46,12 @@ pub enum PeerUrlError {
 impl PeerUrl {
     /// An address from its parts. An IPv6 host goes without brackets.
     #[must_use]
-    pub fn new(scheme: impl Into<String>, host: impl Into<String>, port: Option<u16>) -> Self {
+    pub fn new(scheme: impl Into<Box<str>>, host: impl Into<Box<str>>, port: Option<u16>) -> Self {
         Self {
             scheme: scheme.into(),
             host: host.into(),
             port,
-            path: String::new(),
+            path: Box::default(),
         }
     }
 
@@ -88,7 +88,7 @@ impl PeerUrl {
 
     /// The same address with another host.
     #[must_use]
-    pub fn with_host(mut self, host: impl Into<String>) -> Self {
+    pub fn with_host(mut self, host: impl Into<Box<str>>) -> Self {
         self.host = host.into();
         self
     }
@@ -143,10 +143,10 @@ impl FromStr for PeerUrl {
             })?),
         };
         Ok(Self {
-            scheme: scheme.to_ascii_lowercase(),
-            host: host.to_owned(),
+            scheme: scheme.to_ascii_lowercase().into(),
+            host: host.into(),
             port,
-            path: path.to_owned(),
+            path: path.into(),
         })
     }
 }

@@ -215,12 +215,9 @@ async fn in_a_ring_of_forwarding_nodes_each_message_is_delivered_once() {
         let inbox = node.subscribe(filter(&["/ring"]), QueueOptions::local());
         nodes.push((node, inbox));
     }
-    for index in 0..4 {
-        nodes[index]
-            .0
-            .connect(url(&format!("mem://r{}", (index + 1) % 4)))
-            .await
-            .expect("connected");
+    for (index, (node, _)) in nodes.iter().enumerate() {
+        let next = url(&format!("mem://r{}", (index + 1) % 4));
+        node.connect(next).await.expect("connected");
     }
     for value in 0..100 {
         nodes[0]

@@ -393,9 +393,8 @@ impl Shared {
         if control.closed {
             return Err(HandshakeError::ShuttingDown);
         }
-        let superseded = match control.peers.attach(link.id(), serial, Arc::clone(link)) {
-            Ok(superseded) => superseded,
-            Err(_) => return Ok(false),
+        let Ok(superseded) = control.peers.attach(link.id(), serial, Arc::clone(link)) else {
+            return Ok(false);
         };
         if let Some(old) = superseded {
             self.forget(
