@@ -5,15 +5,16 @@
 //! tree by copying only the nodes on one path, and readers of the old one are not disturbed. A
 //! change costs the length of the prefix times the fan-out along it, however many entries there are.
 //!
-//! A node holds the bytes that lead to it from its parent, at most [`Label::MAX_LEN`] in place;
-//! longer ways are chains of nodes. So one step of a match reads one node and the list of its
-//! children, and nothing else.
+//! An edge lies in the node it leaves, with the bytes it stands for, at most [`Label::MAX_LEN`];
+//! longer ways are chains of nodes. An edge that ends in a single value holds it in place. The first
+//! bytes of the edges are in the node as well. So one step of a match reads one line of the node and
+//! one edge, and the last step of most ends there: what large trees cost is memory not in the cache.
 //!
-//! **Invariants:** children are sorted by their first byte, and no two share it. Every node but the
-//! root has a value or a child. No operation recurses: entries such as `b`, `ab`, `aab`, .. make a
-//! tree as deep as a topic is long, and peers choose the entries.
+//! **Invariants:** edges are sorted by their first byte, and no two of a node share it. Every node
+//! but the root has an edge, or two values. No operation recurses: entries such as `b`, `ab`, `aab`,
+//! .. make a tree as deep as a topic is long, and peers choose the entries.
 
-use std::{fmt, mem, sync::Arc};
+use std::{fmt, mem, slice, sync::Arc};
 
 /// Values under byte prefixes; every value at most once under each prefix.
 #[derive(Clone)]
@@ -27,7 +28,7 @@ impl<V> PrefixTree<V> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            root: Arc::new(Node::new(Label::EMPTY)),
+            root: Arc::new(Node::new()),
             len: 0,
         }
     }
@@ -48,14 +49,13 @@ impl<V> PrefixTree<V> {
     /// is there under several prefixes is visited for each.
     #[inline]
     pub fn for_each_match<'a>(&'a self, topic: &[u8], mut visit: impl FnMut(&'a V)) {
-        let mut walk = Walk {
-            node: &self.root,
-            rest: topic,
-        };
+        let (mut node, mut rest) = (&*self.root, topic);
         loop {
-            walk.node.values().for_each(&mut visit);
-            if !walk.step() {
-                break;
+            node.values().for_each(&mut visit);
+            match node.follow(&mut rest) {
+                Some(End::Node(next)) => node = next,
+                Some(End::Value(value)) => return visit(value),
+                None => return,
             }
         }
     }
@@ -63,51 +63,51 @@ impl<V> PrefixTree<V> {
     /// Whether any value is there under a prefix of `topic`.
     #[must_use]
     pub fn has_match(&self, topic: &[u8]) -> bool {
-        let mut walk = Walk {
-            node: &self.root,
-            rest: topic,
-        };
+        let (mut node, mut rest) = (&*self.root, topic);
         loop {
-            if walk.node.first.is_some() {
+            if node.first.is_some() {
                 return true;
             }
-            if !walk.step() {
-                return false;
+            match node.follow(&mut rest) {
+                Some(End::Node(next)) => node = next,
+                end => return end.is_some(),
             }
         }
     }
 
     /// The values under exactly this prefix.
     pub fn get(&self, prefix: &[u8]) -> impl Iterator<Item = &V> {
-        let mut walk = Walk {
-            node: &self.root,
-            rest: prefix,
-        };
-        while walk.step() {}
-        walk.rest
-            .is_empty()
-            .then_some(walk.node)
-            .into_iter()
-            .flat_map(Node::values)
+        let (mut node, mut rest) = (&*self.root, prefix);
+        while !rest.is_empty() {
+            match node.follow(&mut rest) {
+                Some(End::Node(next)) => node = next,
+                Some(End::Value(value)) if rest.is_empty() => return values(Some(value), &[]),
+                _ => return values(None, &[]),
+            }
+        }
+        node.values()
     }
 
     /// All entries, sorted by prefix.
     pub fn iter(&self) -> impl Iterator<Item = (Vec<u8>, &V)> {
-        let mut pending = vec![(0, &*self.root)];
+        let mut pending = vec![(0, &Label::EMPTY, self.root.values(), &*self.root.edges)];
         let mut prefix = Vec::new();
-        let nodes = std::iter::from_fn(move || {
-            let (above, node) = pending.pop()?;
+        let places = std::iter::from_fn(move || {
+            let (above, label, values, edges) = pending.pop()?;
             prefix.truncate(above);
-            prefix.extend_from_slice(node.label.as_bytes());
-            pending.extend(
-                node.children
-                    .iter()
-                    .rev()
-                    .map(|child| (prefix.len(), &*child.node)),
-            );
-            Some((prefix.clone(), node))
+            prefix.extend_from_slice(label.as_bytes());
+            pending.extend(edges.iter().rev().map(|edge| match &edge.end {
+                End::Value(value) => (
+                    prefix.len(),
+                    &edge.label,
+                    self::values(Some(value), &[]),
+                    &[][..],
+                ),
+                End::Node(node) => (prefix.len(), &edge.label, node.values(), &*node.edges),
+            }));
+            Some((prefix.clone(), values))
         });
-        nodes.flat_map(|(prefix, node)| node.values().map(move |value| (prefix.clone(), value)))
+        places.flat_map(|(prefix, values)| values.map(move |value| (prefix.clone(), value)))
     }
 }
 
@@ -142,20 +142,17 @@ impl<V: Clone + PartialEq> PrefixTree<V> {
                 node.add_value(value);
                 return true;
             };
-            match node.find(byte) {
-                Ok(at) => {
-                    slot = &mut node.children[at].node;
-                    let common = slot.label.common_len(rest);
-                    if common < slot.label.len() {
-                        Node::split(slot, common);
-                    }
-                    rest = &rest[common..];
-                }
-                Err(at) => {
-                    node.insert_child(at, Node::chain(rest, value));
-                    return true;
-                }
+            let Some(at) = node.find(byte) else {
+                node.add_edge(Edge::chain(rest, value));
+                return true;
+            };
+            let edge = &mut node.edges[at];
+            let common = edge.label.common_len(rest);
+            if common < edge.label.len() {
+                edge.split(common);
             }
+            rest = &rest[common..];
+            slot = edge.node();
         }
     }
 
@@ -166,41 +163,39 @@ impl<V: Clone + PartialEq> PrefixTree<V> {
             return false;
         }
         self.len -= 1;
-        // The deepest node on the way that has a reason to stay even if the rest of the way goes.
-        let mut walk = Walk {
-            node: &self.root,
-            rest: prefix,
+        let steps = self.steps_to_last_that_stays(prefix);
+        let Some(steps_before) = steps.checked_sub(1) else {
+            Arc::make_mut(&mut self.root).take_away(prefix, value);
+            return true;
         };
-        let (mut keep, mut depth) = (0, 0);
-        while walk.step() {
-            depth += 1;
-            let node = walk.node;
-            let stays = if walk.rest.is_empty() {
-                node.more.is_some() || !node.children.is_empty()
+        let (mut slot, mut rest) = (&mut self.root, prefix);
+        for _ in 0..steps_before {
+            slot = Node::edge_along(slot, &mut rest).node();
+        }
+        let edge = Node::edge_along(slot, &mut rest);
+        Arc::make_mut(edge.node()).take_away(rest, value);
+        edge.simplify();
+        true
+    }
+
+    /// How many steps it is along `prefix`, which is there with a value to be taken away, to the
+    /// last node with a reason to stay even if the rest of the way goes.
+    fn steps_to_last_that_stays(&self, prefix: &[u8]) -> usize {
+        let (mut node, mut rest) = (&*self.root, prefix);
+        let (mut steps, mut stays) = (0, 0);
+        while let Some(End::Node(next)) = node.follow(&mut rest) {
+            node = next;
+            steps += 1;
+            let has_reason = if rest.is_empty() {
+                node.more.is_some() || !node.edges.is_empty()
             } else {
-                node.first.is_some() || node.children.len() > 1
+                node.first.is_some() || node.edges.len() > 1
             };
-            if stays {
-                keep = depth;
+            if has_reason {
+                stays = steps;
             }
         }
-
-        let (mut slot, mut rest) = (&mut self.root, prefix);
-        for _ in 0..keep {
-            let at = rest.first().and_then(|byte| slot.find(*byte).ok());
-            let at = at.expect("the walk above went the same way");
-            slot = &mut Arc::make_mut(slot).children[at].node;
-            rest = &rest[slot.label.len()..];
-        }
-        let node = Arc::make_mut(slot);
-        match rest.first() {
-            None => node.remove_value(value),
-            Some(byte) => node.remove_child(*byte),
-        }
-        if keep > 0 {
-            node.merge_with_only_child();
-        }
-        true
+        stays
     }
 }
 
@@ -219,103 +214,98 @@ impl<V: fmt::Debug> fmt::Debug for PrefixTree<V> {
     }
 }
 
-/// A way down the tree along a topic.
-struct Walk<'a, 't, V> {
-    node: &'a Node<V>,
-    rest: &'t [u8],
-}
-
-impl<V> Walk<'_, '_, V> {
-    /// Goes to the child the topic leads to; false if there is none, or the topic ends before it.
-    #[inline]
-    fn step(&mut self) -> bool {
-        let Some(&byte) = self.rest.first() else {
-            return false;
-        };
-        let Ok(at) = self.node.find(byte) else {
-            return false;
-        };
-        let child = &*self.node.children[at].node;
-        let Some(rest) = self.rest.strip_prefix(child.label.as_bytes()) else {
-            return false;
-        };
-        self.node = child;
-        self.rest = rest;
-        true
-    }
-}
-
 #[derive(Clone)]
 struct Node<V> {
-    /// What leads here from the parent.
-    label: Label,
     first: Option<V>,
     /// The values after the first; shared, so that copying a path does not copy them. Never empty.
     more: Option<Arc<Vec<V>>>,
-    children: Box<[Child<V>]>,
+    /// The first bytes of as many edges.
+    keys: [u8; KEYS],
+    edges: Box<[Edge<V>]>,
 }
 
 #[derive(Clone)]
-struct Child<V> {
-    /// The first byte of the label of `node`.
-    byte: u8,
-    node: Arc<Node<V>>,
+struct Edge<V> {
+    /// Never empty.
+    label: Label,
+    end: End<V>,
+}
+
+#[derive(Clone)]
+enum End<V> {
+    /// One value and nothing further.
+    Value(V),
+    Node(Arc<Node<V>>),
 }
 
 impl<V> Node<V> {
-    fn new(label: Label) -> Self {
+    fn new() -> Self {
         Self {
-            label,
             first: None,
             more: None,
-            children: Box::default(),
+            keys: [0; KEYS],
+            edges: Box::default(),
         }
     }
 
     #[inline]
-    fn values(&self) -> impl Iterator<Item = &V> {
-        self.first
-            .iter()
-            .chain(self.more.iter().flat_map(|more| more.iter()))
+    fn values(&self) -> Values<'_, V> {
+        values(
+            self.first.as_ref(),
+            self.more.as_ref().map_or(&[], |more| more),
+        )
     }
 
+    /// Where `rest` leads in one step; what is left of it then is left in it.
     #[inline]
-    fn find(&self, byte: u8) -> Result<usize, usize> {
-        self.children
-            .binary_search_by_key(&byte, |child| child.byte)
+    fn follow(&self, rest: &mut &[u8]) -> Option<&End<V>> {
+        let edge = &self.edges[self.find(*rest.first()?)?];
+        *rest = rest.strip_prefix(edge.label.as_bytes())?;
+        Some(&edge.end)
     }
 
-    /// Nodes that lead along `way`, the last of them with the value.
-    fn chain(way: &[u8], value: V) -> Child<V> {
-        let mut value = Some(value);
-        let mut below = None;
-        for bytes in way.chunks(Label::MAX_LEN).rev() {
-            let mut node = Self::new(Label::new(bytes));
-            node.first = value.take();
-            node.children = below.take().into_iter().collect();
-            below = Some(Child {
-                byte: bytes[0],
-                node: Arc::new(node),
-            });
+    /// The edge whose label starts with `byte`.
+    #[inline]
+    fn find(&self, byte: u8) -> Option<usize> {
+        if self.edges.len() <= KEYS {
+            self.keys[..self.edges.len()]
+                .iter()
+                .position(|key| *key == byte)
+        } else {
+            self.edges
+                .binary_search_by_key(&byte, |edge| edge.label.bytes[0])
+                .ok()
         }
-        below.expect("the way to a new child has a byte at least")
     }
 
-    fn insert_child(&mut self, at: usize, child: Child<V>) {
-        let mut children = mem::take(&mut self.children).into_vec();
-        children.reserve_exact(1);
-        children.insert(at, child);
-        self.children = children.into_boxed_slice();
+    fn add_edge(&mut self, edge: Edge<V>) {
+        let at = self
+            .edges
+            .partition_point(|other| other.label.bytes[0] < edge.label.bytes[0]);
+        let mut edges = mem::take(&mut self.edges).into_vec();
+        edges.reserve_exact(1);
+        edges.insert(at, edge);
+        self.set_edges(edges);
     }
 
-    fn remove_child(&mut self, byte: u8) {
-        let mut children = mem::take(&mut self.children).into_vec();
-        children.retain(|child| child.byte != byte);
-        self.children = children.into_boxed_slice();
+    fn set_edges(&mut self, edges: Vec<Edge<V>>) {
+        self.edges = edges.into_boxed_slice();
+        for (key, edge) in self.keys.iter_mut().zip(&self.edges) {
+            *key = edge.label.bytes[0];
+        }
     }
 }
 
 impl<V: Clone + PartialEq> Node<V> {
+    /// The edge that leads along `rest`; there is one, and what is left of `rest` is left in it.
+    fn edge_along<'a>(slot: &'a mut Arc<Self>, rest: &mut &[u8]) -> &'a mut Edge<V> {
+        let at = rest.first().and_then(|byte| slot.find(*byte));
+        let at = at.expect("somebody walked this way and found a value");
+        let edge = &mut Arc::make_mut(slot).edges[at];
+        *rest = &rest[edge.label.len()..];
+        edge
+    }
+
     fn add_value(&mut self, value: V) {
         if self.first.is_none() {
             self.first = Some(value);
@@ -324,7 +314,14 @@ impl<V: Clone + PartialEq> Node<V> {
         }
     }
 
-    fn remove_value(&mut self, value: &V) {
+    /// Takes away the edge that leads along `rest`, or `value` if this is the end of the way.
+    fn take_away(&mut self, rest: &[u8], value: &V) {
+        if let Some(&byte) = rest.first() {
+            let mut edges = mem::take(&mut self.edges).into_vec();
+            edges.retain(|edge| edge.label.bytes[0] != byte);
+            self.set_edges(edges);
+            return;
+        }
         let Some(more) = &mut self.more else {
             self.first = None;
             return;
@@ -339,33 +336,64 @@ impl<V: Clone + PartialEq> Node<V> {
             self.more = None;
         }
     }
+}
 
-    /// Puts a node between `slot` and its parent that takes over the first `at` bytes of its label.
-    fn split(slot: &mut Arc<Self>, at: usize) {
-        let lower = Arc::make_mut(slot);
-        let (head, tail) = lower.label.as_bytes().split_at(at);
-        let (mut upper, byte) = (Self::new(Label::new(head)), tail[0]);
-        lower.label = Label::new(tail);
-        upper.children = Box::new([Child {
-            byte,
-            node: Arc::clone(slot),
-        }]);
-        *slot = Arc::new(upper);
+impl<V> Edge<V> {
+    /// An edge that leads along `way`, over as many nodes as it takes, to `value`.
+    fn chain(way: &[u8], value: V) -> Self {
+        let mut end = End::Value(value);
+        let mut pieces = way.chunks(Label::MAX_LEN).rev().peekable();
+        loop {
+            let label = Label::new(pieces.next().unwrap_or_default());
+            let edge = Self { label, end };
+            if pieces.peek().is_none() {
+                return edge;
+            }
+            let mut node = Node::new();
+            node.add_edge(edge);
+            end = End::Node(Arc::new(node));
+        }
+    }
+}
+
+impl<V: Clone> Edge<V> {
+    /// Puts a node in the middle, behind the first `at` bytes of the label.
+    fn split(&mut self, at: usize) {
+        let (head, tail) = self.label.as_bytes().split_at(at);
+        let mut node = Node::new();
+        node.add_edge(Self {
+            label: Label::new(tail),
+            end: self.end.clone(),
+        });
+        *self = Self {
+            label: Label::new(head),
+            end: End::Node(Arc::new(node)),
+        };
     }
 
-    /// Takes over all that the only child has, if nothing else is here and the labels fit in one.
-    fn merge_with_only_child(&mut self) {
-        let [child] = &*self.children else { return };
-        let Some(label) = self.label.join(&child.node.label) else {
-            return;
-        };
-        if self.first.is_some() {
-            return;
+    /// The node at the end, made if there is but a value.
+    fn node(&mut self) -> &mut Arc<Node<V>> {
+        if let End::Value(value) = &self.end {
+            let mut node = Node::new();
+            node.first = Some(value.clone());
+            self.end = End::Node(Arc::new(node));
         }
-        let mut children = mem::take(&mut self.children).into_vec();
-        if let Some(child) = children.pop() {
-            *self = Arc::unwrap_or_clone(child.node);
-            self.label = label;
+        match &mut self.end {
+            End::Node(node) => node,
+            End::Value(_) => unreachable!("it was replaced by a node above"),
+        }
+    }
+
+    /// Does without the node at the end if it has become needless.
+    fn simplify(&mut self) {
+        let End::Node(node) = &self.end else { return };
+        let (label, end) = match (&node.first, &node.more, &*node.edges) {
+            (Some(value), None, []) => (Some(self.label), End::Value(value.clone())),
+            (None, _, [only]) => (self.label.join(&only.label), only.end.clone()),
+            _ => return,
+        };
+        if let Some(label) = label {
+            *self = Self { label, end };
         }
     }
 }
@@ -373,13 +401,15 @@ impl<V: Clone + PartialEq> Node<V> {
 /// Takes the tree apart without recursion; depth is up to those who choose the entries.
 impl<V> Drop for Node<V> {
     fn drop(&mut self) {
-        if self.children.is_empty() {
+        if self.edges.is_empty() {
             return;
         }
-        let mut pending = mem::take(&mut self.children).into_vec();
-        while let Some(child) = pending.pop() {
-            if let Some(mut node) = Arc::into_inner(child.node) {
-                pending.extend(mem::take(&mut node.children));
+        let mut pending = mem::take(&mut self.edges).into_vec();
+        while let Some(edge) = pending.pop() {
+            if let End::Node(node) = edge.end
+                && let Some(mut node) = Arc::into_inner(node)
+            {
+                pending.extend(mem::take(&mut node.edges));
             }
         }
     }
@@ -439,6 +469,16 @@ impl Label {
     }
 }
 
+type Values<'a, V> = std::iter::Chain<std::option::IntoIter<&'a V>, slice::Iter<'a, V>>;
+
+#[inline]
+fn values<'a, V>(first: Option<&'a V>, more: &'a [V]) -> Values<'a, V> {
+    first.into_iter().chain(more)
+}
+
+/// Edges up to which their first bytes are found in the node; with them it fills a cache line.
+const KEYS: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -459,19 +499,31 @@ mod tests {
             .collect()
     }
 
-    /// Nodes below the root, and a check of what every node promises.
-    fn nodes<V>(tree: &PrefixTree<V>) -> usize {
+    /// Edges in the tree, and a check of what every node promises.
+    fn edges<V>(tree: &PrefixTree<V>) -> usize {
         let mut pending = vec![&tree.root];
         let mut count = 0;
         while let Some(node) = pending.pop() {
-            assert!(node.children.is_sorted_by_key(|child| child.byte));
-            for child in &node.children {
-                assert_eq!(child.node.label.as_bytes().first(), Some(&child.byte));
-                assert!(child.node.first.is_some() || !child.node.children.is_empty());
-                assert!(child.node.first.is_some() || child.node.more.is_none());
-                assert!(child.node.more.as_ref().is_none_or(|more| !more.is_empty()));
-                pending.push(&child.node);
+            let firsts: Vec<_> = node
+                .edges
+                .iter()
+                .map(|edge| edge.label.as_bytes()[0])
+                .collect();
+            assert!(firsts.is_sorted_by(|a, b| a < b));
+            assert!(
+                firsts
+                    .iter()
+                    .zip(&node.keys)
+                    .all(|(first, key)| first == key)
+            );
+            assert!(node.first.is_some() || node.more.is_none());
+            assert!(node.more.as_ref().is_none_or(|more| !more.is_empty()));
+            for edge in &node.edges {
                 count += 1;
+                if let End::Node(node) = &edge.end {
+                    assert!(node.more.is_some() || !node.edges.is_empty());
+                    pending.push(node);
+                }
             }
         }
         count
@@ -517,16 +569,16 @@ mod tests {
     }
 
     #[test]
-    fn removing_leaves_no_empty_nodes_behind() {
+    fn removing_leaves_nothing_needless_behind() {
         let one = PrefixTree::new().insert(b"/zeek/cluster/worker", 1);
-        assert_eq!(nodes(&one), 1);
+        assert_eq!(edges(&one), 1);
         let two = one.insert(b"/zeek/cluster/manager", 2).insert(b"/zeek", 3);
-        assert_eq!(nodes(&two), 4);
+        assert_eq!(edges(&two), 4);
         let one = two
             .remove(b"/zeek", &3)
             .remove(b"/zeek/cluster/manager", &2);
-        assert_eq!(nodes(&one), 1);
-        assert_eq!(nodes(&one.remove(b"/zeek/cluster/worker", &1)), 0);
+        assert_eq!(edges(&one), 1);
+        assert_eq!(edges(&one.remove(b"/zeek/cluster/worker", &1)), 0);
     }
 
     #[test]
@@ -542,25 +594,28 @@ mod tests {
         assert!(tree.remove_mut(&long, &1));
         assert_eq!(matches(&tree, &other), [2]);
         assert!(tree.remove_mut(&other, &2));
-        assert_eq!(nodes(&tree), 0);
+        assert_eq!(edges(&tree), 0);
     }
 
     #[test]
     fn a_tree_as_deep_as_a_topic_is_long_is_no_danger_to_the_stack() {
         let long = vec![b'x'; 65_535];
         // Nodes of one byte each, put together from below: inserting them all takes too long.
-        let mut below = None;
-        for _ in 0..long.len() {
-            let mut node = Node::new(Label::new(b"x"));
+        let mut below = Edge {
+            label: Label::new(b"x"),
+            end: End::Value(0),
+        };
+        for _ in 1..long.len() {
+            let mut node = Node::new();
             node.first = Some(0);
-            node.children = below.take().into_iter().collect();
-            below = Some(Child {
-                byte: b'x',
-                node: Arc::new(node),
-            });
+            node.add_edge(below);
+            below = Edge {
+                label: Label::new(b"x"),
+                end: End::Node(Arc::new(node)),
+            };
         }
         let mut tree = PrefixTree::new();
-        Arc::make_mut(&mut tree.root).insert_child(0, below.unwrap());
+        Arc::make_mut(&mut tree.root).add_edge(below);
         tree.len = long.len();
 
         let copy = tree.insert(&long, 1).remove(&long[..10], &0);
@@ -570,6 +625,33 @@ mod tests {
         assert_eq!(copy.iter().take(10).count(), 10);
         drop(tree);
         drop(copy);
+    }
+
+    #[test]
+    fn nodes_with_few_and_with_many_edges_find_them_all() {
+        let mut tree = PrefixTree::new();
+        for byte in (0..=255).rev() {
+            tree.insert_mut(&[b'x', byte], byte);
+            assert_eq!(
+                edges(&tree),
+                usize::from(u8::MAX - byte) + 1 + usize::from(byte < 255)
+            );
+            for other in 0..=255 {
+                let found = matches(&tree, &[b'x', other, 0]);
+                assert_eq!(
+                    found,
+                    (other >= byte)
+                        .then_some(other)
+                        .into_iter()
+                        .collect::<Vec<_>>()
+                );
+            }
+        }
+        for byte in 0..=255 {
+            assert!(tree.remove_mut(&[b'x', byte], &byte));
+            assert_eq!(tree.has_match(&[b'x', 255]), byte < 255);
+            edges(&tree);
+        }
     }
 
     #[derive(Clone, Debug)]
@@ -637,7 +719,7 @@ mod tests {
                 versions.push((tree.clone(), model.clone()));
             }
             for (tree, model) in versions {
-                prop_assert!(nodes(&tree) <= model.iter().map(|(p, _)| p.len() + 1).sum());
+                prop_assert!(edges(&tree) <= model.iter().map(|(p, _)| p.len() + 1).sum());
                 prop_assert_eq!(tree.len(), model.len());
                 let mut all = entries(&tree);
                 prop_assert!(all.is_sorted_by_key(|(prefix, _)| prefix.clone()));
