@@ -15,6 +15,7 @@ mod mem;
 mod message;
 mod origin_window;
 pub mod peering;
+pub mod json;
 mod port;
 mod prefix_tree;
 pub mod queue;
