@@ -19,6 +19,7 @@ mod encode;
 mod error;
 mod reader;
 mod real;
+mod sound;
 mod walk;
 
 pub use decode::{decode, decode_prefix};
@@ -27,6 +28,7 @@ pub use encode::{
 };
 pub use error::DecodeError;
 pub use reader::Reader;
+pub use sound::check_sound;
 pub use walk::{check, check_prefix, skip, walk};
 
 pub(crate) use walk::{

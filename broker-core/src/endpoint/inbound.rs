@@ -122,13 +122,20 @@ impl Shared {
         envelope: Envelope,
     ) -> Result<(), Rejection> {
         self.admit_envelope(&envelope)?;
-        binary::check(&envelope.payload, binary::DecodeRules::DATA).map_err(|error| {
+        // What is only relayed needs a sound structure; what is delivered here must decode as well.
+        let for_us = (envelope.receiver.is_nil() || envelope.receiver == self.id)
+            && routes.locals.has_match(envelope.topic.as_bytes());
+        let check = if for_us {
+            binary::check_sound
+        } else {
+            binary::check
+        };
+        check(&envelope.payload, binary::DecodeRules::DATA).map_err(|error| {
             Rejection::BadPayload {
                 topic: envelope.topic.clone(),
                 error,
             }
         })?;
-        let for_us = envelope.receiver.is_nil() || envelope.receiver == self.id;
         // Forwarding first: it never waits, while a slow local subscriber may hold us up.
         if envelope.receiver != self.id {
             self.forward(link, routes, &envelope);
