@@ -1,0 +1,462 @@
+//! What the nodes of a layout must have in common: one manager, addresses of their own, and an address
+//! wherever somebody has to dial.
+
+use broker_core::PeerUrl;
+
+use super::Layout;
+use super::error::{LayoutError, LayoutProblem};
+use super::reader::{PlacedNode, Source};
+use crate::role::Role;
+
+pub(super) fn nodes(source: &Source<'_>, nodes: &[PlacedNode]) -> Result<(), LayoutError> {
+    if nodes.len() > Layout::MAX_NODES {
+        return Err(source.at_line(
+            None,
+            LayoutProblem::OutOfRange {
+                table: "[node]".to_owned(),
+                key: "number of nodes".to_owned(),
+                value: nodes.len().to_string(),
+                expected: "at most 4096 nodes",
+            },
+        ));
+    }
+    managers(source, nodes)?;
+    addresses(source, nodes)?;
+    dialling(source, nodes)
+}
+
+fn managers(source: &Source<'_>, nodes: &[PlacedNode]) -> Result<(), LayoutError> {
+    let mut managers = nodes.iter().filter(|node| node.spec.role == Role::Manager);
+    let Some(first) = managers.next() else {
+        return Err(source.at_line(None, LayoutProblem::NoManager));
+    };
+    match managers.next() {
+        None => Ok(()),
+        Some(second) => Err(source.at_line(
+            Some(second.line),
+            LayoutProblem::SecondManager {
+                first: first.table.clone(),
+                second: second.table.clone(),
+            },
+        )),
+    }
+}
+
+/// No two addresses may be the same socket.
+fn addresses(source: &Source<'_>, nodes: &[PlacedNode]) -> Result<(), LayoutError> {
+    let mut seen: Vec<(&PlacedNode, &PeerUrl)> = Vec::new();
+    for node in nodes {
+        for (url, line) in node.spec.listen.iter().zip(&node.listen_lines) {
+            if let Some((other, _)) = seen
+                .iter()
+                .find(|(other, taken)| same_socket(node, url, other, taken))
+            {
+                let problem = LayoutProblem::DuplicateAddress {
+                    table: node.table.clone(),
+                    url: url.to_string(),
+                    other: other.table.clone(),
+                };
+                return Err(source.at_line(Some(*line), problem));
+            }
+            seen.push((node, url));
+        }
+    }
+    Ok(())
+}
+
+fn same_socket(node: &PlacedNode, url: &PeerUrl, other: &PlacedNode, taken: &PeerUrl) -> bool {
+    if url.scheme() == "mem" || taken.scheme() == "mem" {
+        return url == taken;
+    }
+    let (Some(port), Some(taken_port)) = (port(url), port(taken)) else {
+        return false;
+    };
+    if port == 0 || port != taken_port {
+        return false;
+    }
+    let one_host = node.spec.host == other.spec.host;
+    if one_host && (is_any(url.host()) || is_any(taken.host())) {
+        return true;
+    }
+    url.host() == taken.host() && (one_host || !(is_any(url.host()) || is_loopback(url.host())))
+}
+
+/// Everybody who has to be dialled must be reachable.
+fn dialling(source: &Source<'_>, nodes: &[PlacedNode]) -> Result<(), LayoutError> {
+    for node in nodes {
+        let Some(by) = nodes
+            .iter()
+            .find(|other| other.spec.role.dials().contains(&node.spec.role))
+        else {
+            continue;
+        };
+        let by = by.table.clone();
+        let table = node.table.clone();
+        let Some(first) = node.spec.dialable().first() else {
+            return Err(source.at_line(Some(node.line), LayoutProblem::NotListening { table, by }));
+        };
+        if let Some(url) = node.spec.dialable().iter().find(|url| !is_dialable(url)) {
+            // One address that nobody can dial is a mistake only if it is the one others would take.
+            if url == first {
+                return Err(source.at_line(
+                    Some(node.dial_line),
+                    LayoutProblem::NotDialable {
+                        table,
+                        url: url.to_string(),
+                        by,
+                    },
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_dialable(url: &PeerUrl) -> bool {
+    url.scheme() == "mem" || (port(url) != Some(0) && !is_any(url.host()))
+}
+
+/// The port an address stands for. These are the defaults of the transports.
+fn port(url: &PeerUrl) -> Option<u16> {
+    url.port().or(match url.scheme() {
+        "grpc" | "grpcs" => Some(9998),
+        "broker" | "brokers" => Some(9999),
+        "ws" | "wss" => Some(9997),
+        _ => None,
+    })
+}
+
+fn is_any(host: &str) -> bool {
+    matches!(host, "0.0.0.0" | "::" | "*")
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::LogFormat;
+    use crate::pools::{PoolSpec, Strategy};
+
+    const MANAGER: &str =
+        "[node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:7001\"]\n";
+
+    fn parse(text: &str) -> Result<Layout, LayoutError> {
+        Layout::parse(text, "etc/lab.toml")
+    }
+
+    /// The one line that reading `MANAGER` and then `text` ends with.
+    fn refused(text: &str) -> String {
+        let error = parse(&format!("{MANAGER}{text}"))
+            .expect_err(text)
+            .to_string();
+        assert_eq!(error.lines().count(), 1, "{error}");
+        error
+    }
+
+    #[test]
+    fn a_full_layout_is_read_and_found_by_name() {
+        let layout = parse(
+            r#"
+            [cluster]
+            name = "lab"
+            log_dir = "out"
+            log_format = "json"
+            [stores.hosts]
+            backend = "memory"
+            [node.manager]
+            role = "manager"
+            listen = ["grpc://127.0.0.1:27761", "broker://127.0.0.1:27771"]
+            [node.logger-1]
+            role = "logger"
+            listen = ["grpc://0.0.0.0:27762"]
+            advertise = ["grpc://198.51.100.7:27762"]
+            host = "log-host"
+            [node.proxy-2]
+            role = "proxy"
+            listen = "grpc://127.0.0.1:27764"
+            weight = 3
+            [node.proxy-1]
+            role = "proxy"
+            listen = ["grpc://127.0.0.1:27763"]
+            queue_messages = 16
+            queue_bytes = 0x1000
+            queue_policy = "block"
+            [node.worker-1]
+            role = "worker"
+            listen = ["grpc://127.0.0.1:0"]
+            [pools.proxy]
+            max_nodes = 1
+            [pools.hosts]
+            topic = "zeek/cluster/pool/hosts"
+            role = "proxy"
+            strategy = "weighted"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(
+            (layout.name(), layout.log_format()),
+            ("lab", LogFormat::Json)
+        );
+        assert_eq!(layout.log_dir(), std::path::Path::new("etc/out"));
+        let worker = layout.require("worker-1").unwrap();
+        let dialled: Vec<&str> = layout
+            .dials(worker)
+            .map(|node| node.name.as_str())
+            .collect();
+        assert_eq!(dialled, ["logger-1", "proxy-1", "proxy-2", "manager"]);
+        let logger = layout.node("logger-1").unwrap();
+        assert_eq!(
+            super::super::dial_url(logger, &["broker", "grpc"])
+                .unwrap()
+                .to_string(),
+            "grpc://198.51.100.7:27762"
+        );
+        assert!(layout.writes_logs(logger) && !layout.writes_logs(layout.manager()));
+        let proxy = layout.node("proxy-1").unwrap();
+        assert_eq!(
+            (proxy.queue.max_messages.get(), proxy.queue.max_bytes.get()),
+            (16, 4096)
+        );
+        let pools = layout.pools("worker-1");
+        let members = |name: &str| -> Vec<(String, usize)> {
+            let pool = pools.iter().find(|pool| pool.spec().name == name).unwrap();
+            pool.nodes()
+                .iter()
+                .map(|node| (node.name.clone(), node.weight))
+                .collect()
+        };
+        assert_eq!(
+            members("hosts"),
+            [("proxy-1".to_owned(), 1), ("proxy-2".to_owned(), 3)]
+        );
+        assert_eq!(members(PoolSpec::PROXY), [("proxy-1".to_owned(), 1)]);
+        assert_eq!(layout.pool_specs()[3].strategy, Strategy::Weighted);
+        assert!(layout.check_spoken("worker-1", &["grpc"]).is_ok());
+        assert!(
+            layout
+                .check_spoken("manager", &["grpc"])
+                .unwrap_err()
+                .to_string()
+                .contains("broker://127.0.0.1:27771")
+        );
+    }
+
+    #[test]
+    fn a_manager_alone_is_a_cluster_and_its_own_logger() {
+        let layout =
+            parse("[node.m]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:0\"]\n").unwrap();
+        assert!(layout.manager_is_logger() && layout.writes_logs(layout.manager()));
+        assert_eq!(
+            (layout.name(), layout.log_dir()),
+            ("lab", std::path::Path::new("etc/logs"))
+        );
+        let loggers = layout
+            .pools("m")
+            .into_iter()
+            .find(|pool| pool.spec().name == PoolSpec::LOGGER)
+            .unwrap();
+        assert_eq!(loggers.nodes()[0].name, "m");
+    }
+
+    #[test]
+    fn every_mistake_is_one_line_with_file_line_and_fix() {
+        for (text, line, parts) in [
+            (
+                "[node.w]\nrol = \"worker\"\n",
+                5,
+                ["unknown key \"rol\" in [node.w]", "did you mean \"role\"?"],
+            ),
+            (
+                "[cluser]\n",
+                4,
+                ["unknown key \"cluser\"", "did you mean \"cluster\"?"],
+            ),
+            (
+                "[node.w]\nrole = \"boss\"\n",
+                5,
+                ["unknown role \"boss\"", "manager, logger, proxy, worker"],
+            ),
+            (
+                "[node.w]\nlisten = []\n",
+                4,
+                ["[node.w] has no \"role\"", "add role ="],
+            ),
+            (
+                "[node.w]\nrole = 7\n",
+                5,
+                ["\"role\" in [node.w] is a whole number", "a text in quotes"],
+            ),
+            (
+                "[node.w]\nrole = \"worker\"\nlisten = [\"grpc://h:70000\"]\n",
+                6,
+                ["\"70000\"", "grpc://127.0.0.1:9998"],
+            ),
+            (
+                "[node.w]\nrole = \"worker\"\nlisten = [\n\"h:1\"]\n",
+                7,
+                ["expected scheme://host:port", "write scheme://"],
+            ),
+            (
+                "[node.w]\nrole = \"worker\"\nlisten = [\"grcp://h:1\"]\n",
+                6,
+                ["unknown scheme \"grcp\"", "use one of grpc,"],
+            ),
+            (
+                "[node.manager]\nrole = \"worker\"\n",
+                4,
+                ["duplicate key", "toml.io"],
+            ),
+            (
+                "[node.m2]\nrole = \"manager\"\n",
+                4,
+                [
+                    "[node.m2] is a second manager beside [node.manager]",
+                    "another role",
+                ],
+            ),
+            (
+                "[node.l]\nrole = \"logger\"\nlisten = [\"grpc://127.0.0.1:7001\"]\n",
+                6,
+                [
+                    "[node.l] listens on grpc://127.0.0.1:7001, as [node.manager] does",
+                    "a port of its own",
+                ],
+            ),
+            (
+                "[node.p]\nrole = \"proxy\"\n[node.w]\nrole = \"worker\"\n",
+                4,
+                ["[node.p] listens nowhere, but [node.w]", "add listen"],
+            ),
+            (
+                "[node.p]\nrole = \"proxy\"\nlisten = [\"grpc://127.0.0.1:0\"]\n[node.w]\nrole = \"worker\"\n",
+                6,
+                ["nobody can dial grpc://127.0.0.1:0", "advertise"],
+            ),
+            (
+                "[stores.s]\nbackend = \"rocksdb\"\n",
+                5,
+                ["unknown backend \"rocksdb\"", "memory, sqlite, sled"],
+            ),
+            (
+                "[stores.s]\nbackend = \"memory\"\npath = \"x\"\n",
+                6,
+                ["\"path\" in [stores.s] means nothing", "remove it"],
+            ),
+            (
+                "[cluster]\nlog_format = \"xml\"\n",
+                5,
+                ["\"log_format\" in [cluster] is \"xml\"", "tsv, json"],
+            ),
+            (
+                "[node.\"a/b\"]\nrole = \"worker\"\n",
+                4,
+                ["\"a/b\" cannot be the name of a node", "without /"],
+            ),
+            (
+                "[node.w]\nrole = \"worker\"\nweight = 0\n",
+                6,
+                ["\"weight\" in [node.w] is 0", "1 or more"],
+            ),
+            (
+                "[node.w]\nrole = \"worker\"\nqueue_messages = -1\n",
+                6,
+                ["is -1", "0 or more"],
+            ),
+            (
+                "[pools.x]\ntopic = \"t\"\nrole = \"manager\"\n",
+                4,
+                ["role manager", "change max_nodes"],
+            ),
+            (
+                "[pools.x]\nrole = \"proxy\"\n",
+                4,
+                ["[pools.x] has no \"topic\"", "add topic ="],
+            ),
+            (
+                "[pools.x]\ntopic = \"t\"\nrole = \"proxy\"\nexclusive = true\nmax_nodes = 3\n",
+                4,
+                ["not enough nodes", "add nodes"],
+            ),
+            ("x = = 1\n", 4, ["not valid TOML", "toml.io"]),
+        ] {
+            let error = refused(text);
+            assert!(
+                error.starts_with(&format!("etc/lab.toml:{line}: ")),
+                "{error} (expected line {line})"
+            );
+            for part in parts {
+                assert!(error.contains(part), "{error} (expected {part:?})");
+            }
+        }
+    }
+
+    #[test]
+    fn a_layout_without_manager_or_file_is_refused() {
+        let error = parse("[node.w]\nrole = \"worker\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("etc/lab.toml: there is no node with role"),
+            "{error}"
+        );
+        let error = Layout::load("/no/such/lab.toml").unwrap_err().to_string();
+        assert!(
+            error.starts_with("/no/such/lab.toml: cannot read the layout"),
+            "{error}"
+        );
+        let error = parse(MANAGER)
+            .unwrap()
+            .require("worker-9")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("no node called \"worker-9\"; use one of manager"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_backend_that_is_not_built_names_its_feature() {
+        for backend in ["sqlite", "sled"] {
+            let text = format!("{MANAGER}[stores.s]\nbackend = \"{backend}\"\n");
+            let built = if backend == "sqlite" {
+                cfg!(feature = "sqlite")
+            } else {
+                cfg!(feature = "sled")
+            };
+            match parse(&text) {
+                Ok(layout) => {
+                    assert!(built);
+                    assert_eq!(
+                        layout.stores()[0].options,
+                        [("path", format!("etc/s.{backend}"))]
+                    );
+                }
+                Err(error) => {
+                    assert!(!built);
+                    assert!(
+                        error
+                            .to_string()
+                            .contains(&format!("build with cargo feature {backend:?}")),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_wildcard_takes_the_port_of_the_whole_host_and_other_hosts_are_free() {
+        let error = refused("[node.w]\nrole = \"worker\"\nlisten = [\"grpc://0.0.0.0:7001\"]\n");
+        assert!(error.contains("as [node.manager] does"), "{error}");
+        let elsewhere =
+            "[node.w]\nrole = \"worker\"\nhost = \"b\"\nlisten = [\"grpc://127.0.0.1:7001\"]\n";
+        assert!(parse(&format!("{MANAGER}{elsewhere}")).is_ok());
+    }
+}

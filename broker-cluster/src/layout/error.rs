@@ -1,0 +1,311 @@
+//! What can be wrong with a layout file: one line that names the file, the line and the fix.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::pools::AllocationError;
+use crate::role::UnknownRole;
+
+/// A layout that cannot be used. Its text is one line: `FILE:LINE: what is wrong; the fix`.
+#[derive(Debug)]
+pub struct LayoutError {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1, where one is to blame.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub problem: LayoutProblem,
+}
+
+impl fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}; {}", self.problem, self.problem.fix())
+    }
+}
+
+impl std::error::Error for LayoutError {}
+
+/// What is wrong with a layout.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayoutProblem {
+    /// The file cannot be read.
+    #[error("cannot read the layout: {reason}")]
+    Unreadable {
+        /// What the system said.
+        reason: String,
+    },
+    /// The file is not TOML.
+    #[error("not valid TOML: {reason}")]
+    Syntax {
+        /// What the parser said.
+        reason: String,
+    },
+    /// A key or table nobody knows.
+    #[error("unknown key {key:?} in {table}")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        table: String,
+        /// The keys there are.
+        known: &'static [&'static str],
+    },
+    /// A key that must be there.
+    #[error("{table} has no {key:?}")]
+    MissingKey {
+        /// Where it should stand.
+        table: String,
+        /// The key.
+        key: &'static str,
+        /// An example line.
+        example: &'static str,
+    },
+    /// A value of another type.
+    #[error("{key:?} in {table} is {found}")]
+    WrongType {
+        /// Where it stands.
+        table: String,
+        /// The key.
+        key: String,
+        /// What the value is.
+        found: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A number out of range.
+    #[error("{key:?} in {table} is {value}")]
+    OutOfRange {
+        /// Where it stands.
+        table: String,
+        /// The key.
+        key: String,
+        /// The number.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A word that is none of those allowed.
+    #[error("{key:?} in {table} is {word:?}")]
+    UnknownWord {
+        /// Where it stands.
+        table: String,
+        /// The key.
+        key: String,
+        /// The word.
+        word: String,
+        /// The words there are.
+        accepted: String,
+    },
+    /// A role that does not exist.
+    #[error("unknown role {:?} in {table}", .source.word)]
+    UnknownRole {
+        /// Where it stands.
+        table: String,
+        /// The word.
+        #[source]
+        source: UnknownRole,
+    },
+    /// A name that cannot be part of a topic and of a directory.
+    #[error("{name:?} cannot be the name of a {what}")]
+    BadName {
+        /// Of what.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// An address that is none.
+    #[error("bad address in {table}: {reason}")]
+    BadUrl {
+        /// Where it stands.
+        table: String,
+        /// Why it is none.
+        reason: String,
+    },
+    /// An address of a scheme nobody serves.
+    #[error("unknown scheme {scheme:?} in {url:?} of {table}")]
+    UnknownScheme {
+        /// Where it stands.
+        table: String,
+        /// The address.
+        url: String,
+        /// The scheme.
+        scheme: String,
+        /// The schemes there are.
+        accepted: String,
+    },
+    /// Two nodes cannot listen on one address.
+    #[error("{table} listens on {url}, as {other} does")]
+    DuplicateAddress {
+        /// One node.
+        table: String,
+        /// The address.
+        url: String,
+        /// The other node.
+        other: String,
+    },
+    /// A cluster has a manager.
+    #[error("there is no node with role \"manager\"")]
+    NoManager,
+    /// A cluster has one manager.
+    #[error("{second} is a second manager beside {first}")]
+    SecondManager {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Somebody has to dial this node, and it does not listen.
+    #[error("{table} listens nowhere, but {by} has to dial it")]
+    NotListening {
+        /// The node.
+        table: String,
+        /// Who dials it.
+        by: String,
+    },
+    /// Somebody has to dial this node, and its address says no port or no host.
+    #[error("nobody can dial {url} of {table}, but {by} has to")]
+    NotDialable {
+        /// The node.
+        table: String,
+        /// The address.
+        url: String,
+        /// Who dials it.
+        by: String,
+    },
+    /// A backend that nobody knows.
+    #[error("unknown backend {word:?} in {table}")]
+    UnknownBackend {
+        /// Where it stands.
+        table: String,
+        /// The word.
+        word: String,
+    },
+    /// A backend that this build lacks.
+    #[error("backend {backend:?} in {table} is not part of this build")]
+    BackendNotBuilt {
+        /// Where it stands.
+        table: String,
+        /// The backend.
+        backend: &'static str,
+        /// The cargo feature that brings it.
+        feature: &'static str,
+    },
+    /// An option that the backend does not have.
+    #[error("{key:?} in {table} means nothing to backend {backend:?}")]
+    NotForBackend {
+        /// Where it stands.
+        table: String,
+        /// The key.
+        key: String,
+        /// The backend.
+        backend: &'static str,
+    },
+    /// The pools cannot be filled.
+    #[error("{source}")]
+    Pools {
+        /// Why.
+        #[source]
+        source: AllocationError,
+    },
+    /// The node to run is not in the layout.
+    #[error("there is no node called {name:?}")]
+    NoSuchNode {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The node to run is to listen or dial in a way this program cannot.
+    #[error("{table} wants {url}, and this program speaks {}", .spoken.join(", "))]
+    NotSpoken {
+        /// The node.
+        table: String,
+        /// The address.
+        url: String,
+        /// The schemes there are transports for.
+        spoken: Vec<String>,
+    },
+}
+
+impl LayoutProblem {
+    /// What to do about it.
+    #[must_use]
+    pub fn fix(&self) -> String {
+        match self {
+            Self::Unreadable { .. } => "check the path and its permissions".to_owned(),
+            Self::Syntax { .. } => "see https://toml.io for the syntax".to_owned(),
+            Self::UnknownKey { key, known, .. } => match closest(key, known) {
+                Some(meant) => format!("did you mean {meant:?}? known are {}", known.join(", ")),
+                None => format!("known are {}", known.join(", ")),
+            },
+            Self::MissingKey { example, .. } => format!("add {example}"),
+            Self::WrongType { expected, .. } | Self::OutOfRange { expected, .. } => format!("write {expected}"),
+            Self::UnknownWord { accepted, .. } => format!("use one of {accepted}"),
+            Self::UnknownRole { .. } => "use one of manager, logger, proxy, worker".to_owned(),
+            Self::BadName { .. } => {
+                "use 1 to 200 letters, digits and marks, without / \\ : or control characters, not starting with a dot".to_owned()
+            }
+            Self::BadUrl { .. } => "write scheme://host:port, for example grpc://127.0.0.1:9998".to_owned(),
+            Self::UnknownScheme { accepted, .. } => format!("use one of {accepted}"),
+            Self::DuplicateAddress { .. } => "give each node a port of its own".to_owned(),
+            Self::NoManager => "add [node.manager] with role = \"manager\"".to_owned(),
+            Self::SecondManager { .. } => "give one of them another role".to_owned(),
+            Self::NotListening { .. } => "add listen = [\"grpc://host:port\"]".to_owned(),
+            Self::NotDialable { .. } => "name a port other than 0 and a host that others reach, or say both in advertise".to_owned(),
+            Self::UnknownBackend { .. } => "use one of memory, sqlite, sled".to_owned(),
+            Self::BackendNotBuilt { feature, .. } => format!("build with cargo feature {feature:?}, or choose another backend"),
+            Self::NotForBackend { .. } => "remove it".to_owned(),
+            Self::Pools { .. } => "change max_nodes, exclusive, topic or role of the pools, or add nodes".to_owned(),
+            Self::NoSuchNode { known, .. } => format!("use one of {}", known.join(", ")),
+            Self::NotSpoken { .. } => "use an address that can be spoken".to_owned(),
+        }
+    }
+}
+
+/// The known word that differs from `word` in at most two letters, if there is one.
+fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    if word.len() > 32 {
+        return None;
+    }
+    known
+        .iter()
+        .copied()
+        .map(|other| (distance(word, other), other))
+        .filter(|(distance, _)| *distance <= 2)
+        .min()
+        .map(|(_, other)| other)
+}
+
+/// The number of letters to insert, remove or replace.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_is_recognised() {
+        let known = ["role", "listen", "advertise"];
+        assert_eq!(closest("lisen", &known), Some("listen"));
+        assert_eq!(closest("rol", &known), Some("role"));
+        assert_eq!(closest("colour", &known), None);
+    }
+}

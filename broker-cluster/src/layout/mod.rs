@@ -1,0 +1,292 @@
+//! The layout of a cluster: one TOML file that every node reads, and in which it finds itself by name.
+//!
+//! ```toml
+//! [cluster]
+//! name = "lab"                           # default: the file's name
+//! log_dir = "logs"                       # where loggers write; default "logs"
+//! log_format = "tsv"                     # tsv | json, for logs whose writer asks for neither
+//!
+//! [stores.hosts]                         # on every node: master on the manager, clones elsewhere
+//! backend = "sqlite"                     # memory | sqlite | sled
+//! path = "hosts.sqlite"                  # further: journal_mode, synchronous, failure_mode, integrity_check
+//!
+//! [node.manager]                         # exactly one manager
+//! role = "manager"                       # manager | logger | proxy | worker
+//! listen = ["grpc://127.0.0.1:27761"]
+//!
+//! [node.worker-1]
+//! role = "worker"
+//! advertise = ["grpc://198.51.100.7:9998"] # what others dial, where it differs from listen
+//! host = "sensor-1"                      # where `cluster up` starts it; default: this host
+//! queue_messages = 8192                  # each peer's queue; further: queue_bytes, queue_policy
+//! weight = 2                             # for weighted pools
+//!
+//! [pools.hosts]                          # besides the pools worker, proxy and logger
+//! topic = "zeek/cluster/pool/hosts"
+//! role = "proxy"                         # further: max_nodes, exclusive, strategy = zeek | weighted
+//! ```
+//!
+//! Relative paths start at the file. Without loggers the manager is the logger. Reading a layout binds and
+//! opens nothing; whatever is wrong is a [`LayoutError`] of one line.
+
+mod check;
+mod error;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use broker_core::{PeerUrl, QueueOptions};
+
+pub use self::error::{LayoutError, LayoutProblem};
+use crate::log::LogFormat;
+use crate::pools::{self, Eligible, Pool, PoolSpec};
+use crate::role::Role;
+
+/// A cluster as its layout file describes it, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    file: PathBuf,
+    name: String,
+    log_dir: PathBuf,
+    log_format: LogFormat,
+    stores: Vec<StoreSpec>,
+    nodes: BTreeMap<String, NodeSpec>,
+    pools: Vec<PoolSpec>,
+    members: Vec<Vec<String>>,
+}
+
+/// A store that every node of the cluster has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSpec {
+    /// Its name.
+    pub name: String,
+    /// What the master keeps it in: `memory`, `sqlite` or `sled`.
+    pub backend: &'static str,
+    /// Options of the backend as texts, `path` made absolute or relative to where the program runs.
+    pub options: Vec<(&'static str, String)>,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeSpec {
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// Where it listens.
+    pub listen: Vec<PeerUrl>,
+    /// What others dial instead; empty if that is `listen`.
+    pub advertise: Vec<PeerUrl>,
+    /// The host it runs on; none is the host of the program that asks.
+    pub host: Option<String>,
+    /// Bounds and policy of the queue to each peer.
+    pub queue: QueueOptions,
+    /// Its weight in weighted pools.
+    pub weight: usize,
+}
+
+impl NodeSpec {
+    /// What others dial: `advertise`, or `listen` where that is empty.
+    #[must_use]
+    pub fn dialable(&self) -> &[PeerUrl] {
+        if self.advertise.is_empty() {
+            &self.listen
+        } else {
+            &self.advertise
+        }
+    }
+}
+
+impl Layout {
+    /// Nodes of one layout at most.
+    pub const MAX_NODES: usize = 4096;
+
+    /// Reads and checks a layout file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or says what it may not.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, LayoutError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|reason| LayoutError {
+            file: path.to_owned(),
+            line: None,
+            problem: LayoutProblem::Unreadable {
+                reason: reason.to_string(),
+            },
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads and checks the text of a layout; `path` is what errors name and where relative paths start.
+    ///
+    /// # Errors
+    /// The text says what it may not.
+    pub fn parse(text: &str, path: impl AsRef<Path>) -> Result<Self, LayoutError> {
+        reader::read(text, path.as_ref())
+    }
+
+    /// The file it came from.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The cluster's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where loggers write: each in a directory of its own name.
+    #[must_use]
+    pub fn log_dir(&self) -> &Path {
+        &self.log_dir
+    }
+
+    /// How loggers write a log whose writer does not say.
+    #[must_use]
+    pub const fn log_format(&self) -> LogFormat {
+        self.log_format
+    }
+
+    /// The stores, by name.
+    #[must_use]
+    pub fn stores(&self) -> &[StoreSpec] {
+        &self.stores
+    }
+
+    /// All nodes, sorted bytewise by name.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &NodeSpec> {
+        self.nodes.values()
+    }
+
+    /// The node called `name`.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&NodeSpec> {
+        self.nodes.get(name)
+    }
+
+    /// The node called `name`, or the error to show.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub fn require(&self, name: &str) -> Result<&NodeSpec, LayoutError> {
+        self.node(name).ok_or_else(|| LayoutError {
+            file: self.file.clone(),
+            line: None,
+            problem: LayoutProblem::NoSuchNode {
+                name: name.to_owned(),
+                known: self.nodes.keys().cloned().collect(),
+            },
+        })
+    }
+
+    /// The nodes of a role, sorted bytewise by name.
+    pub fn with_role(&self, role: Role) -> impl Iterator<Item = &NodeSpec> {
+        self.nodes.values().filter(move |node| node.role == role)
+    }
+
+    /// The manager.
+    ///
+    /// # Panics
+    /// Never: a layout without manager is not read.
+    #[must_use]
+    pub fn manager(&self) -> &NodeSpec {
+        self.with_role(Role::Manager)
+            .next()
+            .expect("reading checked that there is one")
+    }
+
+    /// Whether the manager is the logger, since there are no loggers.
+    #[must_use]
+    pub fn manager_is_logger(&self) -> bool {
+        self.with_role(Role::Logger).next().is_none()
+    }
+
+    /// Whether this node writes log files.
+    #[must_use]
+    pub fn writes_logs(&self, node: &NodeSpec) -> bool {
+        node.role == Role::Logger || (node.role == Role::Manager && self.manager_is_logger())
+    }
+
+    /// The nodes that `node` dials, in order.
+    pub fn dials<'a>(&'a self, node: &NodeSpec) -> impl Iterator<Item = &'a NodeSpec> + use<'a> {
+        node.role
+            .dials()
+            .iter()
+            .flat_map(|role| self.with_role(*role))
+    }
+
+    /// The specifications of all pools: the three that every cluster has, and those of the file.
+    #[must_use]
+    pub fn pool_specs(&self) -> &[PoolSpec] {
+        &self.pools
+    }
+
+    /// All pools with their members, as the node called `local` sees them at its start.
+    #[must_use]
+    pub fn pools(&self, local: &str) -> Vec<Pool> {
+        let weight = |name: &str| self.node(name).map_or(1, |node| node.weight);
+        self.pools
+            .iter()
+            .zip(&self.members)
+            .map(|(spec, names)| {
+                Pool::new(
+                    spec.clone(),
+                    names.iter().map(|name| (name.as_str(), weight(name))),
+                    local,
+                )
+            })
+            .collect()
+    }
+
+    /// Checks that the node called `name` can listen and dial with transports for the schemes in `spoken`.
+    ///
+    /// # Errors
+    /// There is no such node, or an address it cannot speak.
+    pub fn check_spoken(&self, name: &str, spoken: &[&str]) -> Result<(), LayoutError> {
+        let node = self.require(name)?;
+        let refuse = |node: &NodeSpec, url: &PeerUrl| LayoutError {
+            file: self.file.clone(),
+            line: None,
+            problem: LayoutProblem::NotSpoken {
+                table: format!("[node.{}]", node.name),
+                url: url.to_string(),
+                spoken: spoken.iter().map(|scheme| (*scheme).to_owned()).collect(),
+            },
+        };
+        if let Some(url) = node
+            .listen
+            .iter()
+            .find(|url| !spoken.contains(&url.scheme()))
+        {
+            return Err(refuse(node, url));
+        }
+        for other in self.dials(node) {
+            if dial_url(other, spoken).is_none() {
+                return Err(refuse(other, &other.dialable()[0]));
+            }
+        }
+        Ok(())
+    }
+
+    fn allocate(
+        pools: &[PoolSpec],
+        nodes: &BTreeMap<String, NodeSpec>,
+    ) -> Result<Vec<Vec<String>>, pools::AllocationError> {
+        let manager_is_logger = !nodes.values().any(|node| node.role == Role::Logger);
+        let eligible = Eligible::new(
+            nodes.values().map(|node| (node.name.as_str(), node.role)),
+            manager_is_logger,
+        );
+        pools::allocate(pools, &eligible)
+    }
+}
+
+/// The first address of `node` that can be dialled with one of the schemes in `spoken`.
+pub(crate) fn dial_url<'a>(node: &'a NodeSpec, spoken: &[&str]) -> Option<&'a PeerUrl> {
+    node.dialable()
+        .iter()
+        .find(|url| url.scheme() != "ws" && url.scheme() != "wss" && spoken.contains(&url.scheme()))
+}
