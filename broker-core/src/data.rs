@@ -51,7 +51,7 @@ pub enum Data {
     /// Values by key.
     Table(Table),
     /// Values in the order given; also called list.
-    Vector(Vec<Data>),
+    Vector(Vec<Self>),
 }
 
 /// The type of a value. The numbers are the tags of the binary format and also order values of different types.
@@ -538,7 +538,7 @@ impl<T: Into<Self>> From<Option<T>> for Data {
     }
 }
 
-fn compare_reals(a: f64, b: f64) -> Ordering {
+pub(crate) fn compare_reals(a: f64, b: f64) -> Ordering {
     a.partial_cmp(&b)
         .unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }

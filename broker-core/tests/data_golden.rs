@@ -1,4 +1,8 @@
 //! The binary format against the worked examples of the wire reference and against recorded traffic.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests may unwrap as tests do"
+)]
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

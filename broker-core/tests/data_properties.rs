@@ -1,4 +1,8 @@
 //! What must hold for every value and for every sequence of bytes.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests may unwrap as tests do"
+)]
 
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, RandomState};

@@ -114,7 +114,7 @@ impl Decoder<'_> {
     }
 
     fn enter(&self, levels: u16) -> Result<u16, DecodeError> {
-        levels.checked_sub(1).ok_or(DecodeError::TooDeep {
+        levels.checked_sub(1).ok_or_else(|| DecodeError::TooDeep {
             limit: self.rules.depth_limit(),
         })
     }

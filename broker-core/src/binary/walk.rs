@@ -88,7 +88,7 @@ fn walk_nested<V: Visitor>(
         DataKind::Timespan => visitor.timespan(read_timespan(reader)?),
         DataKind::Enum => visitor.enum_value(reader.string("enum value")?),
         DataKind::Set | DataKind::Table | DataKind::Vector => {
-            let levels = levels.checked_sub(1).ok_or(DecodeError::TooDeep {
+            let levels = levels.checked_sub(1).ok_or_else(|| DecodeError::TooDeep {
                 limit: rules.depth_limit(),
             })?;
             let values = match kind {

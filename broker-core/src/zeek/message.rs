@@ -76,7 +76,7 @@ pub enum Message {
     /// A global variable gets a value.
     IdentifierUpdate(IdentifierUpdate),
     /// Several messages.
-    Batch(Vec<Message>),
+    Batch(Vec<Self>),
 }
 
 impl Message {
