@@ -44,7 +44,7 @@ pub(super) struct JsonFormat {
 impl JsonFormat {
     /// Learns the columns from these lines. `stem` is the file's name up to its first dot. Lines
     /// that are no objects are passed over; an error if all are.
-    pub(super) fn learn(lines: &[Vec<u8>], stem: &str) -> Result<Self, JsonError> {
+    pub(super) fn learn(lines: &[&[u8]], stem: &str) -> Result<Self, JsonError> {
         let mut scan = Scan::default();
         let mut first_error = None;
         let mut objects = 0;
@@ -461,7 +461,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn learn(lines: &[&str], stem: &str) -> JsonFormat {
-        let lines: Vec<_> = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
+        let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
         JsonFormat::learn(&lines, stem).unwrap()
     }
 
@@ -592,8 +592,8 @@ mod tests {
 
     #[test]
     fn a_file_without_any_object_is_no_json_log() {
-        assert!(JsonFormat::learn(&[b"{oops".to_vec()], "x").is_err());
-        assert!(JsonFormat::learn(&[b"{oops".to_vec(), b"{}".to_vec()], "x").is_ok());
+        assert!(JsonFormat::learn(&[b"{oops"], "x").is_err());
+        assert!(JsonFormat::learn(&[b"{oops", b"{}"], "x").is_ok());
     }
 
     /// What JSON does not carry: infinities and NaN are null, so are unset columns.
@@ -628,7 +628,7 @@ mod tests {
         #[test]
         fn a_learned_log_is_rewritten_as_it_was((schema, record) in record_with_schema()) {
             let first = line_of(&schema, &record);
-            let format = JsonFormat::learn(std::slice::from_ref(&first), "mine").unwrap();
+            let format = JsonFormat::learn(&[&first], "mine").unwrap();
             let second = line_of(format.schema(), &format.record(&first).unwrap());
             prop_assert_eq!(String::from_utf8(second).unwrap(), String::from_utf8(first).unwrap());
         }
@@ -638,9 +638,9 @@ mod tests {
             line in prop::collection::vec(any::<u8>(), 0..60),
             text in "\\{(\"(a|b|ts)\":[0-9\\[\\],tnul\"e.-]{0,8},?){0,4}\\}?",
         ) {
-            let lines = [line, text.into_bytes(), br#"{"a":1,"b":[true],"ts":5}"#.to_vec()];
+            let lines = [&line[..], text.as_bytes(), br#"{"a":1,"b":[true],"ts":5}"#];
             let format = JsonFormat::learn(&lines, "x").unwrap();
-            for line in &lines {
+            for line in lines {
                 let _ = format.record(line);
             }
         }

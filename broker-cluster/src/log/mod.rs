@@ -2,7 +2,7 @@
 //!
 //! A record is a list of [`LogValue`]s, one for each [`Column`] of its [`Schema`]. It is read from a
 //! TSV or JSON file by [`LogReader`], travels in a LogWrite message as the bytes of
-//! [`serial::encode`], and is written again by [`TsvWriter`] or [`JsonWriter`]. The forms are those
+//! [`serial::encode`], and is written again by [`LogWriter`], in one form or the other. The forms are those
 //! of reference zeek-cluster 6.3 to 6.9, byte for byte.
 //!
 //! ```
@@ -40,6 +40,7 @@ mod reader;
 mod schema;
 pub mod serial;
 mod standard;
+mod style;
 mod tsv_read;
 mod tsv_write;
 mod value;
@@ -54,6 +55,7 @@ pub use lines::MAX_LINE;
 pub use read_error::{HeaderError, JsonError, LineError, LineReason, MAX_EXCERPT, OpenError};
 pub use reader::{LogFormat, LogItem, LogReader};
 pub use schema::{Column, ColumnType, LogType, MAX_PATH, Schema, is_file_stem, stream_id};
+pub use style::{LogStyle, LogWriter, StyleError};
 pub use tsv_read::MAX_COLUMNS;
 pub use tsv_write::{TsvOptions, TsvWriter};
 pub use value::{LogPort, LogSubnet, LogValue, PortProtocol, Record};

@@ -30,6 +30,7 @@ use super::json_read::{JsonFormat, SCAN_BYTES, SCAN_LINES};
 use super::lines::{Found, Lines, MAX_LINE};
 use super::read_error::{LineError, LineReason, OpenError};
 use super::schema::{Schema, is_file_stem};
+use super::style::LogStyle;
 use super::tsv_read::TsvFormat;
 use super::value::Record;
 
@@ -176,12 +177,14 @@ impl LogReader {
         }
     }
 
-    /// Whether this is a JSON log that has `null` for unset columns instead of leaving them out, so that
-    /// a copy should be written with [`JsonOptions::include_unset`].
-    ///
-    /// [`JsonOptions::include_unset`]: super::JsonOptions::include_unset
-    pub fn includes_unset(&self) -> bool {
-        matches!(&self.form, Form::Json(format) if format.nulls_are_unset())
+    /// The style in which a copy of this log is to be written: its form, and whether unset columns are
+    /// `null`. Separators and marks are today's, whatever the log has.
+    pub fn style(&self) -> LogStyle {
+        let mut style = LogStyle::of(self.format());
+        if let Form::Json(format) = &self.form {
+            style.json.include_unset = format.nulls_are_unset();
+        }
+        style
     }
 
     /// The file's name, as messages have it.
@@ -303,7 +306,6 @@ fn open_json(
     lines: &mut Lines,
     ahead: &mut VecDeque<(u64, Found, Vec<u8>)>,
 ) -> Result<JsonFormat, OpenError> {
-    let mut scanned = Vec::new();
     let mut bytes = 0;
     let first = lines.number() + 1;
     while ahead.len() < SCAN_LINES && bytes < SCAN_BYTES {
@@ -316,11 +318,12 @@ fn open_json(
             break;
         }
         bytes += line.len();
-        if found == Found::Line && !line.is_empty() {
-            scanned.push(line.clone());
-        }
         ahead.push_back((lines.number(), found, line));
     }
+    let scanned = ahead
+        .iter()
+        .filter(|(_, found, line)| *found == Found::Line && !line.is_empty());
+    let scanned: Vec<&[u8]> = scanned.map(|(_, _, line)| &line[..]).collect();
     JsonFormat::learn(&scanned, stem(file)).map_err(|source| OpenError::NoObject {
         file: file.clone(),
         line: first,

@@ -281,7 +281,7 @@ fn split_first<'a>(text: &'a [u8], separator: &[u8]) -> (&'a [u8], Option<&'a [u
 }
 
 /// The most columns a reader takes; Zeek's widest log has about fifty.
-pub const MAX_COLUMNS: usize = 4096;
+pub const MAX_COLUMNS: usize = 1024;
 
 #[cfg(test)]
 mod tests {
