@@ -14,6 +14,7 @@
 //! **Invariant:** reading any bytes gives a value or a [`DecodeError`]. It never panics, recurses at most
 //! [`MAX_DEPTH`] levels, and sizes nothing by a count that the remaining bytes cannot hold.
 
+mod command;
 mod decode;
 mod encode;
 mod error;
@@ -22,6 +23,7 @@ mod real;
 mod sound;
 mod walk;
 
+pub use command::check_command;
 pub use decode::{decode, decode_prefix};
 pub use encode::{
     encode, encode_to_vec, encoded_len, put_string, put_varbyte, string_len, to_bytes, varbyte_len,

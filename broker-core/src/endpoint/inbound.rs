@@ -164,8 +164,18 @@ impl Shared {
         envelope: Envelope,
     ) -> Result<(), Rejection> {
         self.admit_envelope(&envelope)?;
-        if envelope.receiver != self.id {
-            self.forward(link, routes, &envelope);
+        if envelope.receiver != self.id && self.options.forwarding {
+            // What we do not understand we do not pass on: it may be more than the next node can bear.
+            match binary::check_command(&envelope.payload) {
+                Ok(()) => self.forward(link, routes, &envelope),
+                Err(error) => self.reject(
+                    link,
+                    &Rejection::BadPayload {
+                        topic: envelope.topic.clone(),
+                        error,
+                    },
+                ),
+            }
         }
         if envelope.receiver.is_nil() || envelope.receiver == self.id {
             self.deliver_command(routes, &envelope);
