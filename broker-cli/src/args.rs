@@ -1,0 +1,164 @@
+//! The command line as a whole; each command has its arguments beside its code.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::failure::{FAILED, MISUSED, complain};
+use crate::{bench, cluster_up, demo, node, publish, status, store, subscribe};
+
+/// Zeek's Broker framework: publish and subscribe, replicated stores, clusters.
+#[derive(Debug, Parser)]
+#[command(name = "broker", version, propagate_version = true, after_help = AFTER_HELP, max_term_width = 120)]
+pub(crate) struct Cli {
+    /// What to log on stderr: off, error, warn, info, debug, trace, or directives like info,broker_wire=debug
+    /// [default: info for node, cluster and demo nodes, else warn]
+    #[arg(long, global = true, env = "BROKER_LOG", value_name = "LEVEL", hide_env_values = true)]
+    log_level: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole cluster on this machine and feed Zeek logs through it
+    Demo(demo::Args),
+    /// Run one node: a member of a cluster, or a relay
+    Node(Box<node::Args>),
+    /// Run the nodes of a cluster
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Publish values
+    Pub(publish::PubArgs),
+    /// Publish a Zeek event
+    Event(publish::EventArgs),
+    /// Print messages as they come
+    Sub(subscribe::Args),
+    /// Work with a key-value store of a node
+    Store(store::Args),
+    /// Show a node's identity, peers, filters, queues, counters and stores
+    Status(status::Args),
+    /// Measure throughput and round trips
+    #[command(subcommand)]
+    Bench(bench::Command),
+}
+
+/// What can be done with a whole cluster.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Start all nodes of this host, restart those that end, stop them together
+    Up(cluster_up::Args),
+}
+
+impl Cli {
+    /// What to log: what was asked for, or what suits the command.
+    pub(crate) fn log_directives(&self) -> &str {
+        let default = if matches!(self.command, Command::Node(_) | Command::Cluster(_)) { "info" } else { "warn" };
+        self.log_level.as_deref().filter(|level| !level.is_empty()).unwrap_or(default)
+    }
+}
+
+impl Command {
+    /// Whether the command gains from more than one thread.
+    pub(crate) const fn is_busy(&self) -> bool {
+        matches!(self, Self::Node(_) | Self::Bench(_))
+    }
+
+    /// Runs the command to its end.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Demo(args) => demo::run(args).await,
+            Self::Node(args) => node::run(*args).await,
+            Self::Cluster(ClusterCommand::Up(args)) => cluster_up::run(args).await,
+            Self::Pub(args) => publish::run_pub(args).await,
+            Self::Event(args) => publish::run_event(args).await,
+            Self::Sub(args) => subscribe::run(args).await,
+            Self::Store(args) => store::run(args).await,
+            Self::Status(args) => status::run(args).await,
+            Self::Bench(command) => bench::run(command).await,
+        }
+    }
+}
+
+/// What came of the arguments.
+pub(crate) enum Invocation {
+    /// There is a command to run.
+    Run(Box<Cli>),
+    /// They were answered (help, version, a mistake), and this is the exit code.
+    Answered(ExitCode),
+}
+
+/// Reads the arguments. A mistake becomes one line on stderr.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
+    let error = match Cli::try_parse_from(args) {
+        Ok(cli) => return Invocation::Run(Box::new(cli)),
+        Err(error) => error,
+    };
+    let code = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
+            // A closed pipe is success here too.
+            Err(io) if io.kind() != std::io::ErrorKind::BrokenPipe => FAILED,
+            _ => 0,
+        },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // Printed on stderr; a stderr that is gone leaves nobody to tell.
+            let _ = error.print();
+            MISUSED
+        }
+        _ => {
+            complain(&one_line(&error));
+            MISUSED
+        }
+    };
+    Invocation::Answered(ExitCode::from(code))
+}
+
+/// What clap says in several paragraphs, without the usage that `--help` shows.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let told = text.split("\n\nUsage:").next().unwrap_or(text).split("\n\nFor more information").next().unwrap_or(text);
+    let told = told.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    format!("{told} (see --help)")
+}
+
+const AFTER_HELP: &str = "\
+PEER and URL are addresses:
+  grpc://HOST:PORT     our own nodes, default port 9998
+  mem://NAME           endpoints of one process (bench only)
+
+Environment:
+  BROKER_LOG      what to log, as --log-level
+  CLUSTER_NODE    which node of the configuration this is, as node --name
+
+Exit codes: 0 done, 1 failed, 2 misused. A closed output pipe counts as done.
+
+Examples:
+  broker demo
+  broker node --listen grpc://127.0.0.1:9998 --subscribe /
+  broker sub grpc://127.0.0.1 /greetings --count 1
+  broker pub grpc://127.0.0.1 /greetings '\"hello\"' 5u";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_mistake_is_told_in_one_line() {
+        for args in [vec!["broker", "pub"], vec!["broker", "bogus"], vec!["broker", "status", "--bogus"], vec!["broker", "sub", "grpc://h", "a", "--count", "x"]] {
+            let error = Cli::try_parse_from(&args).expect_err("wrong");
+            let line = one_line(&error);
+            assert!(!line.contains('\n') && line.ends_with("(see --help)") && !line.contains("Usage"), "{line}");
+        }
+    }
+}

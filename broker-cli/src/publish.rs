@@ -1,0 +1,147 @@
+//! `broker pub` and `broker event`: hand messages to a node and return when it has all of them.
+
+use std::io::BufRead;
+
+use anyhow::Context as _;
+use broker_core::zeek::Event;
+use broker_core::{Data, Message, PeerUrl, Topic, json};
+use broker_wire::client::BrokerClient;
+use tokio::sync::mpsc;
+
+use crate::client;
+use crate::failure::misuse;
+use crate::value;
+
+/// Publishes each VALUE as one message to TOPIC, or each line of stdin.
+#[derive(Debug, clap::Args)]
+#[command(after_help = PUB_HELP)]
+pub(crate) struct PubArgs {
+    /// The node, for example grpc://127.0.0.1:9998
+    #[arg(value_parser = client::peer_url)]
+    peer: PeerUrl,
+    /// The topic
+    #[arg(required_unless_present = "stdin")]
+    topic: Option<String>,
+    /// What to publish, a message each
+    #[arg(allow_hyphen_values = true, required_unless_present = "stdin", value_name = "VALUE")]
+    values: Vec<String>,
+    /// Publish what stdin holds, one {"topic":..,"data":{JSON v1}} a line, as `sub --json` prints it
+    #[arg(long, conflicts_with_all = ["topic", "values"])]
+    stdin: bool,
+}
+
+/// Publishes the event NAME with these arguments to TOPIC.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EVENT_HELP)]
+pub(crate) struct EventArgs {
+    /// The node, for example grpc://127.0.0.1:9998
+    #[arg(value_parser = client::peer_url)]
+    peer: PeerUrl,
+    /// The topic
+    topic: String,
+    /// The event's name, with its module: Notice::begin_suppression
+    name: String,
+    /// The event's arguments
+    #[arg(allow_hyphen_values = true, value_name = "ARG")]
+    args: Vec<String>,
+}
+
+/// Runs `broker pub`.
+pub(crate) async fn run_pub(args: PubArgs) -> anyhow::Result<()> {
+    if args.stdin {
+        let client = client::connect(&args.peer, "pub").await?;
+        return publish_stdin(client, &args.peer).await;
+    }
+    // clap sees to it that there is a topic.
+    let topic = parse_topic(&args.topic.unwrap_or_default())?;
+    let messages = args.values.iter().map(|text| Ok(Message::new(topic.clone(), parse_value(text)?)));
+    let messages = messages.collect::<anyhow::Result<Vec<_>>>()?;
+    let client = client::connect(&args.peer, "pub").await?;
+    publish(client, &args.peer, messages).await
+}
+
+/// Runs `broker event`.
+pub(crate) async fn run_event(args: EventArgs) -> anyhow::Result<()> {
+    let topic = parse_topic(&args.topic)?;
+    let values = args.args.iter().map(|text| parse_value(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let event = Event::new(args.name.as_str(), values).into_data();
+    let client = client::connect(&args.peer, "event").await?;
+    publish(client, &args.peer, vec![Message::new(topic, event)]).await
+}
+
+/// Parses a VALUE argument.
+pub(crate) fn parse_value(text: &str) -> anyhow::Result<Data> {
+    value::parse_argument(text).map_err(|error| misuse(error.to_string()))
+}
+
+/// Parses a TOPIC or PREFIX argument.
+pub(crate) fn parse_topic(text: &str) -> anyhow::Result<Topic> {
+    Topic::try_from(text).map_err(|error| misuse(format!("topic: {error}")))
+}
+
+async fn publish(client: BrokerClient, peer: &PeerUrl, messages: Vec<Message>) -> anyhow::Result<()> {
+    client.publish(tokio_stream::iter(messages)).await.with_context(|| format!("pub {peer}"))?;
+    Ok(())
+}
+
+/// Publishes the lines of stdin as they come, and stops at the first bad one; those before it are published.
+async fn publish_stdin(client: BrokerClient, peer: &PeerUrl) -> anyhow::Result<()> {
+    let (sender, receiver) = mpsc::channel(LINES_AHEAD);
+    let reader = tokio::task::spawn_blocking(move || read_lines(std::io::stdin().lock(), |message| sender.blocking_send(message).is_ok()));
+    let published = client.publish(tokio_stream::wrappers::ReceiverStream::new(receiver)).await;
+    published.with_context(|| format!("pub {peer}"))?;
+    reader.await.context("reading stdin")?
+}
+
+/// Gives each line of `input` to `publish` as a message, until one is bad or nobody wants more.
+fn read_lines(mut input: impl BufRead, mut publish: impl FnMut(Message) -> bool) -> anyhow::Result<()> {
+    let mut line = Vec::new();
+    for number in 1u64.. {
+        line.clear();
+        let mut limited = std::io::Read::take(&mut input, MAX_LINE + 1);
+        if limited.read_until(b'\n', &mut line).context("reading stdin")? == 0 {
+            break;
+        }
+        anyhow::ensure!(line.len() as u64 <= MAX_LINE, "stdin:{number}: longer than {MAX_LINE} bytes");
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let message = read_message(&line).with_context(|| format!("stdin:{number}"))?;
+        if !publish(message) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The message in a line of JSON: members `topic` and `data`, others are ignored.
+fn read_message(line: &[u8]) -> anyhow::Result<Message> {
+    #[derive(serde::Deserialize)]
+    struct Line<'a> {
+        #[serde(borrow)]
+        topic: std::borrow::Cow<'a, str>,
+        #[serde(borrow)]
+        data: &'a serde_json::value::RawValue,
+    }
+    let line: Line<'_> = serde_json::from_slice(line).context("expected {\"topic\":..,\"data\":{JSON v1}}")?;
+    let topic = Topic::try_from(line.topic.as_ref())?;
+    Ok(Message::new(topic, json::parse_value(line.data.get().as_bytes())?))
+}
+
+/// Messages read from stdin before the node has taken those in front of them.
+const LINES_AHEAD: usize = 1024;
+
+/// The longest line of stdin, with its line feed.
+const MAX_LINE: u64 = 64 << 20;
+
+const PUB_HELP: &str = concat!(
+    "Returns when PEER has everything.\n\n",
+    crate::value::help!(),
+    "\n\nExamples:\n  broker pub grpc://127.0.0.1 /test 5u '\"five\"' '[1, 2]'\n  broker sub grpc://a /x --json | broker pub grpc://b --stdin"
+);
+
+const EVENT_HELP: &str = concat!(
+    "Returns when PEER has the event.\n\n",
+    crate::value::help!(),
+    "\n\nExample:\n  broker event grpc://127.0.0.1 zeek/event/my/topic MyModule::ping 5u 10.0.0.1"
+);

@@ -1,0 +1,135 @@
+//! `broker store`: the operations of a store, at a node that has it (master or clone).
+
+mod dump;
+mod operation;
+mod watch;
+
+use anyhow::Context as _;
+use broker_core::{Data, ErrorCode, PeerUrl, StoreFailure, StoreOperation, StoreReply, json};
+use broker_wire::client::{BrokerClient, StoreError};
+
+use self::operation::Operation;
+use crate::client;
+use crate::failure::AlreadyReported;
+use crate::output::Output;
+use crate::value;
+
+/// Works with the store NAME of a node.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    /// The node, for example grpc://127.0.0.1:9998
+    #[arg(value_parser = client::peer_url)]
+    peer: PeerUrl,
+    /// The store's name
+    name: String,
+    /// Print JSON v1 instead of shorthand
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    operation: Operation,
+}
+
+/// A store at a node.
+struct Remote {
+    client: BrokerClient,
+    name: String,
+    json: bool,
+}
+
+/// Runs `broker store`.
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    // Arguments are checked before anybody is called.
+    let request = args.operation.checked()?;
+    let client = client::connect(&args.peer, "store").await?;
+    let remote = Remote { client, name: args.name, json: args.json };
+    match request {
+        operation::Request::Dump => dump::dump(&remote).await,
+        operation::Request::Load => dump::load(&remote).await,
+        operation::Request::Watch { count } => watch::watch(&remote, count).await,
+        operation::Request::Keys => remote.keys().await,
+        operation::Request::Get(key) => remote.get(key).await,
+        operation::Request::Other(operation) => remote.other(operation).await,
+    }
+}
+
+impl Remote {
+    async fn get(&self, key: Data) -> anyhow::Result<()> {
+        let value = match self.client.store(&self.name, StoreOperation::Get(key.clone())).await {
+            Ok(reply) => value_of(reply)?,
+            Err(error) => return Err(self.explain(error)),
+        };
+        let mut output = Output::stdout();
+        if self.json { output.line(json_object(&[("key", &key), ("value", &value)]))? } else { output.line(value::print(&value))? }
+        output.flush()
+    }
+
+    async fn keys(&self) -> anyhow::Result<()> {
+        let keys = value_of(self.execute(StoreOperation::Keys).await?)?;
+        let mut output = Output::stdout();
+        for key in keys.as_set().context("the store's keys are no set")? {
+            if self.json { output.line(json_object(&[("key", key)]))? } else { output.line(value::print(key))? }
+        }
+        output.flush()
+    }
+
+    /// Operations that answer with one value or with nothing.
+    async fn other(&self, operation: StoreOperation) -> anyhow::Result<()> {
+        let reply = self.execute(operation).await?;
+        let mut output = Output::stdout();
+        match reply {
+            StoreReply::Value(value) if !self.json => output.line(value::print(&value))?,
+            StoreReply::Value(value) => output.line(json_object(&[("result", &value)]))?,
+            _ if self.json => output.line(json_object(&[("result", &Data::None)]))?,
+            _ => {}
+        }
+        output.flush()
+    }
+
+    async fn execute(&self, operation: StoreOperation) -> anyhow::Result<StoreReply> {
+        self.client.store(&self.name, operation).await.map_err(|error| self.explain(error))
+    }
+
+    /// The error as one line: the framework's name for it first, or which stores there are.
+    fn explain(&self, error: StoreError) -> anyhow::Error {
+        match error {
+            StoreError::Store(StoreFailure::NoSuchStore { name, available }) if available.is_empty() => {
+                anyhow::anyhow!("no store {name:?} there, nor any other")
+            }
+            StoreError::Store(StoreFailure::NoSuchStore { name, available }) => {
+                anyhow::anyhow!("no store {name:?} there; stores: {}", available.join(", "))
+            }
+            StoreError::Store(StoreFailure::Code { code, detail }) if detail.is_empty() => anyhow::anyhow!("{}", code.name()),
+            StoreError::Store(StoreFailure::Code { code, detail }) => anyhow::anyhow!("{}: {detail}", code.name()),
+            other => anyhow::Error::new(other).context(format!("store {}", self.name)),
+        }
+    }
+}
+
+fn value_of(reply: StoreReply) -> anyhow::Result<Data> {
+    match reply {
+        StoreReply::Value(value) => Ok(value),
+        _ => anyhow::bail!("the node answered without a value"),
+    }
+}
+
+/// A JSON object of values in the exact writing.
+fn json_object(members: &[(&str, &Data)]) -> Vec<u8> {
+    let mut line = Vec::new();
+    for (index, (name, value)) in members.iter().enumerate() {
+        line.push(if index == 0 { b'{' } else { b',' });
+        line.extend(format!("\"{name}\":").into_bytes());
+        json::write_value(value, json::Style::Exact, &mut line);
+    }
+    line.push(b'}');
+    line
+}
+
+const HELP: &str = concat!(
+    "Writes exit 0 when the master has applied them and holds them as durably as configured.\n\
+     Errors of the store exit 1 with their name on stderr: no_such_key, type_clash, ...\n\
+     --json prints {\"key\":V,\"value\":V} for get, {\"key\":V} a line for keys, {\"result\":V} else.\n\
+     dump and load use lines of {\"key\":V,\"value\":V,\"expiry\":SECS}; no expiry means never.\n\n",
+    crate::value::help!(),
+    "\n\nExamples:\n  broker store grpc://127.0.0.1 hosts put 10.0.0.1 5u --expiry 60\n  broker store grpc://127.0.0.1 hosts increment 10.0.0.1 1u\n  broker store grpc://a hosts dump | broker store grpc://b hosts load"
+);

@@ -1,0 +1,187 @@
+//! The operations as they stand on the command line, and what they ask of the store.
+
+use std::time::Duration;
+
+use broker_core::{Data, StoreOperation};
+use clap::Subcommand;
+
+use crate::client;
+use crate::publish::parse_value;
+
+/// What to do with the store.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Operation {
+    /// Print the value of a key; exit 1 if there is none
+    Get { #[arg(allow_hyphen_values = true)] key: String },
+    /// Print whether there is a key
+    Exists { #[arg(allow_hyphen_values = true)] key: String },
+    /// Print all keys
+    Keys,
+    /// Store a value, replacing what was there
+    Put(KeyValue),
+    /// Store a value if the key is free, and print whether it was
+    PutUnique(KeyValue),
+    /// Remove a key; one that is not there is no error
+    Erase { #[arg(allow_hyphen_values = true)] key: String },
+    /// Remove everything
+    Clear,
+    /// Add to the number or time of a key
+    Increment(KeyAmount),
+    /// Subtract from the number or time of a key
+    Decrement(KeyAmount),
+    /// Append to the string of a key
+    Append(KeyValue),
+    /// Insert INDEX into the set of a key, or INDEX and VALUE into its table
+    InsertInto {
+        #[arg(allow_hyphen_values = true)]
+        key: String,
+        #[arg(allow_hyphen_values = true)]
+        index: String,
+        #[arg(allow_hyphen_values = true)]
+        value: Option<String>,
+        #[command(flatten)]
+        expiry: Expiry,
+    },
+    /// Remove INDEX from the set or table of a key
+    RemoveFrom {
+        #[arg(allow_hyphen_values = true)]
+        key: String,
+        #[arg(allow_hyphen_values = true)]
+        index: String,
+        #[command(flatten)]
+        expiry: Expiry,
+    },
+    /// Append a value to the vector of a key
+    Push(KeyValue),
+    /// Remove the last value from the vector of a key
+    Pop {
+        #[arg(allow_hyphen_values = true)]
+        key: String,
+        #[command(flatten)]
+        expiry: Expiry,
+    },
+    /// Print the element of a vector or table, or whether INDEX is in a set
+    GetIndex {
+        #[arg(allow_hyphen_values = true)]
+        key: String,
+        #[arg(allow_hyphen_values = true)]
+        index: String,
+    },
+    /// Print all entries as JSON lines that `load` takes
+    Dump,
+    /// Put the entries that stdin holds as JSON lines
+    Load,
+    /// Print changes as they happen
+    Watch {
+        /// Stop after so many changes [default: never]
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
+    },
+}
+
+/// A key and a value.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeyValue {
+    #[arg(allow_hyphen_values = true)]
+    key: String,
+    #[arg(allow_hyphen_values = true)]
+    value: String,
+    #[command(flatten)]
+    expiry: Expiry,
+}
+
+/// A key and how much to add or subtract.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeyAmount {
+    #[arg(allow_hyphen_values = true)]
+    key: String,
+    /// A value of the type that is stored there (of a time, a timespan) [default: the count 1u]
+    #[arg(allow_hyphen_values = true, default_value = "1u", hide_default_value = true)]
+    amount: String,
+    #[command(flatten)]
+    expiry: Expiry,
+}
+
+/// When an entry vanishes.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Expiry {
+    /// Let the entry vanish after so many seconds [default: never]
+    #[arg(long = "expiry", value_name = "SECS", value_parser = client::seconds)]
+    after: Option<Duration>,
+}
+
+/// A checked operation, by how its answer is printed.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Get(Data),
+    Keys,
+    Dump,
+    Load,
+    Watch { count: Option<u64> },
+    Other(StoreOperation),
+}
+
+impl Operation {
+    /// The request, if every value is one.
+    pub(crate) fn checked(self) -> anyhow::Result<Request> {
+        let value = |text: String| parse_value(&text);
+        let operation = match self {
+            Self::Get { key } => return Ok(Request::Get(value(key)?)),
+            Self::Keys => return Ok(Request::Keys),
+            Self::Dump => return Ok(Request::Dump),
+            Self::Load => return Ok(Request::Load),
+            Self::Watch { count } => return Ok(Request::Watch { count }),
+            Self::Exists { key } => StoreOperation::Exists(value(key)?),
+            Self::Erase { key } => StoreOperation::Erase(value(key)?),
+            Self::Clear => StoreOperation::Clear,
+            Self::GetIndex { key, index } => StoreOperation::GetIndex { key: value(key)?, index: value(index)? },
+            Self::Put(args) => {
+                let (key, value, expiry) = args.checked()?;
+                StoreOperation::Put { key, value, expiry }
+            }
+            Self::PutUnique(args) => {
+                let (key, value, expiry) = args.checked()?;
+                StoreOperation::PutUnique { key, value, expiry }
+            }
+            Self::Append(args) => {
+                let (key, value, expiry) = args.checked()?;
+                StoreOperation::Append { key, value, expiry }
+            }
+            Self::Push(args) => {
+                let (key, value, expiry) = args.checked()?;
+                StoreOperation::Push { key, value, expiry }
+            }
+            Self::Increment(args) => {
+                let (key, amount, expiry) = args.checked()?;
+                StoreOperation::Increment { key, amount, expiry }
+            }
+            Self::Decrement(args) => {
+                let (key, amount, expiry) = args.checked()?;
+                StoreOperation::Decrement { key, amount, expiry }
+            }
+            Self::InsertInto { key, index, value: element, expiry } => StoreOperation::InsertInto {
+                key: value(key)?,
+                index: value(index)?,
+                value: element.map(value).transpose()?,
+                expiry: expiry.after,
+            },
+            Self::RemoveFrom { key, index, expiry } => {
+                StoreOperation::RemoveFrom { key: value(key)?, index: value(index)?, expiry: expiry.after }
+            }
+            Self::Pop { key, expiry } => StoreOperation::Pop { key: value(key)?, expiry: expiry.after },
+        };
+        Ok(Request::Other(operation))
+    }
+}
+
+impl KeyValue {
+    fn checked(&self) -> anyhow::Result<(Data, Data, Option<Duration>)> {
+        Ok((parse_value(&self.key)?, parse_value(&self.value)?, self.expiry.after))
+    }
+}
+
+impl KeyAmount {
+    fn checked(&self) -> anyhow::Result<(Data, Data, Option<Duration>)> {
+        Ok((parse_value(&self.key)?, parse_value(&self.amount)?, self.expiry.after))
+    }
+}

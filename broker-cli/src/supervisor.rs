@@ -1,0 +1,339 @@
+//! Child processes that are nodes: started, listened to, restarted with back-off when they end, and stopped.
+//!
+//! A node is stopped by closing its stdin (`broker node --supervised` drains when that happens), so a supervisor that
+//! dies takes its nodes with it and leaves no orphans. Nodes run in process groups of their own: a Ctrl-C on the
+//! terminal reaches the supervisor alone, which then stops them in its order.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use broker_core::{Backoff, PeerUrl};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How to start one node.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeSpec {
+    /// The node's name.
+    pub(crate) name: String,
+    /// Arguments of the program, from `node` on.
+    pub(crate) args: Vec<OsString>,
+}
+
+/// What a supervised node did.
+#[derive(Debug)]
+pub(crate) enum NodeEvent {
+    /// It has bound an address.
+    Listening(PeerUrl),
+    /// It is ready.
+    Ready,
+    /// It wrote a line to stderr.
+    Said(String),
+    /// It ended without being asked to, and starts again after the given time, if any.
+    Ended { how: String, code: Option<i32>, restart_in: Option<Duration> },
+}
+
+/// Nodes under supervision. Dropping it kills them.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    nodes: BTreeMap<String, mpsc::Sender<Order>>,
+    keepers: JoinSet<()>,
+    events: mpsc::Receiver<(String, NodeEvent)>,
+}
+
+#[derive(Debug)]
+enum Order {
+    /// Stop and answer how the node ended; no restart.
+    Stop(oneshot::Sender<Option<ExitStatus>>),
+    /// End the node as a crash would; it is restarted.
+    Kill,
+}
+
+impl Supervisor {
+    /// Starts all of `specs`.
+    pub(crate) fn start(specs: Vec<NodeSpec>) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find out where this program is")?;
+        let (event_sender, events) = mpsc::channel(EVENTS);
+        let mut keepers = JoinSet::new();
+        let mut nodes = BTreeMap::new();
+        for spec in specs {
+            let (order_sender, orders) = mpsc::channel(ORDERS);
+            nodes.insert(spec.name.clone(), order_sender);
+            let keeper = Keeper { program: program.clone(), spec, orders, events: event_sender.clone() };
+            keepers.spawn(keeper.run());
+        }
+        Ok(Self { nodes, keepers, events })
+    }
+
+    /// The next thing a node did. Must be called often enough: nodes wait while 1024 events are unread.
+    ///
+    /// # Cancel safety
+    /// Safe: no event is lost.
+    pub(crate) async fn event(&mut self) -> Option<(String, NodeEvent)> {
+        self.events.recv().await
+    }
+
+    /// What nodes have done and nobody has looked at yet.
+    pub(crate) fn try_event(&mut self) -> Option<(String, NodeEvent)> {
+        self.events.try_recv().ok()
+    }
+
+    /// Ends `name` as a crash would.
+    pub(crate) async fn kill(&self, name: &str) {
+        if let Some(orders) = self.nodes.get(name) {
+            // A keeper that is gone has no node to kill.
+            let _ = orders.send(Order::Kill).await;
+        }
+    }
+
+    /// Stops `names` together and returns those that did not end well.
+    pub(crate) async fn stop(&mut self, names: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
+        let mut waiting = JoinSet::new();
+        for name in names {
+            let Some(orders) = self.nodes.remove(&name) else { continue };
+            waiting.spawn(async move {
+                let (answer, ended) = oneshot::channel();
+                if orders.send(Order::Stop(answer)).await.is_err() {
+                    return (name, None);
+                }
+                (name, ended.await.ok().flatten())
+            });
+        }
+        let mut failed = Vec::new();
+        while !waiting.is_empty() {
+            tokio::select! {
+                Some(Ok((name, status))) = waiting.join_next() => match status {
+                    Some(status) if status.success() => {}
+                    Some(status) => failed.push((name, status.to_string())),
+                    None => failed.push((name, "was not running".to_owned())),
+                },
+                // Nobody else reads what the nodes say on their way out.
+                Some((name, event)) = self.events.recv() => if let NodeEvent::Said(line) = event {
+                    eprintln_line(&format!("{name}: {line}"));
+                },
+            }
+        }
+        failed
+    }
+
+    /// Stops all nodes together.
+    pub(crate) async fn stop_all(mut self) -> Vec<(String, String)> {
+        let names: Vec<_> = self.nodes.keys().cloned().collect();
+        let failed = self.stop(names).await;
+        self.keepers.shutdown().await;
+        failed
+    }
+}
+
+/// Keeps one node running.
+struct Keeper {
+    program: PathBuf,
+    spec: NodeSpec,
+    orders: mpsc::Receiver<Order>,
+    events: mpsc::Sender<(String, NodeEvent)>,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let started = Instant::now();
+            let (how, code) = match self.spawn() {
+                Ok(mut child) => {
+                    let talk = tokio::spawn(listen(self.spec.name.clone(), self.events.clone(), child.stdout.take(), child.stderr.take()));
+                    let ended = self.attend(&mut child).await;
+                    // What it said last is worth waiting for, but a grandchild may hold the pipe open.
+                    let _ = tokio::time::timeout(LAST_WORDS, talk).await;
+                    match ended {
+                        Ended::AsOrdered(answer, status) => {
+                            // Who asked may have stopped waiting.
+                            let _ = answer.send(status);
+                            return;
+                        }
+                        Ended::ByItself(status) => {
+                            (status.map_or_else(|| "cannot be waited for".to_owned(), |s| s.to_string()), status.and_then(|s| s.code()))
+                        }
+                    }
+                }
+                Err(error) => (format!("cannot be started: {error}"), None),
+            };
+            if started.elapsed() > HEALTHY_AFTER {
+                backoff.reset();
+            }
+            // Misuse does not go away by trying again.
+            let restart_in = (code != Some(i32::from(crate::failure::MISUSED))).then(|| backoff.next_delay(fastrand::u64(..)));
+            if self.events.send((self.spec.name.clone(), NodeEvent::Ended { how, code, restart_in })).await.is_err() {
+                return;
+            }
+            let pause = restart_in.unwrap_or(Duration::MAX);
+            tokio::select! {
+                () = sleep_up_to(pause) => {}
+                order = self.orders.recv() => match order {
+                    Some(Order::Stop(answer)) => {
+                        // Who asked may have stopped waiting.
+                        let _ = answer.send(None);
+                        return;
+                    }
+                    Some(Order::Kill) => {}
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn spawn(&self) -> std::io::Result<Child> {
+        Command::new(&self.program)
+            .args(&self.spec.args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+    }
+
+    /// Waits until the node ends, and makes it end if that is ordered.
+    async fn attend(&mut self, child: &mut Child) -> Ended {
+        loop {
+            tokio::select! {
+                status = child.wait() => return Ended::ByItself(status.ok()),
+                order = self.orders.recv() => match order {
+                    Some(Order::Kill) => {
+                        // It may have ended just now, which is as good.
+                        let _ = child.start_kill();
+                    }
+                    Some(Order::Stop(answer)) => {
+                        drop(child.stdin.take());
+                        let status = match tokio::time::timeout(STOP_GRACE, child.wait()).await {
+                            Ok(status) => status.ok(),
+                            Err(_) => {
+                                let _ = child.kill().await;
+                                child.wait().await.ok()
+                            }
+                        };
+                        return Ended::AsOrdered(answer, status);
+                    }
+                    None => {
+                        let _ = child.kill().await;
+                        return Ended::ByItself(None);
+                    }
+                },
+            }
+        }
+    }
+}
+
+enum Ended {
+    ByItself(Option<ExitStatus>),
+    AsOrdered(oneshot::Sender<Option<ExitStatus>>, Option<ExitStatus>),
+}
+
+/// Turns what a node prints into events, until it closes both pipes.
+async fn listen(
+    name: String,
+    events: mpsc::Sender<(String, NodeEvent)>,
+    stdout: Option<tokio::process::ChildStdout>,
+    stderr: Option<tokio::process::ChildStderr>,
+) {
+    let results = async {
+        let Some(stdout) = stdout else { return };
+        let mut lines = BufReader::new(stdout);
+        while let Some(line) = next_line(&mut lines).await {
+            let event = match line.strip_prefix("listening ").map(str::parse) {
+                Some(Ok(url)) => NodeEvent::Listening(url),
+                _ if line == "ready" => NodeEvent::Ready,
+                _ => NodeEvent::Said(line),
+            };
+            if events.send((name.clone(), event)).await.is_err() {
+                return;
+            }
+        }
+    };
+    let words = async {
+        let Some(stderr) = stderr else { return };
+        let mut lines = BufReader::new(stderr);
+        while let Some(line) = next_line(&mut lines).await {
+            if events.send((name.clone(), NodeEvent::Said(line))).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(results, words);
+}
+
+/// The next line as text, cut at [`MAX_LINE`] bytes; `None` at the end.
+async fn next_line(reader: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
+    let mut line = Vec::new();
+    loop {
+        let available = reader.fill_buf().await.ok()?;
+        if available.is_empty() {
+            return (!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned());
+        }
+        let (part, whole) = match available.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (&available[..end], true),
+            None => (available, false),
+        };
+        let room = MAX_LINE.saturating_sub(line.len());
+        line.extend_from_slice(&part[..part.len().min(room)]);
+        let used = part.len() + usize::from(whole);
+        reader.consume(used);
+        if whole {
+            return Some(String::from_utf8_lossy(&line).into_owned());
+        }
+    }
+}
+
+async fn sleep_up_to(duration: Duration) {
+    if duration == Duration::MAX {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(duration).await;
+}
+
+/// One line on stderr, whoever still reads it.
+pub(crate) fn eprintln_line(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Events that nodes may be ahead of whoever reads them.
+const EVENTS: usize = 1024;
+
+/// Orders that a keeper may be behind.
+const ORDERS: usize = 4;
+
+/// The longest line of a node that is passed on.
+const MAX_LINE: usize = 64 * 1024;
+
+/// How long a node may take to drain; its own bound is 10 s.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+
+/// A node that ran so long starts again with a short pause.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
+/// How long after its end a node's last words are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_end_at_the_line_feed_and_at_the_limit() {
+        let long = "x".repeat(MAX_LINE + 10);
+        let text = format!("a\n\n{long}\nlast");
+        let mut reader = BufReader::with_capacity(100, text.as_bytes());
+        assert_eq!(next_line(&mut reader).await.as_deref(), Some("a"));
+        assert_eq!(next_line(&mut reader).await.as_deref(), Some(""));
+        assert_eq!(next_line(&mut reader).await.map(|line| line.len()), Some(MAX_LINE));
+        assert_eq!(next_line(&mut reader).await.as_deref(), Some("last"));
+        assert_eq!(next_line(&mut reader).await, None);
+    }
+}

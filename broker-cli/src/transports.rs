@@ -1,0 +1,9 @@
+//! The transports this program brings to an endpoint, chosen in one place.
+
+use broker_core::{Endpoint, EndpointBuilder};
+use broker_wire::GrpcTransport;
+
+/// An endpoint with every transport this program has.
+pub(crate) fn builder() -> EndpointBuilder {
+    Endpoint::builder().software(concat!("broker-rs ", env!("CARGO_PKG_VERSION"))).transport(GrpcTransport::new())
+}

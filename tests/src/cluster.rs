@@ -1,0 +1,72 @@
+//! Nodes for tests: relays and small clusters with a configuration of their own.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::{Running, broker};
+
+/// A directory with a configuration, and the nodes started from it.
+#[derive(Debug)]
+pub struct Cluster {
+    directory: TempDir,
+}
+
+impl Cluster {
+    /// A configuration file with this text in a directory of its own.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    #[must_use]
+    pub fn new(config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(directory.path().join("cluster.toml"), config).expect("written");
+        Self { directory }
+    }
+
+    /// A manager alone, on any port, with these stores in memory.
+    #[must_use]
+    pub fn with_stores(names: &[&str]) -> Self {
+        let stores: String = names
+            .iter()
+            .map(|name| format!("[stores.{name}]\nbackend = \"memory\"\n"))
+            .collect();
+        Self::new(&format!(
+            "[cluster]\nname = \"test\"\n{stores}[node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:0\"]\n"
+        ))
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts the node called `name` and waits until it is ready; also says where it listens.
+    #[must_use]
+    pub fn node(&self, name: &str) -> (Running, String) {
+        let mut command = broker();
+        command
+            .arg("node")
+            .arg("--config")
+            .arg(self.path().join("cluster.toml"))
+            .args(["--name", name]);
+        let mut node = Running::start(&mut command);
+        let url = node.line_after("listening ");
+        node.line_after("ready");
+        (node, url)
+    }
+
+    /// Starts a relay on any port with further arguments and waits until it is ready; also says where it listens.
+    #[must_use]
+    pub fn relay(args: &[&str]) -> (Running, String) {
+        let mut node = Running::start(
+            broker()
+                .args(["node", "--listen", "grpc://127.0.0.1:0"])
+                .args(args),
+        );
+        let url = node.line_after("listening ");
+        node.line_after("ready");
+        (node, url)
+    }
+}

@@ -1,0 +1,64 @@
+//! The program under test, built by the test itself, so that no test ever runs a stale one.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A command that runs the program `broker`, without the environment variables that change what it does.
+#[must_use]
+pub fn broker() -> Command {
+    let mut command = Command::new(program_path());
+    command.env_remove("BROKER_LOG").env_remove("CLUSTER_NODE");
+    command
+}
+
+/// Where the program is. The first call of a process builds it, in the profile of the tests.
+///
+/// # Panics
+/// If it cannot be built.
+pub fn program_path() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(build)
+}
+
+fn build() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests are a member of the workspace");
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(workspace)
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "broker-cli",
+            "--bin",
+            "broker",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
+        .args(["--profile", profile()])
+        .stderr(std::process::Stdio::inherit());
+    let output = command.output().expect("cargo can be started");
+    assert!(output.status.success(), "broker-cli does not build");
+    // Cargo names what it built, wherever the target directory is.
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| {
+            message["reason"] == "compiler-artifact" && message["target"]["name"] == "broker"
+        })
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .expect("cargo names the program it built")
+}
+
+/// The profile the tests themselves were built in: the directory `target/PROFILE/deps` that this test runs from.
+fn profile() -> &'static str {
+    if cfg!(debug_assertions) {
+        "dev"
+    } else {
+        "release"
+    }
+}
