@@ -13,7 +13,11 @@
 //! **Invariant:** entries are sorted bytewise, and none is a prefix of another. So the only entry
 //! that can match a topic is the greatest one that is not greater than the topic.
 
-use std::fmt;
+use std::{
+    collections::{BTreeSet, btree_set},
+    fmt,
+    ops::Bound,
+};
 
 use crate::{
     binary::{DecodeError, Reader, put_string, put_varbyte, string_len, varbyte_len},
@@ -23,7 +27,7 @@ use crate::{
 /// A minimal set of topic prefixes, sorted bytewise.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
-    entries: Vec<Topic>,
+    entries: BTreeSet<Topic>,
 }
 
 impl Filter {
@@ -31,53 +35,46 @@ impl Filter {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            entries: Vec::new(),
+            entries: BTreeSet::new(),
         }
     }
 
     /// Adds `prefix` and removes the entries it covers. Returns whether the filter changed.
-    ///
-    /// To add many at once use [`Filter::extend`], which sorts once.
     pub fn insert(&mut self, prefix: Topic) -> bool {
-        let at = self.first_greater(prefix.as_bytes());
-        if self.covered_by_entry_before(at, prefix.as_bytes()) {
+        if self.covers(&prefix) {
             return false;
         }
-        let covered = self.entries[at..]
-            .iter()
-            .take_while(|e| e.has_prefix(prefix.as_bytes()));
-        let end = at + covered.count();
-        self.entries.splice(at..end, [prefix]);
-        true
+        // What it covers follows it directly.
+        while let Some(next) = self.entries.range::<Topic, _>(&prefix..).next()
+            && next.has_prefix(prefix.as_bytes())
+        {
+            let covered = next.clone();
+            self.entries.remove(&covered);
+        }
+        self.entries.insert(prefix)
     }
 
     /// Adds all `prefixes`. Returns whether the filter changed.
     pub fn extend(&mut self, prefixes: impl IntoIterator<Item = Topic>) -> bool {
-        let before = self.entries.len();
-        self.entries.extend(prefixes);
-        if self.entries.len() == before {
-            return false;
+        let mut changed = false;
+        for prefix in prefixes {
+            changed |= self.insert(prefix);
         }
-        let old = self.entries[..before].to_vec();
-        self.normalise();
-        self.entries != old
+        changed
     }
 
     /// Adds all entries of `other`. Returns whether the filter changed.
     pub fn union(&mut self, other: &Self) -> bool {
-        let missing: Vec<_> = other
-            .iter()
-            .filter(|p| !self.covers(p.as_bytes()))
-            .cloned()
-            .collect();
-        self.extend(missing)
+        self.extend(other.iter().cloned())
     }
 
     /// Whether one of the entries is a prefix of `topic`.
     #[must_use]
     pub fn matches(&self, topic: impl AsRef<[u8]>) -> bool {
         let topic = topic.as_ref();
-        self.covered_by_entry_before(self.first_greater(topic), topic)
+        let up_to_topic = (Bound::Unbounded, Bound::Included(topic));
+        let candidate = self.entries.range::<[u8], _>(up_to_topic).next_back();
+        candidate.is_some_and(|entry| topic.starts_with(entry.as_bytes()))
     }
 
     /// Whether everything that `prefix` matches is matched by this filter.
@@ -89,14 +86,11 @@ impl Filter {
     /// Whether `prefix` itself is an entry, and not merely covered by a shorter one.
     #[must_use]
     pub fn contains(&self, prefix: impl AsRef<[u8]>) -> bool {
-        let prefix = prefix.as_ref();
-        self.entries
-            .binary_search_by(|entry| entry.as_bytes().cmp(prefix))
-            .is_ok()
+        self.entries.contains(prefix.as_ref())
     }
 
     /// The entries, sorted bytewise.
-    pub fn iter(&self) -> std::slice::Iter<'_, Topic> {
+    pub fn iter(&self) -> btree_set::Iter<'_, Topic> {
         self.entries.iter()
     }
 
@@ -194,23 +188,6 @@ impl Filter {
             bytes.len() - reader.remaining(),
         ))
     }
-
-    /// Where `bytes` would go: behind all entries that are not greater.
-    fn first_greater(&self, bytes: &[u8]) -> usize {
-        self.entries
-            .partition_point(|entry| entry.as_bytes() <= bytes)
-    }
-
-    fn covered_by_entry_before(&self, at: usize, bytes: &[u8]) -> bool {
-        at > 0 && bytes.starts_with(self.entries[at - 1].as_bytes())
-    }
-
-    fn normalise(&mut self) {
-        self.entries.sort_unstable();
-        // After sorting, what an entry covers follows it directly.
-        self.entries
-            .dedup_by(|next, kept| next.has_prefix(kept.as_bytes()));
-    }
 }
 
 impl fmt::Debug for Filter {
@@ -224,24 +201,26 @@ impl fmt::Debug for Filter {
 impl From<Topic> for Filter {
     fn from(prefix: Topic) -> Self {
         Self {
-            entries: vec![prefix],
+            entries: BTreeSet::from([prefix]),
         }
     }
 }
 
 impl FromIterator<Topic> for Filter {
     fn from_iter<I: IntoIterator<Item = Topic>>(prefixes: I) -> Self {
-        let mut filter = Self {
-            entries: prefixes.into_iter().collect(),
-        };
-        filter.normalise();
-        filter
+        let mut entries: Vec<_> = prefixes.into_iter().collect();
+        entries.sort_unstable();
+        // After sorting, what an entry covers follows it directly.
+        entries.dedup_by(|next, kept| next.has_prefix(kept.as_bytes()));
+        Self {
+            entries: BTreeSet::from_iter(entries),
+        }
     }
 }
 
 impl IntoIterator for Filter {
     type Item = Topic;
-    type IntoIter = std::vec::IntoIter<Topic>;
+    type IntoIter = btree_set::IntoIter<Topic>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.entries.into_iter()
@@ -250,7 +229,7 @@ impl IntoIterator for Filter {
 
 impl<'a> IntoIterator for &'a Filter {
     type Item = &'a Topic;
-    type IntoIter = std::slice::Iter<'a, Topic>;
+    type IntoIter = btree_set::Iter<'a, Topic>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.entries.iter()
@@ -471,8 +450,8 @@ mod tests {
             let mut union = topics(&left).collect::<Filter>();
             union.union(&before);
             prop_assert_eq!(&union, &all);
-            for pair in all.entries.windows(2) {
-                prop_assert!(pair[0] < pair[1] && !pair[1].has_prefix(pair[0].as_bytes()));
+            for (left, right) in all.iter().zip(all.iter().skip(1)) {
+                prop_assert!(left < right && !right.has_prefix(left.as_bytes()));
             }
         }
 

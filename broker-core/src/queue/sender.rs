@@ -8,6 +8,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use tokio::task::coop;
+
 use super::{
     Weigh,
     counters::{Counters, DropReason, Stats},
@@ -116,6 +118,8 @@ impl<T: Weigh> Sender<T> {
     /// # Cancel safety
     /// If the future is dropped before it resolves, the item was not queued.
     pub async fn send(&self, item: T) -> Offer<T> {
+        // A producer that always finds room must let others run all the same.
+        coop::consume_budget().await;
         let refusal = match self.push(Pending::new(item), Some(WhenFull::Wait)) {
             Ok(offer) => return offer,
             Err(refusal) => refusal,
