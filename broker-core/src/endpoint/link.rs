@@ -65,6 +65,9 @@ pub(crate) struct Link {
     pub(crate) received: AtomicU64,
     pub(crate) rejected: AtomicU64,
     rtt_nanos: AtomicU64,
+    /// When the peer was last heard, in nanoseconds since `attached`.
+    heard_nanos: AtomicU64,
+    attached: Instant,
     /// Cancelled to end the link at once.
     cut: CancellationToken,
     cut_reason: OnceLock<LinkEnd>,
@@ -92,6 +95,8 @@ impl Link {
             received: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             rtt_nanos: AtomicU64::new(0),
+            heard_nanos: AtomicU64::new(0),
+            attached: Instant::now(),
             cut: CancellationToken::new(),
             cut_reason: OnceLock::new(),
             closed: CancellationToken::new(),
@@ -128,6 +133,17 @@ impl Link {
         Some(self.rtt_nanos.load(Ordering::Relaxed))
             .filter(|nanos| *nanos > 0)
             .map(Duration::from_nanos)
+    }
+
+    /// When something was last heard from the peer.
+    pub(crate) fn last_heard(&self) -> Instant {
+        self.attached + Duration::from_nanos(self.heard_nanos.load(Ordering::Relaxed))
+    }
+
+    fn heard(&self, now: Instant) {
+        let nanos = now.saturating_duration_since(self.attached).as_nanos();
+        self.heard_nanos
+            .store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Ends the link without a goodbye.
@@ -265,7 +281,9 @@ async fn read(
             }
             got = source.recv(&mut batch) => match got {
                 Ok(true) => {
-                    peering.heard(Instant::now());
+                    let now = Instant::now();
+                    peering.heard(now);
+                    link.heard(now);
                     shared.inbound(link, &mut batch, &mut peering).await;
                     // Time spent waiting for a local subscriber is not silence of the peer.
                     peering.heard(Instant::now());

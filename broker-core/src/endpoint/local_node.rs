@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use super::Endpoint;
 use super::link::{self, Link, LinkEnd};
 use super::peer_table::Decision;
@@ -11,6 +13,9 @@ use crate::handshake::{Admission, HandshakeError, Hello, VERSIONS};
 use crate::id::EndpointId;
 use crate::queue;
 use crate::transport::Connection;
+
+/// How often a responder looks whether the old link of a peer that comes anew is alive after all.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A transport's handle to its endpoint. Holding one does not keep the endpoint running.
 #[derive(Clone, Debug)]
@@ -82,16 +87,24 @@ impl LocalNode {
     /// # Cancel safety
     /// Safe: dropping the future asks for nothing.
     pub async fn admit(&self, remote: EndpointId, originator: bool) -> Admit {
+        let asked = Instant::now();
+        // Twice the heartbeat: a living peer has been heard by then.
+        let patience = asked + 2 * self.shared.options.heartbeat.interval;
         loop {
             let changed = self.shared.table_changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let decision = {
+            let (decision, alive) = {
                 let mut control = self.shared.control();
                 if control.closed {
                     return Admit::Refused(HandshakeError::ShuttingDown);
                 }
-                control.peers.admit(remote, originator)
+                let alive = control
+                    .peers
+                    .link(remote)
+                    .is_some_and(|link| link.last_heard() > asked);
+                let silent = Instant::now() >= patience;
+                (control.peers.admit(remote, originator, silent), alive)
             };
             match decision {
                 Decision::Granted(serial) => {
@@ -101,8 +114,12 @@ impl LocalNode {
                         serial,
                     });
                 }
-                Decision::Redundant => {
+                Decision::Redundant if originator || alive => {
                     return Admit::Refused(HandshakeError::Redundant { peer: remote });
+                }
+                Decision::Redundant => {
+                    let look_again = (Instant::now() + LOOK_AGAIN).min(patience);
+                    let _ = timeout_at(look_again, changed).await;
                 }
                 Decision::Wait => changed.await,
             }

@@ -4,10 +4,12 @@
 //! |---|---|---|
 //! | free | granted | granted |
 //! | connecting | wait for the first attempt to end | granted, the older attempt is void |
-//! | peered | redundant | granted: replaces the old link when it attaches |
+//! | peered, the link alive | redundant | redundant |
+//! | peered, the link silent | redundant | granted: replaces the old link when it attaches |
 //!
-//! The originator decides (broker-wire reference, 1.7); a responder that still believes in an old
-//! connection learns from the originator's decision that it is gone. Pure state: no lock, no clock.
+//! The originator decides (broker-wire reference, 1.7). A responder that still has a link learns from the
+//! originator's decision that it may be dead, and takes the new connection if nothing is heard on the old
+//! one meanwhile: so nobody is cut off by a stranger who claims to be him. Pure state: no lock, no clock.
 
 use std::collections::HashMap;
 
@@ -48,19 +50,18 @@ impl<L> Default for PeerTable<L> {
 }
 
 impl<L> PeerTable<L> {
-    /// Asks for leave to become a peer of `remote`.
-    pub(crate) fn admit(&mut self, remote: EndpointId, originator: bool) -> Decision {
+    /// Asks for leave to become a peer of `remote`. `silent`: nothing has been heard on the link there is for
+    /// long enough that a responder may replace it.
+    pub(crate) fn admit(&mut self, remote: EndpointId, originator: bool, silent: bool) -> Decision {
         let slot = self.slots.entry(remote).or_insert(Slot {
             pending: None,
             link: None,
         });
-        if originator {
-            if slot.link.is_some() {
-                return Decision::Redundant;
-            }
-            if slot.pending.is_some() {
-                return Decision::Wait;
-            }
+        if slot.link.is_some() && (originator || !silent) {
+            return Decision::Redundant;
+        }
+        if originator && slot.pending.is_some() {
+            return Decision::Wait;
         }
         self.serial += 1;
         slot.pending = Some(self.serial);
@@ -141,29 +142,30 @@ mod tests {
     #[test]
     fn an_originator_holds_a_second_connection_until_the_first_ends() {
         let mut table = PeerTable::default();
-        let first = granted(table.admit(REMOTE, true));
-        assert_eq!(table.admit(REMOTE, true), Decision::Wait);
+        let first = granted(table.admit(REMOTE, true, false));
+        assert_eq!(table.admit(REMOTE, true, false), Decision::Wait);
         assert_eq!(table.attach(REMOTE, first, "one"), Ok(None));
-        assert_eq!(table.admit(REMOTE, true), Decision::Redundant);
+        assert_eq!(table.admit(REMOTE, true, false), Decision::Redundant);
         assert!(table.detach(REMOTE, |link| *link == "one"));
-        granted(table.admit(REMOTE, true));
+        granted(table.admit(REMOTE, true, false));
     }
 
     #[test]
     fn an_attempt_that_fails_frees_the_slot() {
         let mut table = PeerTable::<&str>::default();
-        let first = granted(table.admit(REMOTE, true));
+        let first = granted(table.admit(REMOTE, true, false));
         assert!(table.abandon(REMOTE, first));
         assert!(!table.abandon(REMOTE, first));
-        granted(table.admit(REMOTE, true));
+        granted(table.admit(REMOTE, true, false));
     }
 
     #[test]
-    fn a_responder_follows_the_originator_to_the_newer_connection() {
+    fn a_responder_follows_the_originator_to_the_newer_connection_if_the_old_one_is_silent() {
         let mut table = PeerTable::default();
-        let first = granted(table.admit(REMOTE, false));
+        let first = granted(table.admit(REMOTE, false, false));
         assert_eq!(table.attach(REMOTE, first, "old"), Ok(None));
-        let second = granted(table.admit(REMOTE, false));
+        assert_eq!(table.admit(REMOTE, false, false), Decision::Redundant);
+        let second = granted(table.admit(REMOTE, false, true));
         assert_eq!(table.attach(REMOTE, second, "new"), Ok(Some("old")));
         assert!(
             !table.detach(REMOTE, |link| *link == "old"),
@@ -175,8 +177,8 @@ mod tests {
     #[test]
     fn a_superseded_attempt_cannot_attach() {
         let mut table = PeerTable::default();
-        let first = granted(table.admit(REMOTE, false));
-        let second = granted(table.admit(REMOTE, false));
+        let first = granted(table.admit(REMOTE, false, false));
+        let second = granted(table.admit(REMOTE, false, false));
         assert_eq!(table.attach(REMOTE, first, "old"), Err("old"));
         assert_eq!(table.attach(REMOTE, second, "new"), Ok(None));
         assert_eq!(table.links().count(), 1);

@@ -77,8 +77,10 @@ impl Shared {
         hub: Option<&Arc<LocalSink>>,
     ) -> Result<Reached, PublishError> {
         let (reached, full) = self.offer_all(&message, hub, false)?;
-        if let Some(full) = full {
-            self.wait_for_room(full).await;
+        match full {
+            Some(full) => self.wait_for_room(full).await,
+            // A publisher that never finds a queue full must not keep others from running.
+            None => tokio::task::coop::consume_budget().await,
         }
         Ok(reached)
     }
