@@ -580,3 +580,22 @@ async fn unknown_schemes_and_own_addresses_are_named() {
     assert!(node.listen(&url("mem://node")).await.is_err());
     assert!(node.connect(url("mem://nobody")).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_who_claims_to_be_a_peer_does_not_cut_it_off() {
+    for (server_byte, peer_byte) in [(1, 9), (9, 1)] {
+        let network = MemNetwork::new();
+        let id = |byte| EndpointId::from_bytes([byte; 16]);
+        let server = builder(&network, "server").id(id(server_byte)).start();
+        server.listen(&url("mem://server")).await.expect("a free name");
+        let mut statuses = server.statuses();
+        let peer = builder(&network, "peer").id(id(peer_byte)).start();
+        peer.connect(url("mem://server")).await.expect("connected");
+        assert_eq!(until(&mut statuses, StatusEventCode::PeerAdded).await, peer.id());
+        let impostor = builder(&network, "impostor").id(id(peer_byte)).start();
+        impostor.peer(url("mem://server"));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(statuses.try_recv().is_none(), "the peering must not be touched");
+        assert_eq!(server.peers()[0].name, "peer");
+    }
+}
