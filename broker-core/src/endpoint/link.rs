@@ -225,6 +225,10 @@ async fn write(link: Arc<Link>, mut queue: queue::Receiver<Envelope>, mut sink: 
             link.cut(LinkEnd::Lost(error.to_string()));
             break;
         }
+        if taken < WRITE_BATCH_MESSAGES {
+            // Others first: what they publish meanwhile makes a batch and needs no wake-up.
+            tokio::task::yield_now().await;
+        }
     }
     let _ = timeout(FLUSH_TIMEOUT, sink.close()).await;
 }
