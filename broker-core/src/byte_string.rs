@@ -74,12 +74,39 @@ impl ByteString {
         String::from_utf8_lossy(self)
     }
 
+    /// A copy of `bytes`, which `block` begins with if there is one.
+    #[inline(always)]
+    pub(crate) fn from_block(bytes: &[u8], block: Option<&[u8; INLINE_CAPACITY]>) -> Self {
+        match (block, MASKS.get(bytes.len())) {
+            (Some(block), Some(mask)) => {
+                let masked = std::array::from_fn(|index| block[index] & mask[index]);
+                Self(Repr::Inline {
+                    len: bytes.len() as u8,
+                    bytes: masked,
+                })
+            }
+            _ => Self::copy_from_slice(bytes),
+        }
+    }
+
     /// The block that holds a short string, and how much of it is the string: copying a block of fixed size is faster
     /// than copying a few bytes.
     #[inline]
     pub(crate) const fn inline_block(&self) -> Option<(&[u8; INLINE_CAPACITY], u8)> {
         match &self.0 {
             Repr::Inline { len, bytes } => Some((bytes, *len)),
+            Repr::Heap(_) => None,
+        }
+    }
+
+    /// The first eight bytes of a short string, those behind its end zero, as a number that orders like them.
+    #[inline]
+    const fn first_word(&self) -> Option<u64> {
+        match &self.0 {
+            Repr::Inline {
+                bytes: [a, b, c, d, e, f, g, h, ..],
+                ..
+            } => Some(u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h])),
             Repr::Heap(_) => None,
         }
     }
@@ -167,7 +194,16 @@ impl From<ByteString> for Vec<u8> {
 impl PartialEq for ByteString {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.as_slice() == other.as_slice()
+        match (&self.0, &other.0) {
+            (
+                Repr::Inline { len, bytes },
+                Repr::Inline {
+                    len: other_len,
+                    bytes: other_bytes,
+                },
+            ) => len == other_len && bytes == other_bytes,
+            _ => self.as_slice() == other.as_slice(),
+        }
     }
 }
 
@@ -207,6 +243,13 @@ impl PartialOrd for ByteString {
 impl Ord for ByteString {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
+        // What follows a short string is zero, so where the first eight bytes differ they tell the order: either a byte
+        // of both strings differs, or one string has ended and the other goes on with a byte above zero.
+        if let (Some(a), Some(b)) = (self.first_word(), other.first_word())
+            && a != b
+        {
+            return a.cmp(&b);
+        }
         self.as_slice().cmp(other.as_slice())
     }
 }
@@ -217,6 +260,21 @@ impl Hash for ByteString {
         self.as_slice().hash(state);
     }
 }
+
+/// For every length of a short string, ones where its bytes are.
+static MASKS: [[u8; INLINE_CAPACITY]; INLINE_CAPACITY + 1] = {
+    let mut masks = [[0; INLINE_CAPACITY]; INLINE_CAPACITY + 1];
+    let mut len = 0;
+    while len <= INLINE_CAPACITY {
+        let mut index = 0;
+        while index < len {
+            masks[len][index] = 0xff;
+            index += 1;
+        }
+        len += 1;
+    }
+    masks
+};
 
 /// As a byte string literal of Rust: `"caf\xe9"`.
 impl fmt::Debug for ByteString {
@@ -258,6 +316,46 @@ mod tests {
         ];
         strings.sort();
         assert_eq!(strings.map(|s| s.len()), [0, 2, 1, 40, 1]);
+    }
+
+    #[test]
+    fn a_string_from_a_block_is_the_string_and_nothing_else() {
+        let block = [b'x'; INLINE_CAPACITY];
+        for len in 0..=INLINE_CAPACITY {
+            let string = ByteString::from_block(&block[..len], Some(&block));
+            assert_eq!(string, ByteString::from(&block[..len]));
+            assert_eq!(
+                string.inline_block(),
+                ByteString::from(&block[..len]).inline_block()
+            );
+        }
+    }
+
+    #[test]
+    fn order_is_bytewise_whatever_the_first_bytes_are() {
+        let strings = [
+            "",
+            "\0",
+            "\0\0",
+            "a",
+            "a\0",
+            "a\0b",
+            "a\x01",
+            "abcdefgh",
+            "abcdefgh\0",
+            "abcdefghi",
+            "abcdefgi",
+            "b",
+        ];
+        for (i, a) in strings.iter().enumerate() {
+            for (j, b) in strings.iter().enumerate() {
+                assert_eq!(
+                    ByteString::from(*a).cmp(&ByteString::from(*b)),
+                    i.cmp(&j),
+                    "{a:?} {b:?}"
+                );
+            }
+        }
     }
 
     #[test]

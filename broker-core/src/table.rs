@@ -7,6 +7,7 @@
 use std::slice;
 
 use crate::data::Data;
+use crate::set::is_below;
 
 /// A map from values to values.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,7 +177,7 @@ impl std::fmt::Debug for Table {
 }
 
 fn is_ascending(entries: &[(Data, Data)]) -> bool {
-    entries.is_sorted_by(|a, b| a.0 < b.0)
+    entries.is_sorted_by(|a, b| is_below(&a.0, &b.0))
 }
 
 #[cfg(test)]

@@ -26,13 +26,19 @@ pub fn decode(bytes: &[u8], rules: DecodeRules) -> Result<Data, DecodeError> {
 /// What is wrong with the bytes.
 pub fn decode_prefix(reader: &mut Reader<'_>, rules: DecodeRules) -> Result<Data, DecodeError> {
     let mut decoder = Decoder {
-        reader: *reader,
         rules,
         owed: 0,
+        error: None,
     };
-    let data = decoder.value(rules.depth_limit())?;
-    *reader = decoder.reader;
-    Ok(data)
+    let mut behind = *reader;
+    let data = decoder.value(&mut behind, rules.depth_limit());
+    match decoder.error {
+        None => {
+            *reader = behind;
+            Ok(data)
+        }
+        Some(error) => Err(error),
+    }
 }
 
 impl Data {
@@ -46,92 +52,150 @@ impl Data {
     }
 }
 
-struct Decoder<'a> {
-    reader: Reader<'a>,
+/// Builds values where they are to stay.
+///
+/// Its methods return plain values, so that each is written straight into its place in a vector; a `Result` around it
+/// would be put together elsewhere and moved. The first error is kept here, and what is returned from then on is thrown
+/// away with it: the reader is at its end then, so nothing more is read or built.
+struct Decoder {
     rules: DecodeRules,
     /// How many values the containers around the current one still have to get. Each takes a byte at least, so that
     /// all vectors together are never sized for more elements than there are bytes.
     owed: usize,
+    error: Option<DecodeError>,
 }
 
-impl Decoder<'_> {
-    fn value(&mut self, levels: u16) -> Result<Data, DecodeError> {
-        let reader = &mut self.reader;
-        let tag = reader.u8("type tag")?;
-        Ok(
-            match DataKind::from_tag(tag).ok_or(DecodeError::UnknownTag(tag))? {
-                DataKind::None => Data::None,
-                DataKind::Boolean => Data::Boolean(reader.bool("boolean")?),
-                DataKind::Count => Data::Count(reader.u64("count")?),
-                DataKind::Integer => Data::Integer(reader.i64("integer")?),
-                DataKind::Real => Data::Real(read_real(reader)?),
-                DataKind::String => {
-                    Data::String(ByteString::copy_from_slice(reader.string("string")?))
+impl Decoder {
+    /// Reads one value. Inlined into the loops over elements, so that only a container costs a call.
+    #[inline(always)]
+    fn value(&mut self, reader: &mut Reader<'_>, levels: u16) -> Data {
+        let tag = match reader.u8("type tag") {
+            Ok(tag) => tag,
+            Err(error) => return self.fail(reader, error),
+        };
+        let Some(kind) = DataKind::from_tag(tag) else {
+            return self.fail(reader, DecodeError::UnknownTag(tag));
+        };
+        macro_rules! read {
+            ($read:expr, $build:expr) => {
+                match $read {
+                    Ok(value) => $build(value),
+                    Err(error) => self.fail(reader, error),
                 }
-                DataKind::Address => Data::Address(read_address(reader)?),
-                DataKind::Subnet => Data::Subnet(read_subnet(reader)?),
-                DataKind::Port => Data::Port(read_port(reader, self.rules)?),
-                DataKind::Timestamp => Data::Timestamp(read_timestamp(reader)?),
-                DataKind::Timespan => Data::Timespan(read_timespan(reader)?),
-                DataKind::Enum => Data::Enum(EnumValue(ByteString::copy_from_slice(
-                    reader.string("enum value")?,
-                ))),
-                DataKind::Set => {
-                    let elements = self.elements(levels, "set size")?;
-                    Data::Set(Set::from_unique(elements).ok_or(DecodeError::DuplicateElement)?)
-                }
-                DataKind::Table => {
-                    let entries = self.entries(levels)?;
-                    Data::Table(Table::from_unique(entries).ok_or(DecodeError::DuplicateKey)?)
-                }
-                DataKind::Vector => Data::Vector(self.elements(levels, "vector size")?),
+            };
+        }
+        match kind {
+            DataKind::None => Data::None,
+            DataKind::Boolean => read!(reader.bool("boolean"), Data::Boolean),
+            DataKind::Count => read!(reader.u64("count"), Data::Count),
+            DataKind::Integer => read!(reader.i64("integer"), Data::Integer),
+            DataKind::Real => read!(read_real(reader), Data::Real),
+            DataKind::String => read!(
+                reader.string_block("string"),
+                |(bytes, block)| Data::String(ByteString::from_block(bytes, block))
+            ),
+            DataKind::Address => read!(read_address(reader), Data::Address),
+            DataKind::Subnet => read!(read_subnet(reader), Data::Subnet),
+            DataKind::Port => read!(read_port(reader, self.rules), Data::Port),
+            DataKind::Timestamp => read!(read_timestamp(reader), Data::Timestamp),
+            DataKind::Timespan => read!(read_timespan(reader), Data::Timespan),
+            DataKind::Enum => read!(reader.string_block("enum value"), |(bytes, block)| {
+                Data::Enum(EnumValue(ByteString::from_block(bytes, block)))
+            }),
+            DataKind::Set | DataKind::Table | DataKind::Vector => {
+                let (data, behind) = self.container(kind, *reader, levels);
+                *reader = behind;
+                data
+            }
+        }
+    }
+
+    fn container<'a>(
+        &mut self,
+        kind: DataKind,
+        mut reader: Reader<'a>,
+        levels: u16,
+    ) -> (Data, Reader<'a>) {
+        let Some(levels) = levels.checked_sub(1) else {
+            let limit = self.rules.depth_limit();
+            return (
+                self.fail(&mut reader, DecodeError::TooDeep { limit }),
+                reader,
+            );
+        };
+        let data = match kind {
+            DataKind::Table => match Table::from_unique(self.entries(&mut reader, levels)) {
+                Some(table) => Data::Table(table),
+                None => self.fail(&mut reader, DecodeError::DuplicateKey),
             },
-        )
+            DataKind::Set => match Set::from_unique(self.elements(&mut reader, levels)) {
+                Some(set) => Data::Set(set),
+                None => self.fail(&mut reader, DecodeError::DuplicateElement),
+            },
+            _ => Data::Vector(self.elements(&mut reader, levels)),
+        };
+        (data, reader)
     }
 
-    fn elements(&mut self, levels: u16, field: &'static str) -> Result<Vec<Data>, DecodeError> {
-        let levels = self.enter(levels)?;
-        let count = self.count(1, field)?;
+    #[inline]
+    fn elements(&mut self, reader: &mut Reader<'_>, levels: u16) -> Vec<Data> {
+        let count = self.count(reader, 1, "number of elements");
+        let mut ahead = *reader;
         let mut elements = Vec::with_capacity(count);
-        for _ in 0..count {
-            self.owed -= 1;
-            elements.push(self.value(levels)?);
-        }
-        Ok(elements)
+        elements.extend((0..count).map(|_| {
+            self.owed = self.owed.saturating_sub(1);
+            self.value(&mut ahead, levels)
+        }));
+        *reader = ahead;
+        elements
     }
 
-    fn entries(&mut self, levels: u16) -> Result<Vec<(Data, Data)>, DecodeError> {
-        let levels = self.enter(levels)?;
-        let count = self.count(2, "table size")?;
+    #[inline]
+    fn entries(&mut self, reader: &mut Reader<'_>, levels: u16) -> Vec<(Data, Data)> {
+        let count = self.count(reader, 2, "number of entries");
+        let mut ahead = *reader;
         let mut entries = Vec::with_capacity(count);
-        for _ in 0..count {
-            self.owed -= 1;
-            let key = self.value(levels)?;
-            self.owed -= 1;
-            entries.push((key, self.value(levels)?));
-        }
-        Ok(entries)
-    }
-
-    fn enter(&self, levels: u16) -> Result<u16, DecodeError> {
-        levels.checked_sub(1).ok_or_else(|| DecodeError::TooDeep {
-            limit: self.rules.depth_limit(),
-        })
+        entries.extend((0..count).map(|_| {
+            self.owed = self.owed.saturating_sub(1);
+            let key = self.value(&mut ahead, levels);
+            self.owed = self.owed.saturating_sub(1);
+            (key, self.value(&mut ahead, levels))
+        }));
+        *reader = ahead;
+        entries
     }
 
     /// The number of elements of a container, `values` values each, after making sure that it can be true.
-    fn count(&mut self, values: usize, field: &'static str) -> Result<usize, DecodeError> {
-        let count = self.reader.varbyte(field)?;
-        let available = self.reader.remaining().saturating_sub(self.owed);
+    fn count(&mut self, reader: &mut Reader<'_>, values: usize, field: &'static str) -> usize {
+        let count = match reader.varbyte(field) {
+            Ok(count) => count,
+            Err(error) => {
+                self.fail(reader, error);
+                return 0;
+            }
+        };
+        let available = reader.remaining().saturating_sub(self.owed);
         let owed = (count as usize).saturating_mul(values);
         if owed > available {
-            return Err(DecodeError::CountTooLarge {
-                field,
-                count,
-                remaining: available,
-            });
+            self.fail(
+                reader,
+                DecodeError::CountTooLarge {
+                    field,
+                    count,
+                    remaining: available,
+                },
+            );
+            return 0;
         }
         self.owed += owed;
-        Ok(count as usize)
+        count as usize
+    }
+
+    /// Keeps the first error and ends the reading.
+    #[cold]
+    fn fail(&mut self, reader: &mut Reader<'_>, error: DecodeError) -> Data {
+        *reader = Reader::new(&[]);
+        self.error.get_or_insert(error);
+        Data::None
     }
 }

@@ -20,7 +20,7 @@ use crate::port::Port;
 pub fn encode(data: &Data, out: &mut BytesMut) {
     let (start, len) = (out.len(), encoded_len(data));
     out.resize(start + len + SLACK, 0);
-    let written = Cursor::new(&mut out[start..]).finish(data);
+    let written = put(data, &mut out[start..], 0);
     debug_assert_eq!(written, len, "both passes see the same value");
     out.truncate(start + written);
 }
@@ -32,7 +32,7 @@ pub fn encode(data: &Data, out: &mut BytesMut) {
 pub fn encode_to_vec(data: &Data, out: &mut Vec<u8>) {
     let (start, len) = (out.len(), encoded_len(data));
     out.resize(start + len + SLACK, 0);
-    let written = Cursor::new(&mut out[start..]).finish(data);
+    let written = put(data, &mut out[start..], 0);
     debug_assert_eq!(written, len, "both passes see the same value");
     out.truncate(start + written);
 }
@@ -165,115 +165,114 @@ fn size(len: usize) -> u32 {
     u32::try_from(len).expect("a string or container of 2^32 elements cannot be encoded")
 }
 
-/// Writes into a buffer that has room for everything and [`SLACK`] more.
-struct Cursor<'a> {
-    buffer: &'a mut [u8],
-    position: usize,
+/// Writes `data` at `at` into a buffer that has room for it and [`SLACK`] more; the position behind it.
+///
+/// Inlined into the loops over elements, so that only a container costs a call and the position stays in a register.
+#[inline(always)]
+fn put(data: &Data, buffer: &mut [u8], at: usize) -> usize {
+    match data {
+        Data::None => put_array([DataKind::None.tag()], buffer, at),
+        Data::Boolean(value) => put_array([DataKind::Boolean.tag(), u8::from(*value)], buffer, at),
+        Data::Count(value) => put_word(DataKind::Count, *value, buffer, at),
+        Data::Integer(value) => put_word(DataKind::Integer, value.cast_unsigned(), buffer, at),
+        Data::Real(value) => put_word(DataKind::Real, real::to_wire(*value), buffer, at),
+        Data::String(value) => put_bytes(DataKind::String, value, buffer, at),
+        Data::Address(value) => put_address(DataKind::Address, value, buffer, at),
+        Data::Subnet(Subnet { address, length }) => {
+            let at = put_address(DataKind::Subnet, address, buffer, at);
+            put_array([*length], buffer, at)
+        }
+        Data::Port(Port { number, protocol }) => {
+            let [high, low] = number.to_be_bytes();
+            put_array(
+                [DataKind::Port.tag(), high, low, *protocol as u8],
+                buffer,
+                at,
+            )
+        }
+        Data::Timestamp(value) => put_word(
+            DataKind::Timestamp,
+            value.as_nanos().cast_unsigned(),
+            buffer,
+            at,
+        ),
+        Data::Timespan(value) => put_word(
+            DataKind::Timespan,
+            value.as_nanos().cast_unsigned(),
+            buffer,
+            at,
+        ),
+        Data::Enum(value) => put_bytes(DataKind::Enum, &value.0, buffer, at),
+        Data::Set(elements) => put_elements(DataKind::Set, elements.as_slice(), buffer, at),
+        Data::Table(entries) => put_entries(entries.as_slice(), buffer, at),
+        Data::Vector(elements) => put_elements(DataKind::Vector, elements, buffer, at),
+    }
 }
 
-impl<'a> Cursor<'a> {
-    const fn new(buffer: &'a mut [u8]) -> Self {
-        Self {
-            buffer,
-            position: 0,
-        }
+fn put_elements(kind: DataKind, elements: &[Data], buffer: &mut [u8], at: usize) -> usize {
+    let mut at = put_head(kind, elements.len(), buffer, at);
+    for element in elements {
+        at = put(element, buffer, at);
     }
+    at
+}
 
-    fn finish(mut self, data: &Data) -> usize {
-        self.value(data);
-        self.position
+fn put_entries(entries: &[(Data, Data)], buffer: &mut [u8], at: usize) -> usize {
+    let mut at = put_head(DataKind::Table, entries.len(), buffer, at);
+    for (key, value) in entries {
+        at = put(key, buffer, at);
+        at = put(value, buffer, at);
     }
+    at
+}
 
-    fn value(&mut self, data: &Data) {
-        match data {
-            Data::None => self.u8(DataKind::None.tag()),
-            Data::Boolean(value) => self.array([DataKind::Boolean.tag(), u8::from(*value)]),
-            Data::Count(value) => self.word(DataKind::Count, *value),
-            Data::Integer(value) => self.word(DataKind::Integer, value.cast_unsigned()),
-            Data::Real(value) => self.word(DataKind::Real, real::to_wire(*value)),
-            Data::String(value) => self.string(DataKind::String, value),
-            Data::Address(value) => self.address(DataKind::Address, value),
-            Data::Subnet(Subnet { address, length }) => {
-                self.address(DataKind::Subnet, address);
-                self.u8(*length);
-            }
-            Data::Port(Port { number, protocol }) => {
-                let [high, low] = number.to_be_bytes();
-                self.array([DataKind::Port.tag(), high, low, *protocol as u8]);
-            }
-            Data::Timestamp(value) => {
-                self.word(DataKind::Timestamp, value.as_nanos().cast_unsigned())
-            }
-            Data::Timespan(value) => {
-                self.word(DataKind::Timespan, value.as_nanos().cast_unsigned())
-            }
-            Data::Enum(value) => self.string(DataKind::Enum, &value.0),
-            Data::Set(elements) => {
-                self.head(DataKind::Set, elements.len());
-                elements.iter().for_each(|element| self.value(element));
-            }
-            Data::Table(entries) => {
-                self.head(DataKind::Table, entries.len());
-                for (key, value) in entries {
-                    self.value(key);
-                    self.value(value);
-                }
-            }
-            Data::Vector(elements) => {
-                self.head(DataKind::Vector, elements.len());
-                elements.iter().for_each(|element| self.value(element));
-            }
-        }
-    }
+#[inline]
+fn put_array<const N: usize>(bytes: [u8; N], buffer: &mut [u8], at: usize) -> usize {
+    buffer[at..at + N].copy_from_slice(&bytes);
+    at + N
+}
 
-    #[inline]
-    fn u8(&mut self, byte: u8) {
-        self.array([byte]);
-    }
+#[inline]
+fn put_word(kind: DataKind, value: u64, buffer: &mut [u8], at: usize) -> usize {
+    let slot = &mut buffer[at..at + 9];
+    slot[0] = kind.tag();
+    slot[1..].copy_from_slice(&value.to_be_bytes());
+    at + 9
+}
 
-    #[inline]
-    fn array<const N: usize>(&mut self, bytes: [u8; N]) {
-        self.buffer[self.position..self.position + N].copy_from_slice(&bytes);
-        self.position += N;
-    }
+#[inline]
+fn put_address(kind: DataKind, address: &Address, buffer: &mut [u8], at: usize) -> usize {
+    let slot = &mut buffer[at..at + 17];
+    slot[0] = kind.tag();
+    slot[1..].copy_from_slice(address.octets());
+    at + 17
+}
 
-    #[inline]
-    fn word(&mut self, kind: DataKind, value: u64) {
-        let mut bytes = [kind.tag(); 9];
-        bytes[1..].copy_from_slice(&value.to_be_bytes());
-        self.array(bytes);
+#[inline]
+fn put_bytes(kind: DataKind, string: &ByteString, buffer: &mut [u8], at: usize) -> usize {
+    if let Some((block, len)) = string.inline_block() {
+        let slot = &mut buffer[at..at + 2 + INLINE_CAPACITY];
+        slot[0] = kind.tag();
+        slot[1] = len;
+        slot[2..].copy_from_slice(block);
+        at + 2 + usize::from(len)
+    } else {
+        let at = put_head(kind, string.len(), buffer, at);
+        let end = at + string.len();
+        buffer[at..end].copy_from_slice(string);
+        end
     }
+}
 
-    #[inline]
-    fn address(&mut self, kind: DataKind, address: &Address) {
-        let mut bytes = [kind.tag(); 17];
-        bytes[1..].copy_from_slice(address.octets());
-        self.array(bytes);
+#[inline]
+fn put_head(kind: DataKind, len: usize, buffer: &mut [u8], at: usize) -> usize {
+    let mut at = put_array([kind.tag()], buffer, at);
+    let mut rest = size(len);
+    while rest > 0x7f {
+        at = put_array([rest as u8 | 0x80], buffer, at);
+        rest >>= 7;
     }
-
-    #[inline]
-    fn string(&mut self, kind: DataKind, string: &ByteString) {
-        if let Some((block, len)) = string.inline_block() {
-            self.array([kind.tag(), len]);
-            self.array(*block);
-            self.position -= INLINE_CAPACITY - usize::from(len);
-        } else {
-            self.head(kind, string.len());
-            self.buffer[self.position..self.position + string.len()].copy_from_slice(string);
-            self.position += string.len();
-        }
-    }
-
-    #[inline]
-    fn head(&mut self, kind: DataKind, len: usize) {
-        self.u8(kind.tag());
-        let mut rest = size(len);
-        while rest > 0x7f {
-            self.u8(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        self.u8(rest as u8);
-    }
+    put_array([rest as u8], buffer, at)
 }
 
 #[cfg(test)]

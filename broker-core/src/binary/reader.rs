@@ -5,6 +5,7 @@
 //! **Invariant:** no read goes beyond the bytes given; a failed read leaves the reader where it was.
 
 use super::error::DecodeError;
+use crate::byte_string::INLINE_CAPACITY;
 
 /// Reads fields one after the other from a byte slice.
 #[derive(Clone, Copy, Debug)]
@@ -181,6 +182,28 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    /// A [`string`](Self::string), and if it is short a block that begins with it: copying a block of fixed size is faster
+    /// than copying a few bytes. What follows the string in the block belongs to what comes next.
+    ///
+    /// # Errors
+    /// As [`array`](Self::array) and [`varbyte`](Self::varbyte).
+    #[inline(always)]
+    pub(crate) fn string_block(
+        &mut self,
+        field: &'static str,
+    ) -> Result<(&'a [u8], Option<&'a [u8; INLINE_CAPACITY]>), DecodeError> {
+        let mut ahead = *self;
+        let len = ahead.varbyte(field)? as usize;
+        let block = if len <= INLINE_CAPACITY {
+            ahead.rest.first_chunk()
+        } else {
+            None
+        };
+        let bytes = ahead.bytes(len, field)?;
+        *self = ahead;
+        Ok((bytes, block))
+    }
+
     /// A varbyte count of things that take at least `min_len` bytes each.
     ///
     /// # Errors
@@ -240,6 +263,21 @@ mod tests {
             Err(DecodeError::Truncated { field: "n" })
         );
         assert_eq!(varbyte(&[]), Err(DecodeError::Truncated { field: "n" }));
+    }
+
+    #[test]
+    fn a_block_begins_with_the_string_however_its_length_is_written() {
+        let text = b"xy, and what comes next, which is long enough";
+        for head in [&[2][..], &[0x82, 0x00], &[0x82, 0x80, 0x80, 0x80, 0x00]] {
+            let bytes = [head, text].concat();
+            let (string, block) = Reader::new(&bytes).string_block("s").unwrap();
+            assert_eq!(string, b"xy");
+            assert_eq!(block, text.first_chunk());
+        }
+        assert_eq!(
+            Reader::new(&[1, b'x']).string_block("s"),
+            Ok((&b"x"[..], None))
+        );
     }
 
     #[test]

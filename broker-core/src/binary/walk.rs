@@ -61,60 +61,100 @@ pub(crate) fn walk_value(
     rules: DecodeRules,
     visitor: &mut impl Visitor,
 ) -> Result<(), DecodeError> {
-    walk_nested(reader, rules, visitor, rules.depth_limit())
+    *reader = walk_values(*reader, 1, rules, visitor, rules.depth_limit())?;
+    Ok(())
 }
 
-fn walk_nested<V: Visitor>(
-    reader: &mut Reader<'_>,
+/// Walks over `count` values in a row; the reader behind them.
+///
+/// One call for each container, not for each value, and the reader goes in and out by value: so it stays in registers,
+/// which makes this several times faster than the plain recursion.
+fn walk_values<'a, V: Visitor>(
+    mut reader: Reader<'a>,
+    count: usize,
     rules: DecodeRules,
     visitor: &mut V,
     levels: u16,
-) -> Result<(), DecodeError> {
-    let tag = reader.u8("type tag")?;
-    let Some(kind) = DataKind::from_tag(tag) else {
-        return Err(DecodeError::UnknownTag(tag));
-    };
-    match kind {
-        DataKind::None => visitor.none(),
-        DataKind::Boolean => visitor.boolean(reader.bool("boolean")?),
-        DataKind::Count => visitor.count(reader.u64("count")?),
-        DataKind::Integer => visitor.integer(reader.i64("integer")?),
-        DataKind::Real => visitor.real(read_real(reader)?),
-        DataKind::String => visitor.string(reader.string("string")?),
-        DataKind::Address => visitor.address(read_address(reader)?),
-        DataKind::Subnet => visitor.subnet(read_subnet(reader)?),
-        DataKind::Port => visitor.port(read_port(reader, rules)?),
-        DataKind::Timestamp => visitor.timestamp(read_timestamp(reader)?),
-        DataKind::Timespan => visitor.timespan(read_timespan(reader)?),
-        DataKind::Enum => visitor.enum_value(reader.string("enum value")?),
-        DataKind::Set | DataKind::Table | DataKind::Vector => {
-            let levels = levels.checked_sub(1).ok_or_else(|| DecodeError::TooDeep {
-                limit: rules.depth_limit(),
-            })?;
-            let values = match kind {
-                DataKind::Set => {
-                    let count = reader.count(1, "set size")? as usize;
-                    visitor.set(count);
-                    count
-                }
-                DataKind::Table => {
-                    let count = reader.count(2, "table size")? as usize;
-                    visitor.table(count);
-                    2 * count
-                }
-                _ => {
-                    let count = reader.count(1, "vector size")? as usize;
-                    visitor.vector(count);
-                    count
-                }
-            };
-            for _ in 0..values {
-                walk_nested(reader, rules, visitor, levels)?;
+) -> Result<Reader<'a>, DecodeError> {
+    for _ in 0..count {
+        let tag = reader.u8("type tag")?;
+        let Some(kind) = DataKind::from_tag(tag) else {
+            return Err(DecodeError::UnknownTag(tag));
+        };
+        let inner = match kind {
+            DataKind::None => {
+                visitor.none();
+                continue;
             }
-            visitor.end();
-        }
+            DataKind::Boolean => {
+                visitor.boolean(reader.bool("boolean")?);
+                continue;
+            }
+            DataKind::Count => {
+                visitor.count(reader.u64("count")?);
+                continue;
+            }
+            DataKind::Integer => {
+                visitor.integer(reader.i64("integer")?);
+                continue;
+            }
+            DataKind::Real => {
+                visitor.real(read_real(&mut reader)?);
+                continue;
+            }
+            DataKind::String => {
+                visitor.string(reader.string("string")?);
+                continue;
+            }
+            DataKind::Address => {
+                visitor.address(read_address(&mut reader)?);
+                continue;
+            }
+            DataKind::Subnet => {
+                visitor.subnet(read_subnet(&mut reader)?);
+                continue;
+            }
+            DataKind::Port => {
+                visitor.port(read_port(&mut reader, rules)?);
+                continue;
+            }
+            DataKind::Timestamp => {
+                visitor.timestamp(read_timestamp(&mut reader)?);
+                continue;
+            }
+            DataKind::Timespan => {
+                visitor.timespan(read_timespan(&mut reader)?);
+                continue;
+            }
+            DataKind::Enum => {
+                visitor.enum_value(reader.string("enum value")?);
+                continue;
+            }
+            DataKind::Set => {
+                let count = reader.count(1, "set size")? as usize;
+                visitor.set(count);
+                count
+            }
+            DataKind::Table => {
+                let count = reader.count(2, "table size")? as usize;
+                visitor.table(count);
+                2 * count
+            }
+            DataKind::Vector => {
+                let count = reader.count(1, "vector size")? as usize;
+                visitor.vector(count);
+                count
+            }
+        };
+        let Some(levels) = levels.checked_sub(1) else {
+            return Err(DecodeError::TooDeep {
+                limit: rules.depth_limit(),
+            });
+        };
+        reader = walk_values(reader, inner, rules, visitor, levels)?;
+        visitor.end();
     }
-    Ok(())
+    Ok(reader)
 }
 
 #[inline]
