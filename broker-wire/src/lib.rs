@@ -1,5 +1,48 @@
 //! Transports for broker-core: gRPC peering and client services.
+//!
+//! Start with [`GrpcTransport`], which gives an endpoint `grpc://` addresses. Whatever listens on one
+//! also serves clients in any language: `broker.v1.Broker` and `broker.v1.Store`, with health checks and
+//! reflection.
+//!
+//! ```
+//! use broker_core::{Data, Endpoint, Filter, Message, QueueOptions, Topic};
+//! use broker_wire::GrpcTransport;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let left = Endpoint::builder().name("left").transport(GrpcTransport::new()).start();
+//! let right = Endpoint::builder().name("right").transport(GrpcTransport::new()).start();
+//! let address = right.listen(&"grpc://127.0.0.1:0".parse()?).await?;
+//!
+//! let mut inbox = right.subscribe(Filter::from_iter([Topic::from_static("/hosts")]), QueueOptions::local());
+//! left.connect(address).await?;
+//! left.publish(Message::new(Topic::from_static("/hosts/new"), Data::from("192.0.2.7"))).await?;
+//!
+//! let message = inbox.recv().await.ok_or("closed")?;
+//! assert_eq!(message.data()?, &Data::from("192.0.2.7"));
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod convert;
 mod frame;
-#[allow(missing_docs)]
+mod grpc;
 pub mod proto;
+mod services;
+
+pub use convert::{
+    BadStatus, BadValue, MAX_TYPED_DEPTH, status_from_proto, status_to_proto, value_from_proto,
+    value_to_proto,
+};
+pub use frame::FrameError;
+pub use grpc::{DialError, GrpcTransport};
+
+/// The bounds of `grpc://`, each of them stated where it is enforced.
+pub mod limits {
+    pub use crate::frame::limits::{
+        BATCH_TARGET, MAX_ENVELOPES_PER_READ, MAX_FRAME, MAX_HANDSHAKE_FRAME,
+    };
+    pub use crate::grpc::settings::{
+        CONNECTION_WINDOW, DEFAULT_PORT, MAX_CONNECTIONS, MAX_STREAMS, STREAM_WINDOW,
+    };
+}
+pub use limits::DEFAULT_PORT;

@@ -6,7 +6,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FILES: [&str; 4] = ["broker/v1/value.proto", "broker/v1/peering.proto", "broker/v1/broker.proto", "broker/v1/store.proto"];
+const FILES: [&str; 4] = [
+    "broker/v1/value.proto",
+    "broker/v1/peering.proto",
+    "broker/v1/broker.proto",
+    "broker/v1/store.proto",
+];
 
 #[test]
 fn the_generated_code_is_up_to_date() {
@@ -23,19 +28,33 @@ fn the_generated_code_is_up_to_date() {
             fs::write(checked_in.join(name), &new).unwrap();
         }
         let old = fs::read(checked_in.join(name)).unwrap_or_default();
-        assert!(old == new, "{name} is stale; run this test with BROKER_REGENERATE=1");
+        assert!(
+            old == new,
+            "{name} is stale; run this test with BROKER_REGENERATE=1"
+        );
     }
-    assert_eq!(self::names(&checked_in), names, "files that no schema makes");
+    assert_eq!(
+        self::names(&checked_in),
+        names,
+        "files that no schema makes"
+    );
 }
 
 fn generate(protos: &Path, out: &Path) {
     let mut compiler = protox::Compiler::new([protos]).unwrap();
     compiler.open_files(FILES).unwrap();
-    fs::write(out.join("broker_v1.bin"), compiler.encode_file_descriptor_set()).unwrap();
+    fs::write(
+        out.join("broker_v1.bin"),
+        compiler.encode_file_descriptor_set(),
+    )
+    .unwrap();
 
     // Comments of the schema become the documentation of the code; the descriptors do without.
     let mut compiler = protox::Compiler::new([protos]).unwrap();
-    compiler.include_source_info(true).open_files(FILES).unwrap();
+    compiler
+        .include_source_info(true)
+        .open_files(FILES)
+        .unwrap();
     tonic_prost_build::configure()
         .out_dir(out)
         .build_transport(false)
@@ -46,7 +65,13 @@ fn generate(protos: &Path, out: &Path) {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.sort();
-    paths.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    paths
+        .iter()
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect()
 }

@@ -38,10 +38,10 @@ pub(crate) struct Deframer {
 }
 
 impl Deframer {
-    pub(crate) const fn new(limit: usize, partial: BytesMut) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
-            partial,
+            partial: BytesMut::new(),
             chunk: Bytes::new(),
         }
     }
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_message_within_one_chunk_is_shared() {
         let chunk = Bytes::from(framed(&[b"one".to_vec(), b"two".to_vec()]));
-        let mut deframer = Deframer::new(100, BytesMut::new());
+        let mut deframer = Deframer::new(100);
         deframer.push(chunk.clone());
         assert_eq!(
             deframer.next().unwrap().unwrap().as_ptr(),
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_limit_is_refused_at_once_and_costs_nothing() {
-        let mut deframer = Deframer::new(100, BytesMut::new());
+        let mut deframer = Deframer::new(100);
         deframer.push(Bytes::from_static(&[0, 0, 0, 0, 101]));
         assert_eq!(
             deframer.next(),
@@ -176,7 +176,7 @@ mod tests {
                 limit: 100
             })
         );
-        let mut deframer = Deframer::new(usize::MAX, BytesMut::new());
+        let mut deframer = Deframer::new(usize::MAX);
         deframer.push(Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff, 1]));
         assert_eq!(deframer.next(), Ok(None));
         assert!(deframer.partial.capacity() < 1024);
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_compressed_message_is_refused() {
-        let mut deframer = Deframer::new(100, BytesMut::new());
+        let mut deframer = Deframer::new(100);
         deframer.push(Bytes::from_static(&[1, 0, 0, 0, 0]));
         assert_eq!(deframer.next(), Err(FrameError::Compressed { flag: 1 }));
     }
@@ -197,7 +197,7 @@ mod tests {
             cuts in proptest::collection::vec(1usize..30, 1..8),
         ) {
             let mut rest = &framed(&messages)[..];
-            let mut deframer = Deframer::new(40, BytesMut::new());
+            let mut deframer = Deframer::new(40);
             let mut out = Vec::new();
             for cut in cuts.iter().cycle() {
                 if rest.is_empty() {
@@ -214,7 +214,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_messages_or_an_error(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..8)) {
-            let mut deframer = Deframer::new(1000, BytesMut::new());
+            let mut deframer = Deframer::new(1000);
             for chunk in chunks {
                 deframer.push(Bytes::from(chunk));
                 if drain(&mut deframer, &mut Vec::new()).is_err() {

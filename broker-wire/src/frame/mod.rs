@@ -4,7 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod deframer;
 mod error;
 pub(crate) mod hello;
-pub mod limits;
+pub(crate) mod limits;
 mod reader;
 mod varint;
 

@@ -1,0 +1,179 @@
+//! One accepted connection, from its first byte to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use broker_core::handshake::{Side, negotiate};
+use broker_core::{Connection, HandshakeError, LocalNode, PeerUrl};
+use hyper::body::Incoming;
+use hyper::http::header::CONTENT_TYPE;
+use hyper::http::{HeaderValue, Method, Request, Response};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::dial::{Alive, describe};
+use super::preface::{PrefaceError, read_preface};
+use super::router::Router;
+use super::settings::{self, CLOSE_GRACE, STOP_GRACE};
+use super::stream::{FrameSource, GrpcIo, frame_channel};
+
+/// The path of the call that is a peering.
+pub(crate) const CONNECT_PATH: &str = "/broker.v1.Peering/Connect";
+
+/// Why a connection ended that did nothing wrong on the way: for the log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AcceptError {
+    #[error(transparent)]
+    Preface(#[from] PrefaceError),
+    #[error("no call within {} s", after.as_secs_f32())]
+    NoCall { after: std::time::Duration },
+    #[error("{0}")]
+    Http2(String),
+}
+
+impl AcceptError {
+    /// Whether it is what port scans and health checks do, and not worth more than a debug line.
+    pub(crate) const fn is_harmless(&self) -> bool {
+        matches!(self, Self::Preface(PrefaceError::Closed))
+    }
+}
+
+/// What the calls of one connection share.
+struct Shared {
+    local: LocalNode,
+    router: Router,
+    peer: SocketAddr,
+    /// Whether there has been a call at all.
+    called: AtomicBool,
+    /// Whether there has been a peering; a connection carries one.
+    peered: AtomicBool,
+    /// Cancelled when the peering has ended, and with it the connection.
+    end: CancellationToken,
+}
+
+/// Serves `stream` until it ends. `stop` is the listener's.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    local: LocalNode,
+    router: Router,
+    stop: CancellationToken,
+) -> Result<(), AcceptError> {
+    let after = local.handshake_timeout();
+    let Some(stream) = stop.run_until_cancelled(read_preface(stream, after)).await else {
+        return Ok(());
+    };
+    let end = CancellationToken::new();
+    let shared = Arc::new(Shared {
+        local,
+        router,
+        peer,
+        called: AtomicBool::new(false),
+        peered: AtomicBool::new(false),
+        end: end.clone(),
+    });
+    let calls = Arc::clone(&shared);
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&calls);
+        async move { Ok::<_, std::convert::Infallible>(answer(&shared, request).await) }
+    });
+    let connection = settings::server().serve_connection(TokioIo::new(stream?), service);
+    tokio::pin!(connection);
+
+    let first_call = sleep(after);
+    tokio::pin!(first_call);
+    let mut waiting = true;
+    let result = loop {
+        tokio::select! {
+            result = &mut connection => break result,
+            () = &mut first_call, if waiting => {
+                if !shared.called.load(Ordering::Relaxed) {
+                    return Err(AcceptError::NoCall { after });
+                }
+                waiting = false;
+            }
+            () = end.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                break timeout(CLOSE_GRACE, &mut connection).await.unwrap_or(Ok(()));
+            }
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                let rest = async {
+                    tokio::select! {
+                        result = &mut connection => result,
+                        () = end.cancelled() => timeout(CLOSE_GRACE, &mut connection).await.unwrap_or(Ok(())),
+                    }
+                };
+                break timeout(STOP_GRACE, rest).await.unwrap_or(Ok(()));
+            }
+        }
+    };
+    result.map_err(|error| AcceptError::Http2(describe(&error)))
+}
+
+async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+    shared.called.store(true, Ordering::Relaxed);
+    if request.method() != Method::POST {
+        return Status::unimplemented("gRPC calls are POST requests").into_http();
+    }
+    if request.uri().path() == CONNECT_PATH {
+        return connect(shared, request);
+    }
+    shared.router.call(request.map(Body::new)).await
+}
+
+/// Answers a `Peering.Connect`: the response begins at once, the handshake goes on behind it.
+fn connect(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+    if shared.peered.swap(true, Ordering::Relaxed) {
+        return Status::resource_exhausted("a connection carries one peering").into_http();
+    }
+    let (sender, body) = frame_channel(true);
+    let alive: Alive = Arc::new(shared.end.clone().drop_guard());
+    let io = GrpcIo {
+        sender,
+        source: FrameSource::of_request(request.into_body()),
+        alive,
+        answered: true,
+    };
+    let (local, peer) = (shared.local.clone(), shared.peer);
+    shared.local.spawn(async move {
+        if let Err(error) = attach(&local, peer, io).await {
+            match error {
+                HandshakeError::Redundant { .. } | HandshakeError::ShuttingDown => {
+                    tracing::debug!(%peer, "no peering: {error}")
+                }
+                _ => tracing::warn!(%peer, "no peering: {error}"),
+            }
+        }
+    });
+    let mut response = Response::new(Body::new(body));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+async fn attach(local: &LocalNode, peer: SocketAddr, mut io: GrpcIo) -> Result<(), HandshakeError> {
+    let negotiated = negotiate(Side::Acceptor, local, &mut io).await?;
+    let (sink, source) = io.into_link(local.id(), negotiated.peer.id);
+    let connection = Connection {
+        peer: negotiated.peer,
+        admission: negotiated.admission,
+        announced: negotiated.announced,
+        url: PeerUrl::new(
+            "grpc",
+            peer.ip().to_canonical().to_string(),
+            Some(peer.port()),
+        ),
+        inbound: true,
+        sink: Box::new(sink),
+        source: Box::new(source),
+    };
+    local.attach(connection).map(drop)
+}

@@ -1,0 +1,213 @@
+//! From an address to an HTTP/2 connection, for peerings and for clients alike.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use broker_core::PeerUrl;
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::client::conn::http2::SendRequest;
+use hyper::rt::Executor;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::settings::{self, CLOSE_GRACE, DEFAULT_PORT};
+
+/// How long one of several addresses of a host may take to answer before the next is tried.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why there is no connection. The machine or the network is at fault, or the address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Not a scheme that is dialled here.
+    #[error("{scheme}:// is not gRPC (expected grpc://)")]
+    NotGrpc {
+        /// The scheme.
+        scheme: String,
+    },
+    /// TLS is not there yet.
+    #[error("grpcs:// (TLS) is not supported by this version; use grpc://")]
+    NoTls,
+    /// The host has no address.
+    #[error("cannot find host {host}: {reason}")]
+    NoSuchHost {
+        /// The host.
+        host: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// Nothing listens there.
+    #[error("connection refused: nothing listens there")]
+    Refused,
+    /// The host does not answer.
+    #[error("no answer within {} s", after.as_secs_f32())]
+    TimedOut {
+        /// How long we waited.
+        after: Duration,
+    },
+    /// TCP failed otherwise.
+    #[error("{reason}")]
+    Tcp {
+        /// What the system said.
+        reason: String,
+    },
+    /// Something answered, but not in HTTP/2.
+    #[error("what listens there does not speak gRPC ({reason})")]
+    NotHttp2 {
+        /// What was wrong.
+        reason: String,
+    },
+}
+
+/// Keeps a connection open; when the last one is dropped, the connection is closed after what is still
+/// to be written.
+pub(crate) type Alive = Arc<DropGuard>;
+
+/// Opens a TCP connection with Nagle's algorithm off.
+pub(crate) async fn dial_tcp(url: &PeerUrl) -> Result<TcpStream, DialError> {
+    match url.scheme() {
+        "grpc" => {}
+        "grpcs" => return Err(DialError::NoTls),
+        other => {
+            return Err(DialError::NotGrpc {
+                scheme: other.to_owned(),
+            });
+        }
+    }
+    let no_host = |reason: String| DialError::NoSuchHost {
+        host: url.host().to_owned(),
+        reason,
+    };
+    let addresses: Vec<SocketAddr> = lookup_host(url.authority(DEFAULT_PORT))
+        .await
+        .map_err(|error| no_host(error.to_string()))?
+        .collect();
+    let mut failure = no_host("it has no address".to_owned());
+    for (index, address) in addresses.iter().enumerate() {
+        let attempt = TcpStream::connect(address);
+        // The last one may take as long as the caller lets it.
+        let attempt = if index + 1 == addresses.len() {
+            attempt.await
+        } else {
+            match timeout(ADDRESS_TIMEOUT, attempt).await {
+                Ok(attempt) => attempt,
+                Err(_) => {
+                    failure = DialError::TimedOut {
+                        after: ADDRESS_TIMEOUT,
+                    };
+                    continue;
+                }
+            }
+        };
+        match attempt {
+            Ok(stream) => {
+                // Without it a lone small message could wait for the acknowledgement of the one before.
+                stream.set_nodelay(true).map_err(|error| DialError::Tcp {
+                    reason: error.to_string(),
+                })?;
+                return Ok(stream);
+            }
+            Err(error) => failure = tcp_failure(&error),
+        }
+    }
+    Err(failure)
+}
+
+/// Opens an HTTP/2 connection. `spawn` runs the task that looks after it; the task ends soon after the
+/// last [`Alive`] is dropped, and the connection with it.
+pub(crate) async fn dial<B>(
+    url: &PeerUrl,
+    spawn: impl FnOnce(Driver),
+) -> Result<(SendRequest<B>, Alive), DialError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let stream = dial_tcp(url).await?;
+    let tasks = Tasks::default();
+    let (sender, requests) = settings::client(tasks.clone())
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| DialError::NotHttp2 {
+            reason: describe(&error),
+        })?;
+    let token = CancellationToken::new();
+    let alive = Arc::new(token.clone().drop_guard());
+    tasks.execute(async move {
+        if let Err(error) = requests.await {
+            tracing::debug!("HTTP/2 ended: {}", describe(&error));
+        }
+    });
+    spawn(Box::pin(async move {
+        token.cancelled().await;
+        tasks.finish(CLOSE_GRACE).await;
+    }));
+    Ok((sender, alive))
+}
+
+/// The tasks of one connection. HTTP/2 ends them when its work is done; a peer that takes nothing any more
+/// could put that off for ever.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tasks(Arc<Mutex<JoinSet<()>>>);
+
+impl Tasks {
+    fn set(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all tasks have ended, and ends those that are left after `grace`.
+    async fn finish(self, grace: Duration) {
+        let mut tasks = std::mem::take(&mut *self.set());
+        let all = async { while tasks.join_next().await.is_some() {} };
+        if timeout(grace, all).await.is_err() {
+            tasks.shutdown().await;
+        }
+    }
+}
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        let mut tasks = self.set();
+        // The set holds what has ended until it is asked.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+}
+
+/// Drives a connection.
+pub(crate) type Driver = broker_core::BoxFuture<'static, ()>;
+
+/// An error and what caused it, in one line.
+pub(crate) fn describe(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Some libraries repeat the cause in the text.
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    crate::frame::hello::one_line(&text)
+}
+
+fn tcp_failure(error: &io::Error) -> DialError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => DialError::Refused,
+        _ => DialError::Tcp {
+            reason: error.to_string(),
+        },
+    }
+}
