@@ -165,10 +165,25 @@ impl DataKind {
 
     /// The kind that JSON v1 calls `name`.
     #[must_use]
-    pub fn from_name(name: &[u8]) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name().as_bytes() == name)
+    pub const fn from_name(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"none" => Self::None,
+            b"boolean" => Self::Boolean,
+            b"count" => Self::Count,
+            b"integer" => Self::Integer,
+            b"real" => Self::Real,
+            b"string" => Self::String,
+            b"address" => Self::Address,
+            b"subnet" => Self::Subnet,
+            b"port" => Self::Port,
+            b"timestamp" => Self::Timestamp,
+            b"timespan" => Self::Timespan,
+            b"enum-value" => Self::Enum,
+            b"set" => Self::Set,
+            b"table" => Self::Table,
+            b"vector" => Self::Vector,
+            _ => return None,
+        })
     }
 }
 

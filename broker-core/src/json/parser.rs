@@ -57,6 +57,31 @@ impl<'a> Parser<'a> {
         found
     }
 
+    /// Takes `text` if it comes next, byte for byte and without white space.
+    #[inline]
+    pub(super) fn literal(&mut self, text: &[u8]) -> bool {
+        match self.rest.strip_prefix(text) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes the bytes up to a quotation mark if it is among the next `within` bytes; the mark stays.
+    #[inline]
+    pub(super) fn up_to_quote(&mut self, within: usize) -> Option<&'a [u8]> {
+        let len = self
+            .rest
+            .iter()
+            .take(within)
+            .position(|byte| *byte == b'"')?;
+        let (text, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(text)
+    }
+
     #[inline]
     pub(super) fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), JsonError> {
         if self.take(byte) {
@@ -220,14 +245,32 @@ impl<'a> Parser<'a> {
         if self.take(b'}') {
             return Ok(());
         }
-        loop {
-            let name = self.string()?;
-            self.expect(b':', "a colon")?;
-            member(self, levels, name)?;
-            if !self.take(b',') {
-                return self.expect(b'}', "a comma or the end of an object");
-            }
+        self.member(levels, &mut member)?;
+        self.more_members(levels, member)
+    }
+
+    /// Reads the members that follow another one, and the end of their object.
+    #[inline]
+    pub(super) fn more_members(
+        &mut self,
+        levels: u16,
+        mut member: impl FnMut(&mut Self, u16, Cow<'a, [u8]>) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
+        while self.take(b',') {
+            self.member(levels, &mut member)?;
         }
+        self.expect(b'}', "a comma or the end of an object")
+    }
+
+    #[inline]
+    fn member(
+        &mut self,
+        levels: u16,
+        member: &mut impl FnMut(&mut Self, u16, Cow<'a, [u8]>) -> Result<(), JsonError>,
+    ) -> Result<(), JsonError> {
+        let name = self.string()?;
+        self.expect(b':', "a colon")?;
+        member(self, levels, name)
     }
 
     /// Reads an array: `element` is called at each value and must move behind it.

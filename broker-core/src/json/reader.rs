@@ -93,7 +93,11 @@ fn read(text: &[u8], head: Option<&mut Head>) -> Result<Data, JsonError> {
 }
 
 /// What an object has said about its value so far.
-struct Members<'a> {
+struct Members<'a, 'h> {
+    /// Where the object begins.
+    offset: usize,
+    /// Where the members of an envelope go, if it is one.
+    head: Option<&'h mut Head>,
     kind: Option<DataKind>,
     /// Whether there was an `@data-type` at all; a second one does not count.
     has_type: bool,
@@ -112,66 +116,105 @@ fn value(parser: &mut Parser<'_>, levels: u16) -> Result<Data, JsonError> {
     object(parser, levels, None)
 }
 
-fn object(
-    parser: &mut Parser<'_>,
+fn object<'a>(
+    parser: &mut Parser<'a>,
     levels: u16,
-    mut head: Option<&mut Head>,
+    head: Option<&mut Head>,
 ) -> Result<Data, JsonError> {
     let start = parser.peek();
     let offset = parser.offset();
     if start != Some(b'{') {
         return Err(JsonError::NotAValue { offset });
     }
-    let mut members = Members {
-        kind: None,
-        has_type: false,
-        content: Content::Missing,
-        bytes: None,
+    let Some(kind) = usual_start(parser) else {
+        let mut members = Members::new(offset, head);
+        parser.members(levels, |parser, levels, name| {
+            members.read(parser, levels, &name)
+        })?;
+        return members.finish();
     };
-    parser.members(levels, |parser, levels, name| match &*name {
-        b"@data-type" if !members.has_type => {
-            members.has_type = true;
-            members.kind = string(parser, levels)?.and_then(|name| DataKind::from_name(&name));
-            if members.kind.is_none() {
-                Err(JsonError::NotAValue { offset })
-            } else {
-                Ok(())
-            }
-        }
-        b"data" if matches!(members.content, Content::Missing) => match members.kind {
-            Some(kind) => {
-                members.content = Content::Read(content(parser, levels, kind)?);
-                Ok(())
-            }
-            None => {
-                parser.peek();
-                members.content = Content::At(*parser, levels);
-                parser.skip(levels)
-            }
-        },
-        b"@bytes" if members.bytes.is_none() => {
-            members.bytes = string(parser, levels)?.and_then(|digits| parse_hex(&digits));
-            Ok(())
-        }
-        name => match head.as_deref_mut().and_then(|head| head.member(name)) {
-            Some(member) => {
-                let value = string(parser, levels)?;
-                let value = if name == b"@topic-bytes" {
-                    value.and_then(|digits| parse_hex(&digits).map(Cow::Owned))
-                } else {
-                    value
-                };
-                *member = value.map(|value| ByteString::from(&*value));
-                Ok(())
-            }
-            None => parser.skip(levels),
-        },
+    let levels = Parser::descend(levels)?;
+    let data = content(parser, levels, kind)?;
+    if parser.take(b'}') {
+        return Ok(data);
+    }
+    let mut members = Members::new(offset, head);
+    members.has_type = true;
+    members.kind = Some(kind);
+    members.content = Content::Read(data);
+    parser.more_members(levels, |parser, levels, name| {
+        members.read(parser, levels, &name)
     })?;
-    members.finish(offset)
+    members.finish()
 }
 
-impl Members<'_> {
-    fn finish(self, offset: usize) -> Result<Data, JsonError> {
+/// The kind, if an object begins as every writer but a human begins it: with its type and its content, without white
+/// space. The parser is then at the content, else where it was.
+#[inline]
+fn usual_start(parser: &mut Parser<'_>) -> Option<DataKind> {
+    let mut ahead = *parser;
+    if !ahead.literal(br#"{"@data-type":""#) {
+        return None;
+    }
+    let kind = DataKind::from_name(ahead.up_to_quote(LONGEST_NAME + 1)?)?;
+    if !ahead.literal(br#"","data":"#) {
+        return None;
+    }
+    *parser = ahead;
+    Some(kind)
+}
+
+/// The longest name of a type, `enum-value`.
+const LONGEST_NAME: usize = 10;
+
+impl<'a, 'h> Members<'a, 'h> {
+    const fn new(offset: usize, head: Option<&'h mut Head>) -> Self {
+        Self {
+            offset,
+            head,
+            kind: None,
+            has_type: false,
+            content: Content::Missing,
+            bytes: None,
+        }
+    }
+
+    /// Reads the value of the member called `name`; of each name the first one counts.
+    fn read(&mut self, parser: &mut Parser<'a>, levels: u16, name: &[u8]) -> Result<(), JsonError> {
+        match name {
+            b"@data-type" if !self.has_type => {
+                self.has_type = true;
+                let kind = string(parser, levels)?.and_then(|name| DataKind::from_name(&name));
+                self.kind = Some(kind.ok_or(JsonError::NotAValue {
+                    offset: self.offset,
+                })?);
+            }
+            b"data" if matches!(self.content, Content::Missing) => match self.kind {
+                Some(kind) => self.content = Content::Read(content(parser, levels, kind)?),
+                None => {
+                    self.content = Content::At(*parser, levels);
+                    parser.skip(levels)?;
+                }
+            },
+            b"@bytes" if self.bytes.is_none() => {
+                self.bytes = string(parser, levels)?.and_then(|digits| parse_hex(&digits));
+            }
+            name => match self.head.as_deref_mut().and_then(|head| head.member(name)) {
+                Some(member) => {
+                    let mut value = string(parser, levels)?;
+                    if name == b"@topic-bytes" {
+                        value = value.and_then(|digits| parse_hex(&digits)).map(Cow::Owned);
+                    }
+                    *member = value.map(to_byte_string);
+                }
+                None => parser.skip(levels)?,
+            },
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Data, JsonError> {
+        let offset = self.offset;
         let kind = self.kind.ok_or(JsonError::NotAValue { offset })?;
         let data = match self.content {
             Content::Read(data) => data,
