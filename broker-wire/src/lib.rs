@@ -23,12 +23,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod client;
 mod convert;
 mod frame;
 mod grpc;
 pub mod proto;
 mod services;
 
+pub use client::{
+    BrokerClient, CONNECT_TIMEOUT, ClientError, ClientPublisher, ClientSubscription, Published,
+    StoreChanges,
+};
 pub use convert::{
     BadStatus, BadValue, MAX_TYPED_DEPTH, status_from_proto, status_to_proto, value_from_proto,
     value_to_proto,

@@ -23,7 +23,7 @@ use super::settings::{self, CLOSE_GRACE, DEFAULT_PORT};
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why there is no connection. The machine or the network is at fault, or the address.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
     /// Not a scheme that is dialled here.

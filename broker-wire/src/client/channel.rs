@@ -1,0 +1,68 @@
+//! One HTTP/2 connection as tonic's client stubs want it.
+//!
+//! tonic's own channel connects when first used and again by itself; here a connection is one connection,
+//! made when asked for, with an error that says what is wrong.
+
+use std::fmt;
+use std::task::{Context, Poll};
+
+use broker_core::{BoxFuture, PeerUrl};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use hyper::http::{Request, Response, Uri};
+use tonic::body::Body;
+use tonic::codegen::Service;
+
+use crate::grpc::DialError;
+use crate::grpc::dial::{Alive, dial};
+use crate::grpc::origin;
+
+/// A connection. Clones share it; it closes when the last one is gone.
+#[derive(Clone)]
+pub(crate) struct Channel {
+    http: SendRequest<Body>,
+    origin: Uri,
+    _alive: Alive,
+}
+
+impl Channel {
+    pub(crate) async fn open(url: &PeerUrl) -> Result<Self, DialError> {
+        let no_host = || DialError::NoSuchHost {
+            host: url.host().to_owned(),
+            reason: "it is no host name".to_owned(),
+        };
+        let origin = origin(url).ok_or_else(no_host)?;
+        let (http, alive) = dial(url, |driver| drop(tokio::spawn(driver))).await?;
+        Ok(Self {
+            http,
+            origin,
+            _alive: alive,
+        })
+    }
+
+    pub(crate) fn origin(&self) -> Uri {
+        self.origin.clone()
+    }
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = BoxFuture<'static, Result<Response<Incoming>, hyper::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.http.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.http.send_request(request))
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
