@@ -13,7 +13,7 @@ pub(crate) struct Recorded {
     pub(crate) number: u32,
     pub(crate) from_clone: bool,
     pub(crate) sender: EndpointId,
-    pub(crate) receiver: EndpointId,
+
     pub(crate) topic: String,
     pub(crate) payload: Bytes,
     /// What was called just before, as the recording says.
@@ -48,7 +48,6 @@ pub(crate) fn commands(session: &str) -> Vec<Recorded> {
                 .unwrap(),
             from_clone: field(line, "dir").unwrap() == "c2s",
             sender: id(4),
-            receiver: id(20),
             topic: String::from_utf8(frame[41..topic_end].to_vec()).unwrap(),
             payload: Bytes::copy_from_slice(&frame[topic_end..]),
             note: note.clone(),

@@ -1,13 +1,19 @@
 //! Replicated key-value stores for broker-core.
 
 pub mod backend;
+pub mod channel;
 pub mod command;
 pub mod conformance;
+mod content;
 mod deadlines;
+pub mod error;
+pub mod event;
 #[cfg(test)]
 mod golden;
+pub mod master;
 mod memory;
 mod open;
+pub mod operation;
 pub mod semantics;
 #[cfg(feature = "sled")]
 mod sled_backend;
@@ -15,6 +21,9 @@ mod sled_backend;
 mod sqlite;
 
 pub use backend::{Backend, BackendError, Entry, Mutation};
+pub use error::{AttachError, StoreError};
+pub use event::StoreEvent;
+pub use master::{MasterOutput, MasterState};
 pub use memory::Memory;
 pub use open::open_backend;
 #[cfg(feature = "sled")]

@@ -1,0 +1,500 @@
+//! The sending side of a channel (wire reference 7.4).
+//!
+//! The stream begins at number 1 without a message; the first one has number 2. With no consumer attached nothing is
+//! numbered or kept: whoever attaches later begins with a handshake that says where the stream is.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use broker_core::EntityId;
+
+use super::Timers;
+
+/// A numbered stream of messages to any number of consumers.
+#[derive(Debug)]
+pub struct Producer<T> {
+    timers: Timers,
+    limits: ProducerLimits,
+    seq: u64,
+    tick: u64,
+    last_broadcast: u64,
+    buffer: VecDeque<Buffered<T>>,
+    buffered_bytes: usize,
+    /// Sorted, so that what happens does not depend on a hash.
+    consumers: BTreeMap<EntityId, Attached>,
+    transmits: VecDeque<Transmit<T>>,
+}
+
+/// How much a producer keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerLimits {
+    /// Unacknowledged messages. Beyond it [`Producer::is_full`] says so, and the oldest ones are given up.
+    pub max_messages: usize,
+    /// Bytes of unacknowledged messages, likewise.
+    pub max_bytes: usize,
+    /// Consumers; further ones are not attached.
+    pub max_consumers: usize,
+    /// Numbers of one nack that are answered; the rest is left for the next one.
+    pub max_resends: usize,
+}
+
+impl Default for ProducerLimits {
+    /// 65 536 messages, 64 MiB, 1024 consumers, 8192 numbers.
+    fn default() -> Self {
+        Self {
+            max_messages: 65_536,
+            max_bytes: 64 << 20,
+            max_consumers: 1024,
+            max_resends: 8192,
+        }
+    }
+}
+
+/// What a producer wants sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transmit<T> {
+    /// To one consumer: where the stream begins for it.
+    Handshake {
+        /// The consumer.
+        to: EntityId,
+        /// The last number that it does not get.
+        offset: u64,
+    },
+    /// To one consumer: a message it missed.
+    Resend {
+        /// The consumer.
+        to: EntityId,
+        /// The message as it was first sent.
+        message: T,
+    },
+    /// To one consumer: a message it missed is gone.
+    RetransmitFailed {
+        /// The consumer.
+        to: EntityId,
+        /// The number.
+        seq: u64,
+    },
+    /// To all: the stream has come to this number.
+    Keepalive {
+        /// The number.
+        seq: u64,
+    },
+}
+
+#[derive(Debug)]
+struct Buffered<T> {
+    seq: u64,
+    weight: usize,
+    message: T,
+}
+
+#[derive(Debug)]
+struct Attached {
+    offset: u64,
+    acked: u64,
+    last_seen: u64,
+    /// Before this tick a repeated handshake is not answered: a snapshot may be large and still on its way.
+    next_handshake: u64,
+    handshake_gap: u64,
+}
+
+impl<T: Clone> Producer<T> {
+    /// A stream without consumers.
+    #[must_use]
+    pub const fn new(timers: Timers, limits: ProducerLimits) -> Self {
+        Self {
+            timers,
+            limits,
+            seq: FIRST,
+            tick: 0,
+            last_broadcast: 0,
+            buffer: VecDeque::new(),
+            buffered_bytes: 0,
+            consumers: BTreeMap::new(),
+            transmits: VecDeque::new(),
+        }
+    }
+
+    /// The number of the last message; 1 before the first.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Whether somebody is attached, so that messages are numbered at all.
+    #[must_use]
+    pub fn has_consumers(&self) -> bool {
+        !self.consumers.is_empty()
+    }
+
+    /// The consumers, in the order of their IDs.
+    pub fn consumers(&self) -> impl Iterator<Item = EntityId> + '_ {
+        self.consumers.keys().copied()
+    }
+
+    /// The number up to which `consumer` has acknowledged; 0 before its first word, `None` if it is not attached.
+    #[must_use]
+    pub fn acked(&self, consumer: EntityId) -> Option<u64> {
+        self.consumers.get(&consumer).map(|attached| attached.acked)
+    }
+
+    /// Messages kept for re-sending.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Whether one more message would make the oldest unacknowledged one be given up.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.buffer.len() >= self.limits.max_messages
+            || self.buffered_bytes >= self.limits.max_bytes
+    }
+
+    /// Numbers a message of `weight` bytes, which `make` builds from its number, and returns it for broadcasting; with
+    /// no consumer nothing happens.
+    pub fn produce(&mut self, weight: usize, make: impl FnOnce(u64) -> T) -> Option<T> {
+        if self.consumers.is_empty() {
+            return None;
+        }
+        while self.is_full() {
+            self.drop_oldest();
+        }
+        self.seq += 1;
+        let message = make(self.seq);
+        self.buffer.push_back(Buffered {
+            seq: self.seq,
+            weight,
+            message: message.clone(),
+        });
+        self.buffered_bytes += weight;
+        self.last_broadcast = self.tick;
+        Some(message)
+    }
+
+    /// Attaches a consumer, or repeats its handshake. False if there are too many.
+    pub fn attach(&mut self, consumer: EntityId) -> bool {
+        if !self.consumers.contains_key(&consumer) {
+            if self.consumers.len() >= self.limits.max_consumers {
+                return false;
+            }
+            let attached = Attached {
+                offset: self.seq,
+                acked: 0,
+                last_seen: self.tick,
+                next_handshake: 0,
+                handshake_gap: u64::from(self.timers.nack_timeout.max(1)),
+            };
+            self.consumers.insert(consumer, attached);
+        }
+        self.handshake(consumer);
+        true
+    }
+
+    /// Forgets a consumer.
+    pub fn detach(&mut self, consumer: EntityId) {
+        self.consumers.remove(&consumer);
+        self.release_acknowledged();
+    }
+
+    /// `consumer` has everything up to `seq`.
+    pub fn handle_ack(&mut self, consumer: EntityId, seq: u64) {
+        let Some(attached) = self.consumers.get_mut(&consumer) else {
+            return;
+        };
+        // A number that was never given out would release what others still miss.
+        let seq = seq.min(self.seq);
+        if seq < attached.acked {
+            return;
+        }
+        attached.last_seen = self.tick;
+        let news = seq > attached.acked;
+        attached.acked = seq;
+        if news {
+            self.release_acknowledged();
+        }
+    }
+
+    /// `consumer` misses these numbers; exactly `[0]` asks to be attached.
+    pub fn handle_nack(&mut self, consumer: EntityId, seqs: &[u64]) {
+        let tick = self.tick;
+        let Some(attached) = self.consumers.get_mut(&consumer) else {
+            if seqs == [0] && !self.attach(consumer) {
+                tracing::warn!(%consumer, limit = self.limits.max_consumers, "too many consumers of one store");
+            }
+            return;
+        };
+        attached.last_seen = tick;
+        let Some(&first) = seqs.first() else { return };
+        if !seqs.is_sorted_by(|a, b| a < b) {
+            self.detach(consumer);
+            return;
+        }
+        if first == 0 {
+            self.handshake(consumer);
+            return;
+        }
+        self.handle_ack(consumer, first - 1);
+        for &seq in seqs.iter().take(self.limits.max_resends) {
+            let transmit = match self.find(seq) {
+                Some(message) => Transmit::Resend {
+                    to: consumer,
+                    message,
+                },
+                None if seq > self.seq => break,
+                None => Transmit::RetransmitFailed { to: consumer, seq },
+            };
+            self.transmits.push_back(transmit);
+        }
+    }
+
+    /// One tick has passed: keepalives, and the end of consumers that have gone silent.
+    pub fn tick(&mut self) {
+        self.tick += 1;
+        let heartbeat = u64::from(self.timers.heartbeat.max(1));
+        if self.tick - self.last_broadcast >= heartbeat {
+            self.last_broadcast = self.tick;
+            self.transmits
+                .push_back(Transmit::Keepalive { seq: self.seq });
+        }
+        let patience = heartbeat * u64::from(self.timers.connection_timeout.max(1));
+        let (tick, before) = (self.tick, self.consumers.len());
+        self.consumers
+            .retain(|_, attached| tick - attached.last_seen < patience);
+        if self.consumers.len() < before {
+            self.release_acknowledged();
+        }
+    }
+
+    /// What is to be sent, in this order, until there is no more.
+    pub fn poll_transmit(&mut self) -> Option<Transmit<T>> {
+        self.transmits.pop_front()
+    }
+
+    fn handshake(&mut self, consumer: EntityId) {
+        let tick = self.tick;
+        let Some(attached) = self.consumers.get_mut(&consumer) else {
+            return;
+        };
+        if tick < attached.next_handshake {
+            return;
+        }
+        attached.next_handshake = tick + attached.handshake_gap;
+        attached.handshake_gap = (attached.handshake_gap * 2).min(MAX_HANDSHAKE_GAP);
+        self.transmits.push_back(Transmit::Handshake {
+            to: consumer,
+            offset: attached.offset,
+        });
+    }
+
+    fn find(&self, seq: u64) -> Option<T> {
+        let first = self.buffer.front()?.seq;
+        let index = usize::try_from(seq.checked_sub(first)?).ok()?;
+        self.buffer
+            .get(index)
+            .map(|buffered| buffered.message.clone())
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.buffer.pop_front() {
+            self.buffered_bytes -= oldest.weight;
+        }
+    }
+
+    fn release_acknowledged(&mut self) {
+        // Nobody left to send it to: nothing is kept.
+        let acked = self
+            .consumers
+            .values()
+            .map(|attached| attached.acked.max(attached.offset))
+            .min()
+            .unwrap_or(u64::MAX);
+        while self
+            .buffer
+            .front()
+            .is_some_and(|oldest| oldest.seq <= acked)
+        {
+            self.drop_oldest();
+        }
+    }
+}
+
+/// Where the numbers of a stream begin.
+const FIRST: u64 = 1;
+
+/// The longest time between two answers to repeated requests to attach, in ticks.
+const MAX_HANDSHAKE_GAP: u64 = 50;
+
+#[cfg(test)]
+mod tests {
+    use broker_core::EndpointId;
+
+    use super::*;
+
+    const A: EntityId = EntityId::new(EndpointId::from_bytes([1; 16]), 1);
+    const B: EntityId = EntityId::new(EndpointId::from_bytes([2; 16]), 1);
+
+    fn producer() -> Producer<u64> {
+        Producer::new(
+            Timers::default(),
+            ProducerLimits {
+                max_messages: 4,
+                ..ProducerLimits::default()
+            },
+        )
+    }
+
+    fn drain(producer: &mut Producer<u64>) -> Vec<Transmit<u64>> {
+        std::iter::from_fn(|| producer.poll_transmit()).collect()
+    }
+
+    fn produce(producer: &mut Producer<u64>) -> Option<u64> {
+        producer.produce(1, |seq| seq)
+    }
+
+    #[test]
+    fn without_consumers_nothing_is_numbered() {
+        let mut p = producer();
+        assert_eq!(produce(&mut p), None);
+        p.handle_nack(A, &[0]);
+        assert_eq!(drain(&mut p), [Transmit::Handshake { to: A, offset: 1 }]);
+        assert_eq!(produce(&mut p), Some(2));
+        p.handle_nack(B, &[0]);
+        assert_eq!(drain(&mut p), [Transmit::Handshake { to: B, offset: 2 }]);
+    }
+
+    #[test]
+    fn a_message_is_kept_until_every_consumer_has_it() {
+        let mut p = producer();
+        p.attach(A);
+        p.attach(B);
+        produce(&mut p);
+        produce(&mut p);
+        p.handle_ack(A, 3);
+        assert_eq!(p.buffered(), 2);
+        p.handle_ack(B, 2);
+        assert_eq!(p.buffered(), 1);
+        p.handle_ack(B, 99);
+        assert_eq!((p.buffered(), p.acked(B)), (0, Some(3)));
+        p.handle_ack(B, 2);
+        assert_eq!(p.acked(B), Some(3));
+    }
+
+    #[test]
+    fn a_nack_acknowledges_what_is_before_it_and_gets_the_rest_again() {
+        let mut p = producer();
+        p.attach(A);
+        drain(&mut p);
+        for _ in 0..4 {
+            produce(&mut p);
+        }
+        p.handle_nack(A, &[3, 5, 9]);
+        assert_eq!(
+            drain(&mut p),
+            [
+                Transmit::Resend { to: A, message: 3 },
+                Transmit::Resend { to: A, message: 5 }
+            ]
+        );
+        assert_eq!(p.acked(A), Some(2));
+        p.handle_nack(A, &[2]);
+        assert_eq!(
+            drain(&mut p),
+            [Transmit::RetransmitFailed { to: A, seq: 2 }]
+        );
+    }
+
+    #[test]
+    fn the_oldest_message_is_given_up_when_the_buffer_is_full() {
+        let mut p = producer();
+        p.attach(A);
+        drain(&mut p);
+        for _ in 0..4 {
+            assert!(!p.is_full());
+            produce(&mut p);
+        }
+        assert!(p.is_full());
+        produce(&mut p);
+        p.handle_nack(A, &[2, 3]);
+        assert_eq!(
+            drain(&mut p),
+            [
+                Transmit::RetransmitFailed { to: A, seq: 2 },
+                Transmit::Resend { to: A, message: 3 }
+            ]
+        );
+    }
+
+    #[test]
+    fn a_nack_of_strangers_or_out_of_order_is_not_answered() {
+        let mut p = producer();
+        p.handle_nack(A, &[1]);
+        p.handle_nack(A, &[0, 1]);
+        p.handle_nack(A, &[]);
+        p.handle_ack(A, 1);
+        assert!(!p.has_consumers());
+        p.attach(A);
+        p.handle_nack(A, &[3, 2]);
+        assert!(!p.has_consumers());
+    }
+
+    #[test]
+    fn repeated_requests_to_attach_are_answered_ever_more_rarely() {
+        let mut p = producer();
+        let mut handshakes = 0;
+        for _ in 0..100 {
+            p.handle_nack(A, &[0]);
+            handshakes += drain(&mut p)
+                .iter()
+                .filter(|t| matches!(t, Transmit::Handshake { offset: 1, .. }))
+                .count();
+            p.tick();
+        }
+        assert_eq!(handshakes, 6, "at ticks 0, 2, 6, 14, 30, 62");
+    }
+
+    #[test]
+    fn keepalives_fill_the_silence() {
+        let mut p = producer();
+        p.attach(A);
+        drain(&mut p);
+        for _ in 0..4 {
+            p.tick();
+        }
+        produce(&mut p);
+        for _ in 0..4 {
+            p.tick();
+        }
+        assert_eq!(drain(&mut p), []);
+        p.tick();
+        assert_eq!(drain(&mut p), [Transmit::Keepalive { seq: 2 }]);
+    }
+
+    #[test]
+    fn a_consumer_silent_for_fifty_seconds_is_forgotten_and_its_messages_with_it() {
+        let mut p = producer();
+        p.attach(A);
+        produce(&mut p);
+        for _ in 0..499 {
+            p.tick();
+        }
+        assert!(p.has_consumers());
+        p.tick();
+        assert!(!p.has_consumers());
+        assert_eq!(p.buffered(), 0);
+    }
+
+    #[test]
+    fn there_are_only_so_many_consumers() {
+        let mut p: Producer<u64> = Producer::new(
+            Timers::default(),
+            ProducerLimits {
+                max_consumers: 1,
+                ..ProducerLimits::default()
+            },
+        );
+        assert!(p.attach(A));
+        assert!(!p.attach(B));
+        p.handle_nack(B, &[0]);
+        assert_eq!(p.acked(B), None);
+    }
+}
