@@ -1,8 +1,12 @@
 //! Zeek's cluster framework on broker-core: layout, roles, membership, pools, remote logging.
 
 pub mod log;
+mod events;
 mod layout;
+pub mod logging;
+pub mod membership;
 pub mod pools;
+pub mod readiness;
 mod role;
 pub mod topics;
 

@@ -136,6 +136,12 @@ impl Pool {
 
     /// The next member in turn that is up; none if there is none. Each `key` names a sequence of its own.
     pub fn round_robin(&mut self, key: &str) -> Option<&PoolNode> {
+        let chosen = self.round_robin_index(key)?;
+        Some(&self.nodes[chosen])
+    }
+
+    /// The place of the next member in turn among [`nodes`](Self::nodes).
+    pub(crate) fn round_robin_index(&mut self, key: &str) -> Option<usize> {
         if !self.sequences.contains_key(key) && self.sequences.len() < Self::MAX_SEQUENCES {
             self.sequences.insert(key.to_owned(), 0);
         }
@@ -145,7 +151,7 @@ impl Pool {
             .chain(0..*index)
             .find(|&at| self.nodes[at].alive)?;
         *index = (chosen + 1) % count;
-        Some(&self.nodes[chosen])
+        Some(chosen)
     }
 }
 

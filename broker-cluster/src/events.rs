@@ -1,0 +1,250 @@
+//! The events that nodes of a cluster send each other for the cluster's own sake: Zeek's (reference,
+//! zeek-cluster 2.4 and 2.5), and a few of our own, in a module of their own, which Zeek ignores.
+//!
+//! | event | arguments | to |
+//! |---|---|---|
+//! | `Cluster::hello` | name, id | the peer's nodeid topic; with an empty metadata vector, as Zeek sends it |
+//! | `Cluster::Experimental::node_fully_connected` | name, id, resending | the manager |
+//! | `Cluster::Experimental::cluster_started` | | `zeek/cluster/experimental/started` |
+//! | `BrokerRs::relay` | topic, event name, arguments | manager or proxy, which publishes the event to the topic |
+//! | `BrokerRs::log_batch` | writer id, number, Batch | a logger that offers the feature [`LOG_RECEIPTS`] |
+//! | `BrokerRs::log_receipt` | logger, vector of (number, written, skipped) | the writer |
+
+use broker_core::zeek::Event;
+use broker_core::{ByteString, Data, EndpointId, Topic};
+
+/// The feature of loggers that acknowledge numbered batches of log records.
+pub const LOG_RECEIPTS: &str = "log-receipts";
+
+pub(crate) const LOG_BATCH: &str = "BrokerRs::log_batch";
+const HELLO: &[u8] = b"Cluster::hello";
+const FULLY_CONNECTED: &[u8] = b"Cluster::Experimental::node_fully_connected";
+const STARTED: &[u8] = b"Cluster::Experimental::cluster_started";
+const RELAY: &[u8] = b"BrokerRs::relay";
+const LOG_RECEIPT: &[u8] = b"BrokerRs::log_receipt";
+
+/// An event for the cluster itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ClusterEvent {
+    Hello {
+        name: String,
+        id: EndpointId,
+    },
+    FullyConnected {
+        name: String,
+        id: EndpointId,
+        resending: bool,
+    },
+    Started,
+    Relay {
+        topic: Topic,
+        event: Event,
+    },
+    Receipt {
+        logger: String,
+        batches: Vec<BatchReceipt>,
+    },
+}
+
+/// What a logger says about one numbered batch: it is in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchReceipt {
+    pub(crate) number: u64,
+    /// Records in the file.
+    pub(crate) written: u64,
+    /// Records that could not be written, whoever tried: they do not fit their columns.
+    pub(crate) skipped: u64,
+}
+
+impl ClusterEvent {
+    /// The event as it travels.
+    pub(crate) fn to_event(&self) -> Event {
+        match self {
+            Self::Hello { name, id } => {
+                let args = vec![text(name), text(&id.to_string())];
+                Event {
+                    metadata: Some(Vec::new()),
+                    ..Event::new(HELLO, args)
+                }
+            }
+            Self::FullyConnected {
+                name,
+                id,
+                resending,
+            } => Event::new(
+                FULLY_CONNECTED,
+                vec![text(name), text(&id.to_string()), Data::Boolean(*resending)],
+            ),
+            Self::Started => Event::new(STARTED, Vec::new()),
+            Self::Relay { topic, event } => Event {
+                name: RELAY.into(),
+                args: vec![
+                    Data::String(topic.as_bytes().into()),
+                    Data::String(event.name.clone()),
+                    Data::Vector(event.args.clone()),
+                ],
+                metadata: event.metadata.clone(),
+            },
+            Self::Receipt { logger, batches } => {
+                let batches = batches.iter().map(|batch| {
+                    Data::vector([batch.number, batch.written, batch.skipped].map(Data::Count))
+                });
+                Event::new(
+                    LOG_RECEIPT,
+                    vec![text(logger), Data::Vector(batches.collect())],
+                )
+            }
+        }
+    }
+
+    /// Whether an event of this name is one for the cluster itself.
+    pub(crate) fn is_one(name: &[u8]) -> bool {
+        [
+            HELLO,
+            FULLY_CONNECTED,
+            STARTED,
+            RELAY,
+            LOG_RECEIPT,
+            LOG_BATCH.as_bytes(),
+        ]
+        .contains(&name)
+    }
+
+    /// The event for the cluster itself that `event` is. None if it is another, or its arguments do not fit.
+    pub(crate) fn from_event(event: Event) -> Option<Self> {
+        let name: &[u8] = &event.name;
+        let args = event.args.as_slice();
+        match (name, args) {
+            (HELLO, [name, id]) => Some(Self::Hello {
+                name: string(name)?,
+                id: endpoint(id)?,
+            }),
+            (FULLY_CONNECTED, [name, id, Data::Boolean(resending)]) => Some(Self::FullyConnected {
+                name: string(name)?,
+                id: endpoint(id)?,
+                resending: *resending,
+            }),
+            (STARTED, []) => Some(Self::Started),
+            (
+                RELAY,
+                [
+                    Data::String(topic),
+                    Data::String(relayed),
+                    Data::Vector(args),
+                ],
+            ) => Some(Self::Relay {
+                topic: Topic::copy_from(topic).ok()?,
+                event: Event {
+                    name: relayed.clone(),
+                    args: args.clone(),
+                    metadata: event.metadata,
+                },
+            }),
+            (LOG_RECEIPT, [logger, Data::Vector(batches)]) => Some(Self::Receipt {
+                logger: string(logger)?,
+                batches: batches.iter().map(receipt).collect::<Option<_>>()?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn receipt(data: &Data) -> Option<BatchReceipt> {
+    match data.as_vector()? {
+        [
+            Data::Count(number),
+            Data::Count(written),
+            Data::Count(skipped),
+        ] => Some(BatchReceipt {
+            number: *number,
+            written: *written,
+            skipped: *skipped,
+        }),
+        _ => None,
+    }
+}
+
+fn text(text: &str) -> Data {
+    Data::String(ByteString::from(text))
+}
+
+fn string(data: &Data) -> Option<String> {
+    data.as_string()?.to_str().map(str::to_owned)
+}
+
+fn endpoint(data: &Data) -> Option<EndpointId> {
+    data.as_string()?.to_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use broker_core::zeek::Message;
+
+    use super::*;
+
+    fn unhex(hex: &str) -> Vec<u8> {
+        hex.as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    /// The payload of the hello that a recorded Zeek worker-1 sent.
+    const RECORDED_HELLO: &str = "0e030200000000000000010200000000000000010e03050e436c75737465723a3a68656c6c6f0e020508776f726b65722d31\
+                                  052434353733343230342d313735662d353535392d613937312d3433303432303664376639350e00";
+
+    #[test]
+    fn a_hello_is_byte_for_byte_zeek_s() {
+        let hello = ClusterEvent::Hello {
+            name: "worker-1".to_owned(),
+            id: "45734204-175f-5559-a971-4304206d7f95".parse().unwrap(),
+        };
+        let bytes = hello.to_event().into_data().to_bytes();
+        assert_eq!(bytes.as_ref(), unhex(RECORDED_HELLO));
+        let Ok(Message::Event(event)) = Message::from_data(&Data::decode(&bytes).unwrap()) else {
+            panic!("an event")
+        };
+        assert_eq!(ClusterEvent::from_event(event), Some(hello));
+    }
+
+    #[test]
+    fn events_of_the_cluster_read_back_and_others_are_none() {
+        let id = EndpointId::from_bytes([7; 16]);
+        let batch = BatchReceipt {
+            number: 1,
+            written: 399,
+            skipped: 1,
+        };
+        for event in [
+            ClusterEvent::FullyConnected {
+                name: "p".to_owned(),
+                id,
+                resending: true,
+            },
+            ClusterEvent::Started,
+            ClusterEvent::Relay {
+                topic: Topic::from_static("t"),
+                event: Event::new("A::b", vec![Data::Count(1)]),
+            },
+            ClusterEvent::Receipt {
+                logger: "logger-1".to_owned(),
+                batches: vec![batch],
+            },
+        ] {
+            assert!(ClusterEvent::is_one(&event.to_event().name));
+            assert_eq!(ClusterEvent::from_event(event.to_event()), Some(event));
+        }
+        assert_eq!(
+            ClusterEvent::from_event(Event::new(
+                "Cluster::hello",
+                vec![Data::Count(1), Data::None]
+            )),
+            None
+        );
+        assert_eq!(
+            ClusterEvent::from_event(Event::new("Other::event", vec![])),
+            None
+        );
+        assert!(!ClusterEvent::is_one(b"Other::event"));
+    }
+}

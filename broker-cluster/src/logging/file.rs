@@ -1,0 +1,304 @@
+//! One log file of a logger and its journal: opened, appended to, closed, and repaired after a crash.
+//!
+//! A file that a killed logger left behind is cut where the journal ends, and continued if its header is the same
+//! but for the time of opening; else, as a file closed in order or one without a journal, it is moved out of the way
+//! to `PATH.N.log`, journal included. Nothing that was acknowledged is ever overwritten.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use broker_core::EndpointId;
+
+use super::journal::{self, Entry};
+
+/// A log file that is open for appending.
+///
+/// **Invariant:** between calls the file ends where the journal's last line says.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    file: File,
+    journal: File,
+    journal_end: u64,
+    path: PathBuf,
+    end: u64,
+    lines: Vec<u8>,
+}
+
+/// A batch to be noted in the journal: what of the data appended with it ends where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub(crate) writer: EndpointId,
+    pub(crate) number: u64,
+    pub(crate) records: u64,
+    /// The end of the batch within the data.
+    pub(crate) end: usize,
+}
+
+impl LogFile {
+    /// Opens `dir/stem.log` and its journal. `header` is what a new file begins with.
+    pub(crate) fn open(dir: &Path, stem: &str, header: &[u8]) -> io::Result<Self> {
+        let path = dir.join(format!("{stem}.log"));
+        let journal_path = dir.join(format!("{stem}.{}", journal::SUFFIX));
+        if let Some(file) = Self::continued(&path, &journal_path, header)? {
+            return Ok(file);
+        }
+        move_aside(dir, stem)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        file.write_all(header)?;
+        let journal = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&journal_path)?;
+        journal.set_len(0)?;
+        let mut opened = Self {
+            file,
+            journal,
+            journal_end: 0,
+            path,
+            end: header.len() as u64,
+            lines: Vec::new(),
+        };
+        opened.note(&[Entry::Open { offset: opened.end }])?;
+        Ok(opened)
+    }
+
+    /// The file a killed logger left behind, if it can be continued.
+    fn continued(path: &Path, journal_path: &Path, header: &[u8]) -> io::Result<Option<Self>> {
+        if !path.exists() || !journal_path.exists() {
+            return Ok(None);
+        }
+        let Some(end) = repair(path, journal_path)? else {
+            return Ok(None);
+        };
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut there = vec![0; header.len()];
+        if file.read_exact(&mut there).is_err() || !same_header(&there, header) {
+            return Ok(None);
+        }
+        file.seek(SeekFrom::Start(end))?;
+        let journal = OpenOptions::new().append(true).open(journal_path)?;
+        let journal_end = journal.metadata()?.len();
+        let mut opened = Self {
+            file,
+            journal,
+            journal_end,
+            path: path.to_owned(),
+            end,
+            lines: Vec::new(),
+        };
+        opened.note(&[Entry::Open { offset: end }])?;
+        Ok(Some(opened))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends `data` and notes its batches. On an error nothing of it is in the file, as far as the system lets us.
+    pub(crate) fn append(&mut self, data: &[u8], marks: &[Mark]) -> io::Result<()> {
+        let start = self.end;
+        let result = self.try_append(data, marks);
+        if result.is_err() {
+            self.end = start;
+            // The next opening would cut it off too, since the journal does not know it.
+            let _ = self
+                .file
+                .set_len(start)
+                .and_then(|()| self.file.seek(SeekFrom::Start(start)));
+            let _ = self.journal.set_len(self.journal_end);
+        }
+        result
+    }
+
+    fn try_append(&mut self, data: &[u8], marks: &[Mark]) -> io::Result<()> {
+        self.file.write_all(data)?;
+        let entries: Vec<Entry> = marks
+            .iter()
+            .map(|mark| Entry::Batch {
+                writer: mark.writer,
+                number: mark.number,
+                records: mark.records,
+                offset: self.end + mark.end as u64,
+            })
+            .collect();
+        self.note(&entries)?;
+        self.end += data.len() as u64;
+        Ok(())
+    }
+
+    /// Appends the end of the file and closes it.
+    pub(crate) fn close(mut self, footer: &[u8]) -> io::Result<()> {
+        self.file.write_all(footer)?;
+        self.end += footer.len() as u64;
+        let offset = self.end;
+        self.note(&[Entry::Close { offset }])
+    }
+
+    fn note(&mut self, entries: &[Entry]) -> io::Result<()> {
+        self.lines.clear();
+        entries.iter().for_each(|entry| entry.push(&mut self.lines));
+        self.journal.write_all(&self.lines)?;
+        self.journal_end += self.lines.len() as u64;
+        Ok(())
+    }
+}
+
+/// Cuts a file where its journal ends, and the journal behind its last whole line. Returns the end; none if the file
+/// was closed in order or is shorter than the journal says.
+pub(crate) fn repair(path: &Path, journal_path: &Path) -> io::Result<Option<u64>> {
+    let mut last = None;
+    let whole = journal::read(journal_path, |entry| last = Some(entry))?;
+    let Some(last) = last else { return Ok(None) };
+    if matches!(last, Entry::Close { .. }) {
+        return Ok(None);
+    }
+    let file = OpenOptions::new().write(true).open(path)?;
+    if file.metadata()?.len() < last.offset() {
+        tracing::warn!(file = %path.display(), "log file is shorter than its journal says; it is kept as it is");
+        return Ok(None);
+    }
+    file.set_len(last.offset())?;
+    OpenOptions::new()
+        .write(true)
+        .open(journal_path)?
+        .set_len(whole)?;
+    Ok(Some(last.offset()))
+}
+
+/// Whether two headers differ in nothing but the time of opening.
+fn same_header(a: &[u8], b: &[u8]) -> bool {
+    let essential = |header: &[u8]| -> Vec<Vec<u8>> {
+        header
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.starts_with(b"#open"))
+            .map(<[u8]>::to_vec)
+            .collect()
+    };
+    essential(a) == essential(b)
+}
+
+/// Renames `stem.log`, if there is one, and its journal to the first `stem.N` that is free.
+fn move_aside(dir: &Path, stem: &str) -> io::Result<()> {
+    let path = dir.join(format!("{stem}.log"));
+    if !path.exists() {
+        return Ok(());
+    }
+    for number in 1..=MAX_ASIDE {
+        let aside = dir.join(format!("{stem}.{number}.log"));
+        let aside_journal = dir.join(format!("{stem}.{number}.{}", journal::SUFFIX));
+        if aside.exists() || aside_journal.exists() {
+            continue;
+        }
+        fs::rename(&path, &aside)?;
+        let journal_path = dir.join(format!("{stem}.{}", journal::SUFFIX));
+        if journal_path.exists() {
+            fs::rename(journal_path, aside_journal)?;
+        }
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "{}: too many older files of this log; move some away",
+        path.display()
+    )))
+}
+
+const MAX_ASIDE: u32 = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &[u8] = b"#path\tconn\n#open\t1\n#fields\ta\n";
+    const LATER: &[u8] = b"#path\tconn\n#open\t2\n#fields\ta\n";
+
+    fn mark(number: u64, end: usize) -> Mark {
+        Mark {
+            writer: EndpointId::from_bytes([5; 16]),
+            number,
+            records: 1,
+            end,
+        }
+    }
+
+    fn content(dir: &Path, name: &str) -> String {
+        fs::read_to_string(dir.join(name)).unwrap()
+    }
+
+    #[test]
+    fn a_killed_logger_s_file_is_cut_to_what_was_noted_and_continued() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = LogFile::open(dir.path(), "conn", HEADER).unwrap();
+        file.append(b"one\ntwo\n", &[mark(1, 4), mark(2, 8)])
+            .unwrap();
+        drop(file);
+        // What was written but not noted before the kill: a line and a half.
+        OpenOptions::new()
+            .append(true)
+            .open(dir.path().join("conn.log"))
+            .unwrap()
+            .write_all(b"three\nfou")
+            .unwrap();
+        OpenOptions::new()
+            .append(true)
+            .open(dir.path().join("conn.batches"))
+            .unwrap()
+            .write_all(b"0505")
+            .unwrap();
+        let mut file = LogFile::open(dir.path(), "conn", LATER).unwrap();
+        file.append(b"three\n", &[mark(3, 6)]).unwrap();
+        file.close(b"#close\t3\n").unwrap();
+        assert_eq!(
+            content(dir.path(), "conn.log"),
+            "#path\tconn\n#open\t1\n#fields\ta\none\ntwo\nthree\n#close\t3\n"
+        );
+        let mut numbers = Vec::new();
+        let read = journal::read(&dir.path().join("conn.batches"), |entry| {
+            if let Entry::Batch { number, .. } = entry {
+                numbers.push(number);
+            }
+        });
+        assert!(read.is_ok());
+        assert_eq!(numbers, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_closed_file_a_foreign_one_and_one_of_other_columns_are_moved_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        LogFile::open(dir.path(), "conn", HEADER)
+            .unwrap()
+            .close(b"#close\t1\n")
+            .unwrap();
+        let other = b"#path\tconn\n#open\t2\n#fields\tb\n";
+        drop(LogFile::open(dir.path(), "conn", other).unwrap());
+        drop(LogFile::open(dir.path(), "conn", HEADER).unwrap());
+        assert!(content(dir.path(), "conn.1.log").ends_with("#close\t1\n"));
+        assert!(content(dir.path(), "conn.1.batches").contains("close"));
+        assert_eq!(content(dir.path(), "conn.2.log").as_bytes(), other);
+        fs::write(dir.path().join("dns.log"), "somebody's").unwrap();
+        drop(LogFile::open(dir.path(), "dns", HEADER).unwrap());
+        assert_eq!(content(dir.path(), "dns.1.log"), "somebody's");
+    }
+
+    #[test]
+    fn a_damaged_journal_is_an_error_and_touches_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(LogFile::open(dir.path(), "conn", HEADER).unwrap());
+        fs::write(dir.path().join("conn.batches"), "garbage\n").unwrap();
+        let error = LogFile::open(dir.path(), "conn", HEADER)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("conn.batches: not a journal"), "{error}");
+        assert_eq!(content(dir.path(), "conn.log").as_bytes(), HEADER);
+    }
+
+    #[test]
+    fn a_file_in_a_missing_directory_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(LogFile::open(&dir.path().join("no"), "conn", HEADER).is_err());
+    }
+}

@@ -1,0 +1,161 @@
+//! What a logger has promised: beside each log file a journal of the batches that are in it.
+//!
+//! ```text
+//! open OFFSET                      the file's header ends here, or writing went on from here
+//! WRITER NUMBER RECORDS OFFSET     a batch of WRITER (an endpoint ID) is in the file up to OFFSET
+//! close OFFSET                     the file was closed in order
+//! ```
+//!
+//! A batch goes to the file first, then into the journal, and only then to its writer as a receipt. So what stands in
+//! the file behind the journal's last offset was never acknowledged: it may be half written, and its writer sends it
+//! again. Who opens the file next cuts it off there. The journal also tells, after a restart, which batches the file
+//! has, so that a batch whose receipt was lost is not written twice. Records that came without a number (from Zeek)
+//! stand under the nil ID and the number 0.
+//!
+//! Reading tolerates a half-written last line, and nothing else.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+
+use broker_core::EndpointId;
+
+/// The suffix of a journal's name, where the log has `log`.
+pub(crate) const SUFFIX: &str = "batches";
+
+/// One line of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    Open {
+        offset: u64,
+    },
+    Batch {
+        writer: EndpointId,
+        number: u64,
+        records: u64,
+        offset: u64,
+    },
+    Close {
+        offset: u64,
+    },
+}
+
+impl Entry {
+    /// The end of the file as far as this line knows.
+    pub(crate) const fn offset(&self) -> u64 {
+        match self {
+            Self::Open { offset } | Self::Batch { offset, .. } | Self::Close { offset } => *offset,
+        }
+    }
+
+    /// Appends the line.
+    pub(crate) fn push(&self, out: &mut Vec<u8>) {
+        let written = match self {
+            Self::Open { offset } => writeln!(out, "open {offset}"),
+            Self::Batch {
+                writer,
+                number,
+                records,
+                offset,
+            } => writeln!(out, "{writer} {number} {records} {offset}"),
+            Self::Close { offset } => writeln!(out, "close {offset}"),
+        };
+        written.expect("writing to memory does not fail");
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let first = words.next()?;
+        let mut number = || words.next()?.parse::<u64>().ok();
+        let entry = match first {
+            "open" => Self::Open { offset: number()? },
+            "close" => Self::Close { offset: number()? },
+            writer => Self::Batch {
+                writer: writer.parse().ok()?,
+                number: number()?,
+                records: number()?,
+                offset: number()?,
+            },
+        };
+        words.next().is_none().then_some(entry)
+    }
+}
+
+/// Reads a journal line by line: `each` gets every whole line. Returns the length of what is whole.
+///
+/// # Errors
+/// The file cannot be read, or holds a line that is none.
+pub(crate) fn read(path: &Path, mut each: impl FnMut(Entry)) -> io::Result<u64> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut line = Vec::new();
+    let mut whole = 0_u64;
+    loop {
+        line.clear();
+        let len = reader
+            .by_ref()
+            .take(MAX_LINE)
+            .read_until(b'\n', &mut line)?;
+        if line.pop() != Some(b'\n') {
+            return Ok(whole);
+        }
+        let entry = std::str::from_utf8(&line)
+            .ok()
+            .and_then(Entry::parse)
+            .ok_or_else(|| {
+                let reason = format!(
+                    "{}: not a journal of log batches at byte {whole}",
+                    path.display()
+                );
+                io::Error::new(io::ErrorKind::InvalidData, reason)
+            })?;
+        each(entry);
+        whole += len as u64;
+    }
+}
+
+const MAX_LINE: u64 = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(content: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        file
+    }
+
+    fn entries(content: &[u8]) -> io::Result<(Vec<Entry>, u64)> {
+        let file = write(content);
+        let mut all = Vec::new();
+        let whole = read(file.path(), |entry| all.push(entry))?;
+        Ok((all, whole))
+    }
+
+    #[test]
+    fn lines_read_back_and_a_half_written_one_does_not_count() {
+        let all = [
+            Entry::Open { offset: 7 },
+            Entry::Batch {
+                writer: EndpointId::from_bytes([1; 16]),
+                number: 3,
+                records: 400,
+                offset: u64::MAX,
+            },
+            Entry::Close { offset: 9 },
+        ];
+        let mut bytes = Vec::new();
+        all.iter().for_each(|entry| entry.push(&mut bytes));
+        let whole = bytes.len() as u64;
+        assert_eq!(entries(&bytes).unwrap(), (all.to_vec(), whole));
+        bytes.extend_from_slice(b"01010101-0101-0101-0101-0101010");
+        assert_eq!(entries(&bytes).unwrap(), (all.to_vec(), whole));
+    }
+
+    #[test]
+    fn a_file_that_is_no_journal_is_an_error() {
+        assert!(entries(b"#separator \\x09\n").is_err());
+        assert!(entries(b"open 1 2\n").is_err());
+        assert!(entries(&[b'x'; 1000]).unwrap().0.is_empty());
+    }
+}

@@ -1,0 +1,32 @@
+//! Remote logging: records from any node to the loggers' files, in Zeek's messages (reference, zeek-cluster 1.8, 3.6,
+//! 6.3 to 6.5), with receipts between our own nodes.
+//!
+//! | side | what |
+//! |---|---|
+//! | writing | [`LogClient`], [`LogStream`]: batches, round robin over the loggers, kept until a receipt says "in the file" |
+//! | receiving | [`LogReceiver`]: files in Zeek's TSV or JSON, a journal of batches beside each |
+//! | counting | [`audit_logs`]: distinct and duplicate records in the files of all loggers, the dead ones' included |
+//!
+//! A record is lost only if its writer dies before it has a receipt. A record is written twice if its logger dies
+//! between writing it and noting that, or after noting it and before the receipt arrives.
+
+mod audit;
+mod client;
+mod file;
+mod journal;
+mod known;
+mod logger;
+mod outbox;
+mod receiver;
+mod wire;
+
+pub use audit::{LogAudit, WriterAudit, audit_logs};
+pub use client::{ASCII_WRITER, DEFAULT_HOLD, LogClient, LogError, LogSpec, LogStream};
+pub use logger::{MAX_LOGS, UNKNOWN};
+pub use outbox::{
+    BATCH_BYTES, BATCH_RECORDS, FLUSH_INTERVAL, MAX_BATCH_BYTES, MAX_BATCHES, MAX_SPAN,
+    MAX_STREAMS, RECEIPT_TIMEOUT,
+};
+pub use receiver::LogReceiver;
+
+pub(crate) use outbox::OutboxOptions;

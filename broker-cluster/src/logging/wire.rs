@@ -1,0 +1,170 @@
+//! The bytes of log messages (reference, zeek-cluster 6.3 and 6.5), built without intermediate values:
+//! a record is encoded once, behind the bytes all records of its stream begin with.
+//!
+//! ```text
+//! entry          := 0e 03 count:1 count:3 0e 04 enum:stream enum:writer string:path string:record
+//! Batch          := 0e 03 count:1 count:5 0e n entry{n}
+//! numbered batch := 0e 03 count:1 count:1 0e 02 string:BrokerRs::log_batch 0e 03 string:writer count:number Batch
+//! ```
+//!
+//! In a numbered batch the first element is the LogCreate of the stream, so that a logger can write the
+//! records whatever it has missed before.
+
+use broker_core::binary::{put_string, put_varbyte};
+use broker_core::{DataKind, DataView, EndpointId};
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::events::LOG_BATCH;
+
+/// The longest record that is sent, as `serial_data`.
+pub(crate) const MAX_RECORD: usize = 16 << 20;
+
+/// What every LogWrite of one log begins with: all but the record.
+pub(crate) fn entry_prefix(stream: &str, writer: &str, path: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    envelope(LOG_WRITE, &mut out);
+    vector(4, &mut out);
+    for name in [stream, writer] {
+        out.put_u8(DataKind::Enum.tag());
+        put_string(name.as_bytes(), &mut out);
+    }
+    out.put_u8(DataKind::String.tag());
+    put_string(path.as_bytes(), &mut out);
+    out
+}
+
+/// Appends one LogWrite. The record is at most [`MAX_RECORD`] long.
+pub(crate) fn push_entry(prefix: &[u8], record: &[u8], out: &mut Vec<u8>) {
+    out.reserve(prefix.len() + 6 + record.len());
+    out.extend_from_slice(prefix);
+    out.push(DataKind::String.tag());
+    put_string(record, out);
+}
+
+/// A Batch of `records` entries.
+pub(crate) fn batch(entries: &[u8], records: u32) -> Bytes {
+    let mut out = BytesMut::with_capacity(entries.len() + 32);
+    envelope(BATCH, &mut out);
+    vector(records, &mut out);
+    out.put_slice(entries);
+    out.freeze()
+}
+
+/// A numbered batch of the stream that `create`, an encoded LogCreate, announces.
+pub(crate) fn numbered_batch(
+    writer: EndpointId,
+    number: u64,
+    create: &[u8],
+    entries: &[u8],
+    records: u32,
+) -> Bytes {
+    let mut out = BytesMut::with_capacity(create.len() + entries.len() + 160);
+    envelope(EVENT, &mut out);
+    vector(2, &mut out);
+    out.put_u8(DataKind::String.tag());
+    put_string(LOG_BATCH.as_bytes(), &mut out);
+    vector(3, &mut out);
+    out.put_u8(DataKind::String.tag());
+    put_string(writer.to_string().as_bytes(), &mut out);
+    count(number, &mut out);
+    envelope(BATCH, &mut out);
+    vector(records + 1, &mut out);
+    out.put_slice(create);
+    out.put_slice(entries);
+    out.freeze()
+}
+
+/// The parts of a numbered batch's arguments. None if they are not of that form.
+pub(crate) fn read_numbered(arguments: DataView<'_>) -> Option<(EndpointId, u64, DataView<'_>)> {
+    let mut elements = arguments.as_vector()?;
+    let writer = std::str::from_utf8(elements.next()?.as_str_bytes()?)
+        .ok()?
+        .parse()
+        .ok()?;
+    let number = elements.next()?.as_count()?;
+    Some((writer, number, elements.next()?))
+}
+
+fn envelope(message_type: u64, out: &mut impl BufMut) {
+    vector(3, out);
+    count(VERSION, out);
+    count(message_type, out);
+}
+
+fn count(value: u64, out: &mut impl BufMut) {
+    out.put_u8(DataKind::Count.tag());
+    out.put_u64(value);
+}
+
+fn vector(len: u32, out: &mut impl BufMut) {
+    out.put_u8(DataKind::Vector.tag());
+    put_varbyte(len, out);
+}
+
+const VERSION: u64 = 1;
+const EVENT: u64 = 1;
+const LOG_WRITE: u64 = 3;
+const BATCH: u64 = 5;
+
+#[cfg(test)]
+mod tests {
+    use broker_core::Data;
+    use broker_core::zeek::{Event, LogWrite, Message, MessageView};
+
+    use super::*;
+
+    fn writes(records: &[&[u8]]) -> Vec<Message> {
+        let write = |record: &&[u8]| {
+            Message::LogWrite(LogWrite {
+                stream: "Conn::LOG".into(),
+                writer: "Log::WRITER_ASCII".into(),
+                path: "conn".into(),
+                record: (*record).into(),
+            })
+        };
+        records.iter().map(write).collect()
+    }
+
+    fn entries(records: &[&[u8]]) -> Vec<u8> {
+        let prefix = entry_prefix("Conn::LOG", "Log::WRITER_ASCII", "conn");
+        let mut entries = Vec::new();
+        records
+            .iter()
+            .for_each(|record| push_entry(&prefix, record, &mut entries));
+        entries
+    }
+
+    #[test]
+    fn a_batch_built_from_bytes_is_the_batch_built_from_values() {
+        let long = vec![7; 300];
+        let records: [&[u8]; 3] = [b"one", b"", &long];
+        let expected = Message::Batch(writes(&records)).into_data().to_bytes();
+        assert_eq!(batch(&entries(&records), 3), expected);
+    }
+
+    #[test]
+    fn a_numbered_batch_reads_back() {
+        let writer = EndpointId::from_bytes([3; 16]);
+        let create = Message::Event(Event::new("x", vec![]))
+            .into_data()
+            .to_bytes();
+        let bytes = numbered_batch(writer, 9, &create, &entries(&[b"one", b"two"]), 2);
+        let MessageView::Event {
+            name,
+            arguments,
+            metadata: None,
+        } = MessageView::parse(DataView::parse(&bytes).unwrap()).unwrap()
+        else {
+            panic!("an event")
+        };
+        assert_eq!(name, LOG_BATCH.as_bytes());
+        let (from, number, batch) = read_numbered(arguments).unwrap();
+        assert_eq!((from, number), (writer, 9));
+        let Ok(MessageView::Batch(batch)) = MessageView::parse(batch) else {
+            panic!("a batch")
+        };
+        assert_eq!(batch.len(), 3);
+        let other = Data::vector([Data::from("x")]).to_bytes();
+        assert!(read_numbered(DataView::parse(&other).unwrap()).is_none());
+    }
+}

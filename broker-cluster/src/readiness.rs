@@ -1,0 +1,251 @@
+//! When the cluster is ready: each node tells the manager once it has the nodes it waits for, and the
+//! manager tells everybody once all have (reference, zeek-cluster 2.5, "Readiness details").
+//!
+//! A node waits for the nodes it dials; the manager's node_up makes it look again, so that it reports
+//! once the manager can hear it. A logger waits for nobody, so the manager takes a logger's node_up as
+//! its report: a Zeek logger has no way to report. A restarted manager learns from a report marked
+//! "resending" that the cluster had started, and does not announce it again.
+
+use std::collections::BTreeSet;
+
+use crate::layout::Layout;
+use crate::role::Role;
+
+/// What the driver does about a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadinessEffect {
+    /// This node has all it waits for: publish `node_fully_connected` to the manager, and say so locally.
+    FullyConnected {
+        /// Whether the cluster was known to have started before.
+        resending: bool,
+    },
+    /// The manager found that every node is fully connected. With `announce`, publish `cluster_started`.
+    Started {
+        /// Whether others have to be told.
+        announce: bool,
+    },
+}
+
+/// Readiness of one node and, on the manager, of the cluster.
+#[derive(Debug)]
+pub struct Readiness {
+    name: String,
+    is_manager: bool,
+    manager: String,
+    loggers: BTreeSet<String>,
+    /// Whom this node waits for.
+    waits_for: BTreeSet<String>,
+    manager_up: bool,
+    reported: bool,
+    /// On the manager: who has not reported yet.
+    pending: BTreeSet<String>,
+    started: bool,
+}
+
+impl Readiness {
+    /// Nothing is connected yet.
+    ///
+    /// # Panics
+    /// If `name` is not in the layout.
+    #[must_use]
+    pub fn new(layout: &Layout, name: &str) -> Self {
+        let node = layout
+            .node(name)
+            .expect("the local node was found in the layout before");
+        let is_manager = node.role == Role::Manager;
+        Self {
+            name: name.to_owned(),
+            is_manager,
+            manager: layout.manager().name.clone(),
+            loggers: layout
+                .with_role(Role::Logger)
+                .map(|logger| logger.name.clone())
+                .collect(),
+            waits_for: layout.dials(node).map(|other| other.name.clone()).collect(),
+            manager_up: is_manager,
+            reported: false,
+            pending: if is_manager {
+                layout.nodes().map(|node| node.name.clone()).collect()
+            } else {
+                BTreeSet::new()
+            },
+            started: false,
+        }
+    }
+
+    /// Whom this node still waits for.
+    pub fn waiting_for(&self) -> impl Iterator<Item = &str> {
+        self.waits_for.iter().map(String::as_str)
+    }
+
+    /// Nodes the manager has no report of yet; empty elsewhere.
+    pub fn pending(&self) -> impl Iterator<Item = &str> {
+        self.pending.iter().map(String::as_str)
+    }
+
+    /// Whether this node has had all it waits for, once.
+    #[must_use]
+    pub const fn is_fully_connected(&self) -> bool {
+        self.reported
+    }
+
+    /// Whether every node of the cluster has been fully connected, once.
+    #[must_use]
+    pub const fn is_started(&self) -> bool {
+        self.started
+    }
+
+    /// The node has begun; a manager without loggers has all it needs.
+    pub fn begin(&mut self) -> Vec<ReadinessEffect> {
+        self.check()
+    }
+
+    /// A node came up.
+    pub fn node_up(&mut self, name: &str) -> Vec<ReadinessEffect> {
+        self.waits_for.remove(name);
+        let is_manager = name == self.manager;
+        if is_manager {
+            // A manager that comes up again has to be told again.
+            self.manager_up = true;
+            self.reported = false;
+        }
+        let mut effects = Vec::new();
+        if self.is_manager && self.loggers.contains(name) {
+            effects.extend(self.report(name, false));
+        }
+        effects.extend(self.check());
+        effects
+    }
+
+    /// A node went down. Whom a node has seen once it does not wait for again, as in Zeek.
+    pub fn node_down(&mut self, name: &str) {
+        if name == self.manager {
+            self.manager_up = false;
+        }
+    }
+
+    /// On the manager: a node reported that it is fully connected.
+    pub fn report(&mut self, name: &str, resending: bool) -> Option<ReadinessEffect> {
+        if !self.is_manager {
+            return None;
+        }
+        self.pending.remove(name);
+        if resending && !self.started {
+            self.started = true;
+            return Some(ReadinessEffect::Started { announce: false });
+        }
+        if self.pending.is_empty() && !self.started {
+            self.started = true;
+            return Some(ReadinessEffect::Started { announce: true });
+        }
+        None
+    }
+
+    /// The manager announced that the cluster has started.
+    pub fn announced(&mut self) -> Option<ReadinessEffect> {
+        let first = !self.started;
+        self.started = true;
+        first.then_some(ReadinessEffect::Started { announce: false })
+    }
+
+    fn check(&mut self) -> Vec<ReadinessEffect> {
+        if self.reported || !self.manager_up || !self.waits_for.is_empty() {
+            return Vec::new();
+        }
+        self.reported = true;
+        let mut effects = vec![ReadinessEffect::FullyConnected {
+            resending: self.started,
+        }];
+        if self.is_manager {
+            let name = self.name.clone();
+            effects.extend(self.report(&name, false));
+        }
+        effects
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(extra: &str) -> Layout {
+        let text = format!("[node.manager]\nrole = \"manager\"\nlisten = [\"mem://m\"]\n{extra}");
+        Layout::parse(&text, "lab.toml").unwrap()
+    }
+
+    const CLUSTER: &str = "[node.logger-1]\nrole = \"logger\"\nlisten = [\"mem://l\"]\n\
+                           [node.proxy-1]\nrole = \"proxy\"\nlisten = [\"mem://p\"]\n[node.worker-1]\nrole = \"worker\"\n";
+
+    const REPORT: ReadinessEffect = ReadinessEffect::FullyConnected { resending: false };
+    const STARTED: ReadinessEffect = ReadinessEffect::Started { announce: true };
+    const HEARD: ReadinessEffect = ReadinessEffect::Started { announce: false };
+
+    #[test]
+    fn a_manager_alone_is_ready_at_once() {
+        let mut manager = Readiness::new(&layout(""), "manager");
+        assert_eq!(manager.begin(), [REPORT, STARTED]);
+        assert_eq!(manager.begin(), []);
+    }
+
+    #[test]
+    fn a_worker_reports_when_it_has_all_it_dials_and_the_manager() {
+        let mut worker = Readiness::new(&layout(CLUSTER), "worker-1");
+        assert_eq!(worker.begin(), []);
+        assert_eq!(
+            worker.waiting_for().collect::<Vec<_>>(),
+            ["logger-1", "manager", "proxy-1"]
+        );
+        assert_eq!(worker.node_up("manager"), []);
+        assert_eq!(worker.node_up("logger-1"), []);
+        assert_eq!(worker.node_up("proxy-1"), [REPORT]);
+        assert_eq!(worker.node_up("proxy-1"), []);
+        assert_eq!(worker.announced(), Some(HEARD));
+        assert_eq!(worker.announced(), None);
+    }
+
+    #[test]
+    fn a_logger_reports_when_the_manager_can_hear_it() {
+        let mut logger = Readiness::new(&layout(CLUSTER), "logger-1");
+        assert_eq!(logger.begin(), []);
+        assert_eq!(logger.node_up("worker-1"), []);
+        assert_eq!(logger.node_up("manager"), [REPORT]);
+    }
+
+    #[test]
+    fn the_manager_announces_once_when_all_have_reported() {
+        let mut manager = Readiness::new(&layout(CLUSTER), "manager");
+        assert_eq!(manager.begin(), []);
+        assert_eq!(manager.report("worker-1", false), None);
+        assert_eq!(manager.node_up("logger-1"), [REPORT]);
+        assert_eq!(manager.pending().collect::<Vec<_>>(), ["proxy-1"]);
+        assert_eq!(manager.report("proxy-1", false), Some(STARTED));
+        assert_eq!(manager.report("proxy-1", false), None);
+    }
+
+    #[test]
+    fn a_restarted_manager_learns_that_the_cluster_had_started() {
+        let mut worker = Readiness::new(&layout(CLUSTER), "worker-1");
+        ["logger-1", "proxy-1", "manager"]
+            .iter()
+            .for_each(|name| drop(worker.node_up(name)));
+        worker.announced();
+        worker.node_down("manager");
+        assert_eq!(
+            worker.node_up("manager"),
+            [ReadinessEffect::FullyConnected { resending: true }]
+        );
+        let mut manager = Readiness::new(&layout(CLUSTER), "manager");
+        manager.begin();
+        assert_eq!(manager.report("worker-1", true), Some(HEARD));
+        manager.node_up("logger-1");
+        assert_eq!(manager.report("proxy-1", false), None);
+    }
+
+    #[test]
+    fn reports_of_strangers_do_not_count() {
+        let mut manager = Readiness::new(&layout(CLUSTER), "manager");
+        manager.begin();
+        assert_eq!(manager.report("worker-9", false), None);
+        assert!(!manager.is_started());
+    }
+}
