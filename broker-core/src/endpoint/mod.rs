@@ -149,6 +149,18 @@ impl Endpoint {
         &self.shared.options.software
     }
 
+    /// The URL schemes this endpoint has transports for, in the order they were added.
+    #[must_use]
+    pub fn schemes(&self) -> Vec<&'static str> {
+        self.shared
+            .options
+            .transports
+            .iter()
+            .flat_map(|transport| transport.schemes())
+            .copied()
+            .collect()
+    }
+
     /// Whether the endpoint has begun to shut down.
     #[must_use]
     pub fn is_shutting_down(&self) -> bool {
