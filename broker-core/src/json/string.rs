@@ -1,14 +1,38 @@
 //! Strings in JSON: how they are escaped.
 
-use std::str::Utf8Chunks;
-
 use super::Style;
 
 /// Appends `bytes` as a JSON string, quotes included. In [`Style::Exact`] U+FFFD stands for what is not UTF-8; the
 /// answer is then false.
 pub fn write_string(bytes: &[u8], style: Style, out: &mut Vec<u8>) -> bool {
     out.push(b'"');
-    let complete = match (style, std::str::from_utf8(bytes)) {
+    let complete = write_content(bytes, style, out);
+    out.push(b'"');
+    complete
+}
+
+/// As [`write_string`], without the quotes.
+#[inline]
+pub(super) fn write_content(bytes: &[u8], style: Style, out: &mut Vec<u8>) -> bool {
+    if bytes
+        .iter()
+        .fold(true, |plain, byte| plain & is_plain(*byte))
+    {
+        out.extend_from_slice(bytes);
+        return true;
+    }
+    write_special(bytes, style, out)
+}
+
+/// Whether either style writes a byte as it is, whatever is around it.
+#[inline]
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, 0x20..=0x7e) & (byte != b'"') & (byte != b'\\')
+}
+
+#[inline(never)]
+fn write_special(bytes: &[u8], style: Style, out: &mut Vec<u8>) -> bool {
+    match (style, std::str::from_utf8(bytes)) {
         (Style::Broker, _) => {
             write_escaped(bytes, escape_broker, out);
             true
@@ -18,7 +42,7 @@ pub fn write_string(bytes: &[u8], style: Style, out: &mut Vec<u8>) -> bool {
             true
         }
         (Style::Exact, Err(_)) => {
-            for chunk in bytes_as_chunks(bytes) {
+            for chunk in bytes.utf8_chunks() {
                 write_escaped(chunk.valid().as_bytes(), escape_exact, out);
                 if !chunk.invalid().is_empty() {
                     out.extend_from_slice("\u{fffd}".as_bytes());
@@ -26,9 +50,7 @@ pub fn write_string(bytes: &[u8], style: Style, out: &mut Vec<u8>) -> bool {
             }
             false
         }
-    };
-    out.push(b'"');
-    complete
+    }
 }
 
 /// Appends `bytes` as lower-case hex digits.
@@ -58,10 +80,6 @@ pub(super) fn hex_value(digit: u8) -> Option<u8> {
         b'A'..=b'F' => Some(digit - b'A' + 10),
         _ => None,
     }
-}
-
-fn bytes_as_chunks(bytes: &[u8]) -> Utf8Chunks<'_> {
-    bytes.utf8_chunks()
 }
 
 /// Appends `bytes`, each of which `escape` gives a letter for as a backslash and that letter; 0 is no escape, and `u`

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use super::Style;
 use super::number::{write_i64, write_real, write_u64};
-use super::string::{write_hex, write_string};
+use super::string::{write_content, write_hex, write_string};
 use super::time::{write_timespan, write_timestamp};
 use crate::address::{Address, Subnet};
 use crate::data::Data;
@@ -60,9 +60,12 @@ fn write_message_head(topic: &[u8], style: Style, out: &mut Vec<u8>) -> usize {
     out.len()
 }
 
-/// Where in a container the writer is.
+/// Where the writer is.
 #[derive(Clone, Copy)]
+#[repr(u8)]
 enum Place {
+    /// In no container.
+    Outside,
     /// Before the first element of a set or vector.
     First,
     /// Before another element.
@@ -78,10 +81,9 @@ enum Place {
 struct Writer<'a> {
     style: Style,
     out: &'a mut Vec<u8>,
-    /// The innermost container, if there is one.
-    place: Option<Place>,
-    /// The containers around it.
-    outer: Vec<Option<Place>>,
+    place: Place,
+    /// The places that the containers around this one were written at.
+    outer: Stack,
 }
 
 impl<'a> Writer<'a> {
@@ -89,44 +91,35 @@ impl<'a> Writer<'a> {
         Self {
             style,
             out,
-            place: None,
-            outer: Vec::new(),
+            place: Place::Outside,
+            outer: Stack::new(),
         }
     }
 
     /// What comes before a value.
     #[inline]
     fn begin(&mut self) {
-        match &mut self.place {
-            None => {}
-            Some(place) => match *place {
-                Place::First => *place = Place::Next,
-                Place::Next => self.out.push(b','),
-                Place::FirstKey => {
-                    self.out.extend_from_slice(b"{\"key\":");
-                    *place = Place::Value;
-                }
-                Place::NextKey => {
-                    self.out.extend_from_slice(b",{\"key\":");
-                    *place = Place::Value;
-                }
-                Place::Value => self.out.extend_from_slice(b",\"value\":"),
-            },
+        // An arm for each, so that each copies a known number of bytes.
+        match self.place {
+            Place::Outside | Place::First => {}
+            Place::Next => self.out.push(b','),
+            Place::FirstKey => self.out.extend_from_slice(b"{\"key\":"),
+            Place::NextKey => self.out.extend_from_slice(b",{\"key\":"),
+            Place::Value => self.out.extend_from_slice(b",\"value\":"),
         }
+        self.place = self.place.behind();
     }
 
-    /// What comes after a value. Of a key the place is `Value` by now, of a value it still is: what tells them apart is
-    /// the last place, given by `was`.
+    /// What comes after a value that was written at `place`.
     #[inline]
-    fn finish(&mut self, was: Option<Place>) {
-        if let Some(Place::Value) = was {
+    fn finish(&mut self, place: Place) {
+        if let Place::Value = place {
             self.out.push(b'}');
-            self.place = Some(Place::NextKey);
         }
     }
 
     /// Writes a value that is no container: `head` up to its content, the content, and `tail`.
-    #[inline]
+    #[inline(always)]
     fn scalar(&mut self, head: &[u8], tail: &[u8], content: impl FnOnce(&mut Vec<u8>)) {
         let was = self.place;
         self.begin();
@@ -136,26 +129,71 @@ impl<'a> Writer<'a> {
         self.finish(was);
     }
 
-    /// Writes a string or enum value; `head` ends before the quotes.
-    #[inline]
+    /// Writes a string or enum value; `head` ends with the quote.
+    #[inline(always)]
     fn bytes(&mut self, head: &[u8], bytes: &[u8]) {
         let style = self.style;
         self.scalar(head, b"}", |out| {
-            if !write_string(bytes, style, out) {
+            let complete = write_content(bytes, style, out);
+            out.push(b'"');
+            if !complete {
                 write_exact_bytes(bytes, out);
             }
         });
     }
 
-    #[inline]
-    fn open(&mut self, head: &[u8], place: Place) {
-        let was = self.place;
+    #[inline(always)]
+    fn open(&mut self, head: &[u8], inside: Place) {
+        self.outer.push(self.place);
         self.begin();
         self.out.extend_from_slice(head);
-        // On the stack goes what the place was before, for `end` to finish the container as a value of its own.
-        self.outer.push(self.place);
-        self.outer.push(was);
-        self.place = Some(place);
+        self.place = inside;
+    }
+}
+
+/// Places, four bits each, so that nothing is allocated for values nested less than [`Stack::NEAR`] deep.
+struct Stack {
+    near: u64,
+    len: usize,
+    far: Vec<u64>,
+}
+
+impl Stack {
+    const NEAR: usize = 16;
+
+    const fn new() -> Self {
+        Self {
+            near: 0,
+            len: 0,
+            far: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, place: Place) {
+        if self.len > 0 && self.len.is_multiple_of(Self::NEAR) {
+            self.far.push(self.near);
+        }
+        self.near = self.near << 4 | place as u64;
+        self.len += 1;
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Place {
+        let place = match self.near & 15 {
+            0 => Place::Outside,
+            1 => Place::First,
+            2 => Place::Next,
+            3 => Place::FirstKey,
+            4 => Place::NextKey,
+            _ => Place::Value,
+        };
+        self.near >>= 4;
+        self.len = self.len.saturating_sub(1);
+        if self.len > 0 && self.len.is_multiple_of(Self::NEAR) {
+            self.near = self.far.pop().unwrap_or(0);
+        }
+        place
     }
 }
 
@@ -197,7 +235,7 @@ impl Visitor for Writer<'_> {
 
     #[inline]
     fn string(&mut self, value: &[u8]) {
-        self.bytes(br#"{"@data-type":"string","data":"#, value);
+        self.bytes(br#"{"@data-type":"string","data":""#, value);
     }
 
     #[inline]
@@ -248,7 +286,7 @@ impl Visitor for Writer<'_> {
 
     #[inline]
     fn enum_value(&mut self, name: &[u8]) {
-        self.bytes(br#"{"@data-type":"enum-value","data":"#, name);
+        self.bytes(br#"{"@data-type":"enum-value","data":""#, name);
     }
 
     #[inline]
@@ -269,9 +307,22 @@ impl Visitor for Writer<'_> {
     #[inline]
     fn end(&mut self) {
         self.out.extend_from_slice(b"]}");
-        let was = self.outer.pop().flatten();
-        self.place = self.outer.pop().flatten();
-        self.finish(was);
+        let place = self.outer.pop();
+        self.place = place.behind();
+        self.finish(place);
+    }
+}
+
+impl Place {
+    /// The place behind a value that was written here.
+    #[inline]
+    const fn behind(self) -> Self {
+        match self {
+            Self::Outside => Self::Outside,
+            Self::First | Self::Next => Self::Next,
+            Self::FirstKey | Self::NextKey => Self::Value,
+            Self::Value => Self::NextKey,
+        }
     }
 }
 
@@ -402,6 +453,24 @@ mod tests {
             );
             assert_eq!(from_view, out);
         }
+    }
+
+    #[test]
+    fn deep_nesting_is_written_as_it_is() {
+        let mut data = Data::from(1u64);
+        for level in 0..30 {
+            data = match level % 3 {
+                0 => Table::from_iter([(data, Data::None)]).into(),
+                1 => Table::from_iter([(Data::None, data)]).into(),
+                _ => Data::vector([data, "x".into()]),
+            };
+        }
+        assert_eq!(
+            crate::json::parse_value(to_string(&data).as_bytes()),
+            Ok(data)
+        );
+        let deep = (0..200).fold(Data::None, |inner, _| Data::vector([inner, 1u64.into()]));
+        assert!(to_string(&deep).ends_with(&r#",{"@data-type":"count","data":1}]}"#.repeat(200)));
     }
 
     #[test]
