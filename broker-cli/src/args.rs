@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::failure::{FAILED, MISUSED, complain};
-use crate::{bench, cluster_up, demo, node, publish, status, store, subscribe};
+use crate::{bench, cluster_up, node, publish, status, store, subscribe};
 
 /// Zeek's Broker framework: publish and subscribe, replicated stores, clusters.
 #[derive(Debug, Parser)]
@@ -24,8 +24,6 @@ pub(crate) struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a whole cluster on this machine and feed Zeek logs through it
-    Demo(demo::Args),
     /// Run one node: a member of a cluster, or a relay
     Node(Box<node::Args>),
     /// Run the nodes of a cluster
@@ -70,7 +68,6 @@ impl Command {
     /// Runs the command to its end.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Demo(args) => demo::run(args).await,
             Self::Node(args) => node::run(*args).await,
             Self::Cluster(ClusterCommand::Up(args)) => cluster_up::run(args).await,
             Self::Pub(args) => publish::run_pub(args).await,

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use broker_core::PeerUrl;
-use broker_wire::client::BrokerClient;
+use broker_wire::BrokerClient;
 
 use crate::failure::misuse;
 
@@ -16,6 +15,7 @@ pub(crate) fn peer_url(text: &str) -> Result<PeerUrl, String> {
 /// Connects to `peer` for `command`, or says why that transport cannot carry the command.
 pub(crate) async fn connect(peer: &PeerUrl, command: &str) -> anyhow::Result<BrokerClient> {
     match peer.scheme() {
+        // The error names the address itself.
         "grpc" => Ok(BrokerClient::connect(peer).await?),
         "mem" => Err(misuse(format!("{command}: mem:// joins endpoints of one process, so no other program can reach {peer}"))),
         "grpcs" | "broker" | "brokers" | "ws" | "wss" => {
@@ -23,7 +23,6 @@ pub(crate) async fn connect(peer: &PeerUrl, command: &str) -> anyhow::Result<Bro
         }
         other => Err(misuse(format!("{command}: there is no transport for {other}:// (there is: grpc)"))),
     }
-    .with_context(|| format!("{command} {peer}"))
 }
 
 /// Parses a time in seconds, such as `5` or `0.25`.

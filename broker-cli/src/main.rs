@@ -1,2 +1,51 @@
-//! Skeleton.
-fn main() {}
+//! The program `broker`: a node of a Broker cluster, and the tools around it.
+//!
+//! `main` parses, runs the command, prints at most one line about what went wrong, and chooses the exit code:
+//! 0 done, 1 failed, 2 misused. Results go to stdout, everything else to stderr.
+
+mod args;
+mod bench;
+mod client;
+mod cluster_up;
+mod failure;
+mod logging;
+mod node;
+mod output;
+mod publish;
+mod signals;
+mod status;
+mod store;
+mod subscribe;
+mod supervisor;
+mod transports;
+mod value;
+
+use std::process::ExitCode;
+
+use crate::args::Invocation;
+
+fn main() -> ExitCode {
+    let cli = match args::parse(std::env::args_os()) {
+        Invocation::Run(cli) => cli,
+        Invocation::Answered(code) => return code,
+    };
+    match run(*cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn run(cli: args::Cli) -> anyhow::Result<()> {
+    logging::init(cli.log_directives())?;
+    let runtime = if cli.command.is_busy() {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    }
+    .enable_all()
+    .build()?;
+    let result = runtime.block_on(cli.command.run());
+    // What still blocks a thread (a backend, stdin) must not keep a finished program alive.
+    runtime.shutdown_background();
+    result
+}

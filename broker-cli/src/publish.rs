@@ -5,7 +5,7 @@ use std::io::BufRead;
 use anyhow::Context as _;
 use broker_core::zeek::Event;
 use broker_core::{Data, Message, PeerUrl, Topic, json};
-use broker_wire::client::BrokerClient;
+use broker_wire::BrokerClient;
 use tokio::sync::mpsc;
 
 use crate::client;
@@ -80,7 +80,7 @@ pub(crate) fn parse_topic(text: &str) -> anyhow::Result<Topic> {
 }
 
 async fn publish(client: BrokerClient, peer: &PeerUrl, messages: Vec<Message>) -> anyhow::Result<()> {
-    client.publish(tokio_stream::iter(messages)).await.with_context(|| format!("pub {peer}"))?;
+    client.publish_all(messages).await.with_context(|| format!("pub {peer}"))?;
     Ok(())
 }
 
@@ -118,14 +118,23 @@ fn read_lines(mut input: impl BufRead, mut publish: impl FnMut(Message) -> bool)
 fn read_message(line: &[u8]) -> anyhow::Result<Message> {
     #[derive(serde::Deserialize)]
     struct Line<'a> {
-        #[serde(borrow)]
-        topic: std::borrow::Cow<'a, str>,
+        topic: String,
+        #[serde(rename = "@topic-bytes")]
+        topic_bytes: Option<String>,
         #[serde(borrow)]
         data: &'a serde_json::value::RawValue,
     }
     let line: Line<'_> = serde_json::from_slice(line).context("expected {\"topic\":..,\"data\":{JSON v1}}")?;
-    let topic = Topic::try_from(line.topic.as_ref())?;
-    Ok(Message::new(topic, json::parse_value(line.data.get().as_bytes())?))
+    let topic = match line.topic_bytes {
+        Some(digits) => unhex(&digits).context("@topic-bytes are no hex digits")?,
+        None => line.topic.into_bytes(),
+    };
+    Ok(Message::new(Topic::try_from(topic)?, json::parse_value(line.data.get().as_bytes())?))
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
+    pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// Messages read from stdin before the node has taken those in front of them.

@@ -146,7 +146,7 @@ fn text(status: &NodeStatus) -> String {
             return;
         }
         let mut table = Table::new();
-        table.load_preset(NOTHING).set_header(header.iter().copied()).add_rows(rows);
+        table.load_style(NOTHING).set_header(header.iter().copied()).add_rows(rows);
         for (index, column) in table.column_iter_mut().enumerate() {
             column.set_cell_alignment(if text_columns.contains(&index) { CellAlignment::Left } else { CellAlignment::Right });
         }

@@ -55,21 +55,24 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 /// Prints messages until there have been enough.
 async fn follow(peer: &PeerUrl, prefixes: Vec<Topic>, printer: &mut Printer) -> anyhow::Result<()> {
     let client = client::connect(peer, "sub").await?;
-    let mut subscription = client.subscribe(prefixes).await.with_context(|| format!("sub {peer}"))?;
+    let mut subscription = client.subscribe(&prefixes.into_iter().collect()).await.with_context(|| format!("sub {peer}"))?;
     crate::supervisor::eprintln_line("subscribed");
-    let mut batch = Vec::new();
     while printer.left != Some(0) {
-        batch.clear();
-        if subscription.recv_many(&mut batch).await.with_context(|| format!("sub {peer}"))? == 0 {
-            anyhow::bail!("sub {peer}: the node ended the subscription");
-        }
-        for (topic, data) in batch.drain(..) {
-            if printer.left == Some(0) {
-                break;
+        let message = tokio::select! {
+            biased;
+            message = subscription.recv() => message,
+            // Nothing has come yet: time to show what has.
+            flushed = printer.flushed() => {
+                flushed?;
+                subscription.recv().await
             }
-            printer.print(&topic, &data)?;
+        };
+        let message = message.with_context(|| format!("sub {peer}"))?;
+        let message = message.with_context(|| format!("sub {peer}: the node has shut down"))?;
+        match message.data() {
+            Ok(data) => printer.print(message.topic(), data)?,
+            Err(error) => complain(&format!("a message on {} is damaged: {error}", message.topic())),
         }
-        printer.output.flush()?;
     }
     Ok(())
 }
@@ -89,6 +92,11 @@ struct Printer {
 }
 
 impl Printer {
+    /// What was printed is with the reader.
+    async fn flushed(&mut self) -> anyhow::Result<()> {
+        self.output.flush()
+    }
+
     fn print(&mut self, topic: &Topic, data: &Data) -> anyhow::Result<()> {
         if let Some(left) = &mut self.left {
             *left -= 1;
@@ -100,12 +108,18 @@ impl Printer {
 /// A message as a line that `pub --stdin` takes.
 fn json_line(topic: &Topic, data: &Data) -> Vec<u8> {
     let mut line = b"{\"topic\":".to_vec();
-    line.extend(json_topic(topic).into_bytes());
+    let is_text = json::write_string(topic.as_bytes(), json::Style::Exact, &mut line);
+    if !is_text {
+        // As exact JSON v1 has it for topics that are no text.
+        line.extend(b",\"@topic-bytes\":\"");
+        line.extend(topic.as_bytes().iter().flat_map(|byte| format!("{byte:02x}").into_bytes()));
+        line.push(b'"');
+    }
     line.extend(b",\"data\":");
     json::write_value(data, json::Style::Exact, &mut line);
     if let Ok(zeek::Message::Event(event)) = zeek::Message::from_data(data) {
         line.extend(b",\"event\":{\"name\":");
-        line.extend(serde_json::Value::from(event.name.to_str_lossy()).to_string().into_bytes());
+        json::write_string(&event.name, json::Style::Exact, &mut line);
         line.extend(b",\"args\":[");
         for (index, arg) in event.args.iter().enumerate() {
             if index > 0 {
@@ -117,4 +131,33 @@ fn json_line(topic: &Topic, data: &Data) -> Vec<u8> {
     }
     line.push(b'}');
     line
+}
+
+const HELP: &str = "\
+Writes `subscribed` to stderr once PEER has the prefixes: from then on nothing is missed.
+
+Examples:
+  broker sub grpc://127.0.0.1 zeek/ --json
+  broker sub grpc://127.0.0.1 /test --count 1 --timeout 5";
+
+#[cfg(test)]
+mod tests {
+    use broker_core::zeek::Event;
+
+    use super::*;
+
+    #[test]
+    fn a_line_names_topic_value_and_event() {
+        let json = |data: &Data| serde_json::from_slice::<serde_json::Value>(&json_line(&Topic::from_static("/t"), data)).expect("json");
+        assert_eq!(json(&Data::from(5u64)), serde_json::json!({"topic": "/t", "data": {"@data-type": "count", "data": 5}}));
+        let event = json(&Event::new("ping", vec![Data::from("x")]).into_data());
+        assert_eq!(event["event"], serde_json::json!({"name": "ping", "args": [{"@data-type": "string", "data": "x"}]}));
+    }
+
+    #[test]
+    fn a_topic_that_is_no_text_keeps_its_bytes() {
+        let topic = Topic::copy_from(b"/\xff").expect("a topic");
+        let json: serde_json::Value = serde_json::from_slice(&json_line(&topic, &Data::None)).expect("json");
+        assert_eq!(json["@topic-bytes"], "2fff");
+    }
 }

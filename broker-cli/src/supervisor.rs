@@ -37,7 +37,11 @@ pub(crate) enum NodeEvent {
     /// It wrote a line to stderr.
     Said(String),
     /// It ended without being asked to, and starts again after the given time, if any.
-    Ended { how: String, code: Option<i32>, restart_in: Option<Duration> },
+    Ended {
+        how: String,
+        code: Option<i32>,
+        restart_in: Option<Duration>,
+    },
 }
 
 /// Nodes under supervision. Dropping it kills them.
@@ -66,10 +70,19 @@ impl Supervisor {
         for spec in specs {
             let (order_sender, orders) = mpsc::channel(ORDERS);
             nodes.insert(spec.name.clone(), order_sender);
-            let keeper = Keeper { program: program.clone(), spec, orders, events: event_sender.clone() };
+            let keeper = Keeper {
+                program: program.clone(),
+                spec,
+                orders,
+                events: event_sender.clone(),
+            };
             keepers.spawn(keeper.run());
         }
-        Ok(Self { nodes, keepers, events })
+        Ok(Self {
+            nodes,
+            keepers,
+            events,
+        })
     }
 
     /// The next thing a node did. Must be called often enough: nodes wait while 1024 events are unread.
@@ -78,11 +91,6 @@ impl Supervisor {
     /// Safe: no event is lost.
     pub(crate) async fn event(&mut self) -> Option<(String, NodeEvent)> {
         self.events.recv().await
-    }
-
-    /// What nodes have done and nobody has looked at yet.
-    pub(crate) fn try_event(&mut self) -> Option<(String, NodeEvent)> {
-        self.events.try_recv().ok()
     }
 
     /// Ends `name` as a crash would.
@@ -94,10 +102,15 @@ impl Supervisor {
     }
 
     /// Stops `names` together and returns those that did not end well.
-    pub(crate) async fn stop(&mut self, names: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
+    pub(crate) async fn stop(
+        &mut self,
+        names: impl IntoIterator<Item = String>,
+    ) -> Vec<(String, String)> {
         let mut waiting = JoinSet::new();
         for name in names {
-            let Some(orders) = self.nodes.remove(&name) else { continue };
+            let Some(orders) = self.nodes.remove(&name) else {
+                continue;
+            };
             waiting.spawn(async move {
                 let (answer, ended) = oneshot::channel();
                 if orders.send(Order::Stop(answer)).await.is_err() {
@@ -147,7 +160,12 @@ impl Keeper {
             let started = Instant::now();
             let (how, code) = match self.spawn() {
                 Ok(mut child) => {
-                    let talk = tokio::spawn(listen(self.spec.name.clone(), self.events.clone(), child.stdout.take(), child.stderr.take()));
+                    let talk = tokio::spawn(listen(
+                        self.spec.name.clone(),
+                        self.events.clone(),
+                        child.stdout.take(),
+                        child.stderr.take(),
+                    ));
                     let ended = self.attend(&mut child).await;
                     // What it said last is worth waiting for, but a grandchild may hold the pipe open.
                     let _ = tokio::time::timeout(LAST_WORDS, talk).await;
@@ -157,9 +175,13 @@ impl Keeper {
                             let _ = answer.send(status);
                             return;
                         }
-                        Ended::ByItself(status) => {
-                            (status.map_or_else(|| "cannot be waited for".to_owned(), |s| s.to_string()), status.and_then(|s| s.code()))
-                        }
+                        Ended::ByItself(status) => (
+                            status.map_or_else(
+                                || "cannot be waited for".to_owned(),
+                                |s| s.to_string(),
+                            ),
+                            status.and_then(|s| s.code()),
+                        ),
                     }
                 }
                 Err(error) => (format!("cannot be started: {error}"), None),
@@ -168,8 +190,21 @@ impl Keeper {
                 backoff.reset();
             }
             // Misuse does not go away by trying again.
-            let restart_in = (code != Some(i32::from(crate::failure::MISUSED))).then(|| backoff.next_delay(fastrand::u64(..)));
-            if self.events.send((self.spec.name.clone(), NodeEvent::Ended { how, code, restart_in })).await.is_err() {
+            let restart_in = (code != Some(i32::from(crate::failure::MISUSED)))
+                .then(|| backoff.next_delay(fastrand::u64(..)));
+            if self
+                .events
+                .send((
+                    self.spec.name.clone(),
+                    NodeEvent::Ended {
+                        how,
+                        code,
+                        restart_in,
+                    },
+                ))
+                .await
+                .is_err()
+            {
                 return;
             }
             let pause = restart_in.unwrap_or(Duration::MAX);
@@ -260,7 +295,11 @@ async fn listen(
         let Some(stderr) = stderr else { return };
         let mut lines = BufReader::new(stderr);
         while let Some(line) = next_line(&mut lines).await {
-            if events.send((name.clone(), NodeEvent::Said(line))).await.is_err() {
+            if events
+                .send((name.clone(), NodeEvent::Said(line)))
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -332,7 +371,10 @@ mod tests {
         let mut reader = BufReader::with_capacity(100, text.as_bytes());
         assert_eq!(next_line(&mut reader).await.as_deref(), Some("a"));
         assert_eq!(next_line(&mut reader).await.as_deref(), Some(""));
-        assert_eq!(next_line(&mut reader).await.map(|line| line.len()), Some(MAX_LINE));
+        assert_eq!(
+            next_line(&mut reader).await.map(|line| line.len()),
+            Some(MAX_LINE)
+        );
         assert_eq!(next_line(&mut reader).await.as_deref(), Some("last"));
         assert_eq!(next_line(&mut reader).await, None);
     }

@@ -7,3 +7,6 @@ use broker_wire::GrpcTransport;
 pub(crate) fn builder() -> EndpointBuilder {
     Endpoint::builder().software(concat!("broker-rs ", env!("CARGO_PKG_VERSION"))).transport(GrpcTransport::new())
 }
+
+/// The URL schemes of these transports.
+pub(crate) const SCHEMES: &[&str] = &["grpc"];

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_core::{Data, StoreEntry, StoreOperation, StoreReply, json};
+use broker_wire::ClientError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -53,7 +54,7 @@ pub(super) async fn load(remote: &Remote) -> anyhow::Result<()> {
     reader.await.context("reading stdin")?
 }
 
-type Write = (Data, Result<StoreReply, super::StoreError>);
+type Write = (Data, Result<StoreReply, ClientError>);
 
 async fn finish_one(remote: &Remote, writes: &mut JoinSet<Write>, keys: &mut HashSet<Data>) -> anyhow::Result<()> {
     let Some(done) = writes.join_next().await else { return Ok(()) };

@@ -5,12 +5,11 @@ mod operation;
 mod watch;
 
 use anyhow::Context as _;
-use broker_core::{Data, ErrorCode, PeerUrl, StoreFailure, StoreOperation, StoreReply, json};
-use broker_wire::client::{BrokerClient, StoreError};
+use broker_core::{Data, PeerUrl, StoreFailure, StoreOperation, StoreReply, json};
+use broker_wire::{BrokerClient, ClientError};
 
 use self::operation::Operation;
 use crate::client;
-use crate::failure::AlreadyReported;
 use crate::output::Output;
 use crate::value;
 
@@ -91,16 +90,16 @@ impl Remote {
     }
 
     /// The error as one line: the framework's name for it first, or which stores there are.
-    fn explain(&self, error: StoreError) -> anyhow::Error {
+    fn explain(&self, error: ClientError) -> anyhow::Error {
         match error {
-            StoreError::Store(StoreFailure::NoSuchStore { name, available }) if available.is_empty() => {
+            ClientError::Store(StoreFailure::NoSuchStore { name, available }) if available.is_empty() => {
                 anyhow::anyhow!("no store {name:?} there, nor any other")
             }
-            StoreError::Store(StoreFailure::NoSuchStore { name, available }) => {
+            ClientError::Store(StoreFailure::NoSuchStore { name, available }) => {
                 anyhow::anyhow!("no store {name:?} there; stores: {}", available.join(", "))
             }
-            StoreError::Store(StoreFailure::Code { code, detail }) if detail.is_empty() => anyhow::anyhow!("{}", code.name()),
-            StoreError::Store(StoreFailure::Code { code, detail }) => anyhow::anyhow!("{}: {detail}", code.name()),
+            ClientError::Store(StoreFailure::Code { code, detail }) if detail.is_empty() => anyhow::anyhow!("{}", code.name()),
+            ClientError::Store(StoreFailure::Code { code, detail }) => anyhow::anyhow!("{}: {detail}", code.name()),
             other => anyhow::Error::new(other).context(format!("store {}", self.name)),
         }
     }

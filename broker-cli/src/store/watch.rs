@@ -19,7 +19,7 @@ pub(super) async fn watch(remote: &Remote, count: Option<u64>) -> anyhow::Result
     let mut left = count;
     while left != Some(0) {
         let change = tokio::select! {
-            change = changes.next() => change.map_err(|error| remote.explain(error))?.context("the store is gone")?,
+            change = changes.recv() => change.map_err(|error| remote.explain(error))?.context("the store is gone")?,
             _ = signals.received() => break,
         };
         output.line(if remote.json { json_line(&change) } else { text_line(&change).into_bytes() })?;

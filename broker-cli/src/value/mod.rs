@@ -21,7 +21,9 @@
 mod parse;
 mod print;
 
-pub(crate) use parse::{parse, parse_argument};
+#[cfg(test)]
+pub(crate) use parse::parse;
+pub(crate) use parse::parse_argument;
 pub(crate) use print::print;
 
 /// The part of a command's help that explains values; a macro, so that help texts can be put together from it.

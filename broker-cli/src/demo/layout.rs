@@ -1,0 +1,119 @@
+//! The layout of a demo: which nodes there are and where they listen.
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use anyhow::Context as _;
+
+use super::Args;
+
+/// The nodes of a demo by role.
+#[derive(Clone, Debug)]
+pub(super) struct Nodes {
+    pub(super) manager: String,
+    pub(super) loggers: Vec<String>,
+    pub(super) proxies: Vec<String>,
+    pub(super) workers: Vec<String>,
+}
+
+impl Nodes {
+    /// The nodes that were asked for.
+    pub(super) fn new(args: &Args) -> Self {
+        let names = |role: &str, count| (1..=count).map(|number| format!("{role}-{number}")).collect();
+        Self {
+            manager: "manager".to_owned(),
+            loggers: names("logger", args.loggers),
+            proxies: names("proxy", args.proxies),
+            workers: names("worker", args.workers),
+        }
+    }
+
+    /// All names.
+    pub(super) fn all(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.manager).chain(&self.loggers).chain(&self.proxies).chain(&self.workers)
+    }
+
+    /// The layout as TOML text. Nodes that others dial get free ports; workers take any, only the driver asks them.
+    pub(super) fn layout(&self) -> anyhow::Result<String> {
+        let dialled: Vec<_> = std::iter::once((&self.manager, "manager"))
+            .chain(self.loggers.iter().map(|name| (name, "logger")))
+            .chain(self.proxies.iter().map(|name| (name, "proxy")))
+            .collect();
+        let ports = free_ports(dialled.len())?;
+        let mut text = String::from(HEAD);
+        for ((name, role), port) in dialled.into_iter().zip(ports) {
+            text.push_str(&node(name, role, port));
+        }
+        for name in &self.workers {
+            text.push_str(&node(name, "worker", 0));
+        }
+        Ok(text)
+    }
+}
+
+fn node(name: &str, role: &str, port: u16) -> String {
+    format!("\n[node.{name}]\nrole = \"{role}\"\nlisten = [\"grpc://127.0.0.1:{port}\"]\nqueue_policy = \"block\"\n")
+}
+
+/// `count` ports that nobody listens on, below those that systems hand out for outgoing connections, so that none of
+/// the cluster's own connections takes one before its node has bound it.
+fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+    let mut held = Vec::with_capacity(count);
+    for _ in 0..ATTEMPTS {
+        if held.len() == count {
+            break;
+        }
+        let port = fastrand::u16(LOWEST..HIGHEST);
+        held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+    }
+    anyhow::ensure!(held.len() == count, "cannot find {count} free ports on 127.0.0.1");
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect::<std::io::Result<_>>().context("free ports")
+}
+
+const LOWEST: u16 = 10_240;
+const HIGHEST: u16 = 32_000;
+const ATTEMPTS: usize = 4096;
+
+/// How every layout of a demo begins.
+pub(super) const HEAD: &str = "\
+# Written by `broker demo`; `broker node --config FILE --name NODE` runs a node of it.
+[cluster]
+name = \"demo\"
+log_dir = \".\"
+
+[stores.hosts]
+backend = \"memory\"
+";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn the_layout_is_one_that_nodes_take() {
+        let nodes = Nodes::new(&Command::parse_from(["demo", "--workers", "3"]).args);
+        let layout = broker_cluster::Layout::parse(&nodes.layout().expect("ports"), "demo.toml").expect("a layout");
+        let mut names: Vec<_> = nodes.all().cloned().collect();
+        names.sort();
+        assert_eq!(layout.nodes().map(|node| node.name.clone()).collect::<Vec<_>>(), names);
+        assert_eq!(names.len(), 8);
+        for name in &names {
+            layout.check_spoken(name, &["grpc"]).expect("speaks grpc");
+        }
+    }
+
+    #[test]
+    fn ports_are_different_from_each_other() {
+        let mut ports = free_ports(20).expect("ports");
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 20);
+    }
+}

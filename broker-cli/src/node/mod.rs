@@ -1,0 +1,85 @@
+//! `broker node`: one node, a member of a cluster or a relay.
+
+mod lifecycle;
+mod member;
+mod relay;
+
+use std::path::PathBuf;
+
+use broker_core::PeerUrl;
+
+use crate::failure::misuse;
+use crate::transports;
+
+/// Runs one node until it is told to stop.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    /// The layout of the cluster; without it the node is a relay
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Which node of the layout this is; for a relay, the name its peers see
+    #[arg(long, env = "CLUSTER_NODE", value_name = "NODE", hide_env_values = true)]
+    name: Option<String>,
+    /// Listen here; port 0 takes a free one [default: the layout's, or grpc://127.0.0.1:9998]
+    #[arg(long, value_name = "URL")]
+    listen: Vec<PeerUrl>,
+    /// Keep a peering with this node
+    #[arg(long, value_name = "URL")]
+    peer: Vec<PeerUrl>,
+    /// Ask peers for topics with this prefix, to pass them on
+    #[arg(long, value_name = "PREFIX")]
+    subscribe: Vec<String>,
+    /// Pass messages of one peer on to others [default: yes, but not in a cluster]
+    #[arg(long, overrides_with = "no_forward")]
+    forward: bool,
+    /// Do not pass messages of one peer on to others
+    #[arg(long, overrides_with = "forward")]
+    no_forward: bool,
+    /// Stop when stdin is closed, as supervisors do it
+    #[arg(long, hide = true)]
+    supervised: bool,
+    /// What to do in a demo
+    #[arg(long, hide = true, value_name = "FILE", requires = "config")]
+    demo: Option<PathBuf>,
+}
+
+/// Runs `broker node`.
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    for (option, url) in args.listen.iter().map(|url| ("--listen", url)).chain(args.peer.iter().map(|url| ("--peer", url))) {
+        if !transports::SCHEMES.contains(&url.scheme()) {
+            return Err(misuse(format!(
+                "{option} {url}: there is no transport for {}:// here (there is: {})",
+                url.scheme(),
+                transports::SCHEMES.join(", ")
+            )));
+        }
+    }
+    for (index, url) in args.listen.iter().enumerate() {
+        if url.port() != Some(0) && args.listen[..index].contains(url) {
+            return Err(misuse(format!("--listen {url} is given twice")));
+        }
+    }
+    match &args.config {
+        Some(config) => member::run(&args, config).await,
+        None => relay::run(&args).await,
+    }
+}
+
+impl Args {
+    /// What was said about forwarding, or `default`.
+    const fn forwarding(&self, default: bool) -> bool {
+        if self.forward { true } else { default && !self.no_forward }
+    }
+}
+
+const HELP: &str = "\
+Prints `listening URL` for every address it has bound, then `ready`: all addresses bound, all local
+stores open. SIGINT and SIGTERM let it drain and stop; a second one ends it at once.
+
+With --config it is the node of the layout that --name or CLUSTER_NODE names, and does not forward.
+Without, it is a relay: what matches --subscribe is passed on to those peers that asked for it.
+
+Examples:
+  broker node --config cluster.toml --name manager
+  broker node --listen grpc://0.0.0.0:9998 --peer grpc://other:9998 --subscribe zeek/";

@@ -1,0 +1,177 @@
+//! `store`: every operation at the master of a running node.
+
+use broker_tests::{Cluster, Done, Running, broker};
+
+/// A manager with the store `s`.
+struct Store {
+    _cluster: Cluster,
+    _node: Running,
+    url: String,
+}
+
+impl Store {
+    fn start() -> Self {
+        let cluster = Cluster::with_stores(&["s", "t"]);
+        let (node, url) = cluster.node("manager");
+        Self { _cluster: cluster, _node: node, url }
+    }
+
+    fn run(&self, args: &[&str]) -> Done {
+        Done::of(broker().args(["store", &self.url, "s"]).args(args))
+    }
+
+    /// What an operation prints.
+    #[track_caller]
+    fn ok(&self, args: &[&str]) -> String {
+        self.run(args).ok().trim_end().to_owned()
+    }
+}
+
+#[test]
+fn values_are_put_and_got_as_they_are() {
+    let store = Store::start();
+    for (key, value) in [
+        ("a", "5u"),
+        ("10.0.0.1", "\"text\""),
+        ("[1, \"x\"]", "80/tcp"),
+        ("b", r#"{"@data-type":"table","data":[{"key":{"@data-type":"string","data":"k"},"value":{"@data-type":"real","data":0.5}}]}"#),
+    ] {
+        assert_eq!(store.ok(&["put", key, value]), "");
+        assert_eq!(store.ok(&["get", key]), value);
+    }
+    assert_eq!(store.ok(&["keys"]), "\"a\"\n\"b\"\n10.0.0.1\n[1, \"x\"]");
+    assert_eq!(store.ok(&["erase", "a"]), "");
+    assert_eq!(store.ok(&["exists", "a"]), "false");
+    assert_eq!(store.ok(&["exists", "b"]), "true");
+    assert_eq!(store.ok(&["clear"]), "");
+    assert_eq!(store.ok(&["keys"]), "");
+}
+
+#[test]
+fn a_key_that_is_not_there_exits_1_with_the_errors_name() {
+    let store = Store::start();
+    assert!(store.run(&["get", "nothing"]).failed(1).contains("no_such_key"));
+    assert!(store.run(&["decrement", "nothing", "1u"]).failed(1).contains("no_such_key"));
+    assert_eq!(store.ok(&["erase", "nothing"]), "");
+}
+
+#[test]
+fn put_unique_says_whether_the_key_was_free() {
+    let store = Store::start();
+    assert_eq!(store.ok(&["put-unique", "a", "1u"]), "true");
+    assert_eq!(store.ok(&["put-unique", "a", "2u"]), "false");
+    assert_eq!(store.ok(&["get", "a"]), "1u");
+}
+
+#[test]
+fn numbers_strings_and_containers_change_in_place() {
+    let store = Store::start();
+    store.ok(&["increment", "n", "5u"]);
+    store.ok(&["increment", "n"]);
+    store.ok(&["decrement", "n", "2u"]);
+    assert_eq!(store.ok(&["get", "n"]), "4u");
+    store.ok(&["append", "text", "ab"]);
+    store.ok(&["append", "text", "cd"]);
+    assert_eq!(store.ok(&["get", "text"]), "\"abcd\"");
+    store.ok(&["insert-into", "set", "1u"]);
+    store.ok(&["insert-into", "set", "2u"]);
+    store.ok(&["remove-from", "set", "1u"]);
+    assert_eq!(store.ok(&["get-index", "set", "2u"]), "true");
+    assert_eq!(store.ok(&["get-index", "set", "1u"]), "false");
+    store.ok(&["insert-into", "table", "k", "v"]);
+    assert_eq!(store.ok(&["get-index", "table", "k"]), "\"v\"");
+    assert!(store.run(&["get-index", "table", "x"]).failed(1).contains("no_such_key"));
+    store.ok(&["push", "vector", "1"]);
+    store.ok(&["push", "vector", "2"]);
+    store.ok(&["pop", "vector"]);
+    assert_eq!(store.ok(&["get", "vector"]), "[1]");
+    assert_eq!(store.ok(&["get-index", "vector", "0u"]), "1");
+    assert!(store.run(&["increment", "text", "1u"]).failed(1).contains("type_clash"));
+    assert!(store.run(&["push", "n", "1u"]).failed(1).contains("type_clash"));
+}
+
+#[test]
+fn json_has_the_promised_members() {
+    let store = Store::start();
+    store.ok(&["put", "k", "5u"]);
+    let json = |args: &[&str]| serde_json::from_str::<serde_json::Value>(&store.ok(args)).expect("json");
+    let (key, value) = (serde_json::json!({"@data-type": "string", "data": "k"}), serde_json::json!({"@data-type": "count", "data": 5}));
+    assert_eq!(json(&["get", "k", "--json"]), serde_json::json!({"key": key, "value": value}));
+    assert_eq!(json(&["--json", "keys"]), serde_json::json!({"key": key}));
+    assert_eq!(json(&["exists", "k", "--json"]), serde_json::json!({"result": {"@data-type": "boolean", "data": true}}));
+    assert_eq!(json(&["put", "k", "6u", "--json"])["result"]["@data-type"], "none");
+}
+
+#[test]
+fn an_entry_vanishes_when_its_time_is_up() {
+    let store = Store::start();
+    let mut watch = Running::start(broker().args(["store", &store.url, "s", "watch", "--count", "2"]));
+    watch.stderr_line("watching");
+    store.ok(&["put", "brief", "1u", "--expiry", "0.2"]);
+    assert_eq!(watch.line(), "insert\t\"brief\"\t1u");
+    assert_eq!(watch.line(), "expire\t\"brief\"");
+    watch.wait().ok();
+    assert!(store.run(&["get", "brief"]).failed(1).contains("no_such_key"));
+}
+
+#[test]
+fn a_watch_shows_changes_in_their_order() {
+    let store = Store::start();
+    let mut watch = Running::start(broker().args(["store", &store.url, "s", "watch", "--json"]));
+    watch.stderr_line("watching");
+    store.ok(&["put", "k", "1u"]);
+    store.ok(&["put", "k", "2u"]);
+    store.ok(&["erase", "k"]);
+    let mut change = || serde_json::from_str::<serde_json::Value>(&watch.line()).expect("json");
+    let (insert, update, erase) = (change(), change(), change());
+    assert_eq!((&insert["change"], &insert["value"]["data"]), (&"insert".into(), &1.into()));
+    assert_eq!((&update["change"], &update["old"]["data"], &update["value"]["data"]), (&"update".into(), &1.into(), &2.into()));
+    assert_eq!((&erase["change"], &erase["key"]["data"]), (&"erase".into(), &"k".into()));
+    assert_eq!(watch.stop().code, Some(0));
+}
+
+#[test]
+fn a_dump_can_be_loaded_into_another_store() {
+    let store = Store::start();
+    for number in 0..20 {
+        store.ok(&["put", &number.to_string(), &format!("[{number}, 1.5s]")]);
+    }
+    store.ok(&["put", "brief", "x", "--expiry", "3600"]);
+    let dump = store.ok(&["dump"]);
+    assert_eq!(dump.lines().count(), 21);
+    let brief: serde_json::Value = dump.lines().map(|line| serde_json::from_str(line).expect("json")).find(|line: &serde_json::Value| line["key"]["data"] == "brief").expect("dumped");
+    let left = brief["expiry"].as_f64().expect("a number");
+    assert!((3000.0..=3600.0).contains(&left), "{left}");
+
+    let mut load = Running::start(broker().args(["store", &store.url, "t", "load"]));
+    load.write(format!("{dump}\n"));
+    load.wait().ok();
+    let other = Done::of(broker().args(["store", &store.url, "t", "dump"])).ok();
+    let without_expiry = |text: &str| -> Vec<(String, String)> {
+        text.lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("json"))
+            .map(|line| (line["key"].to_string(), line["value"].to_string()))
+            .collect()
+    };
+    assert_eq!(without_expiry(&other), without_expiry(&dump));
+    assert!(other.contains("expiry"));
+}
+
+#[test]
+fn a_bad_line_ends_a_load_with_its_number() {
+    let store = Store::start();
+    let mut load = Running::start(broker().args(["store", &store.url, "s", "load"]));
+    load.write("{\"key\":{\"@data-type\":\"count\",\"data\":1},\"value\":{\"@data-type\":\"count\",\"data\":1}}\n{\"key\":5}\n");
+    assert!(load.wait().failed(1).contains("stdin:2"));
+    assert_eq!(store.ok(&["get", "1u"]), "1u");
+}
+
+#[test]
+fn a_store_that_is_not_there_is_told_with_those_that_are() {
+    let store = Store::start();
+    let line = Done::of(broker().args(["store", &store.url, "other", "keys"])).failed(1);
+    assert!(line.contains("other") && line.contains("s, t"), "{line}");
+    let (_relay, url) = Cluster::relay(&[]);
+    let line = Done::of(broker().args(["store", &url, "s", "keys"])).failed(1);
+    assert!(line.contains('s'), "{line}");
+}
