@@ -3,6 +3,7 @@
 //!
 //! Operations are those of the broker-wire reference, 8.2, plus what tools need (pages of entries, watching).
 
+use std::any::Any;
 use std::time::Duration;
 
 use crate::code::ErrorCode;
@@ -10,7 +11,7 @@ use crate::data::Data;
 use crate::transport::BoxFuture;
 
 /// The stores of one node.
-pub trait StoreAccess: Send + Sync + 'static {
+pub trait StoreAccess: Any + Send + Sync {
     /// The names of the stores there are, sorted.
     fn store_names(&self) -> Vec<String>;
 

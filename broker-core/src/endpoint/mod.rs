@@ -46,6 +46,7 @@ pub use self::status_events::{StatusEvent, StatusEventCode, StatusSubscriber};
 use self::link::{Link, LinkEnd, Wish};
 use self::local::LocalKind;
 use self::shared::Shared;
+use crate::data::Data;
 use crate::filter::Filter;
 use crate::handshake::HandshakeError;
 use crate::id::EndpointId;
@@ -227,6 +228,30 @@ impl Endpoint {
     /// on, that is what makes this endpoint a relay for them.
     pub fn forward(&self, prefixes: &Filter) {
         self.shared.add_forward(prefixes);
+    }
+
+    /// Tells the subscribers of this node something on a topic under `<$>/local/`, which never leaves
+    /// it. Never waits: where there is no room, it is dropped and counted. `make` runs only if somebody
+    /// listens. Returns how many did.
+    pub fn publish_local(&self, topic: &Topic, make: impl FnOnce() -> Data) -> usize {
+        self.shared.publish_local(topic, make)
+    }
+
+    // --- layers above ----------------------------------------------------------------------------
+
+    /// A handle that does not keep the endpoint running, for tasks that belong to it.
+    #[must_use]
+    pub fn unowned(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            _guard: None,
+        }
+    }
+
+    /// Runs `task` as one of the endpoint's: shutdown waits for it, so it has to end soon after
+    /// [`stopping`](Self::stopping) resolves.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.tasks.spawn(task);
     }
 
     // --- commands --------------------------------------------------------------------------------
@@ -516,6 +541,19 @@ impl Endpoint {
             .store_access
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Some(access);
+    }
+
+    /// The door to this node's stores; `make` builds it if there is none yet.
+    pub fn store_access_or_set(
+        &self,
+        make: impl FnOnce() -> Arc<dyn StoreAccess>,
+    ) -> Arc<dyn StoreAccess> {
+        let mut access = self
+            .shared
+            .store_access
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(access.get_or_insert_with(make))
     }
 
     /// The door to this node's stores, if it has any.

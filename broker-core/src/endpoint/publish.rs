@@ -91,6 +91,26 @@ impl Shared {
             .map(|(reached, _)| reached)
     }
 
+    /// Publishes to the subscribers of `topic`, without waiting; `make` runs only if there are any. Hubs stand for
+    /// clients elsewhere: what is local is not for them.
+    pub(crate) fn publish_local(&self, topic: &Topic, make: impl FnOnce() -> Data) -> usize {
+        let routes = self.routes.load();
+        let (mut make, mut message, mut reached) = (Some(make), None, 0);
+        routes.locals.for_each_match(topic.as_bytes(), |local| {
+            if local.kind != LocalKind::Subscriber {
+                return;
+            }
+            if let Some(make) = make.take() {
+                message = Some(Message::new(topic.clone(), make()));
+            }
+            reached += 1;
+            if let Some(message) = &message {
+                local.queue.offer_or_drop(message.clone());
+            }
+        });
+        reached
+    }
+
     async fn wait_for_room(&self, full: Box<Full>) {
         for (link, envelope) in full.links {
             if matches!(link.queue.send(envelope).await, Offer::Disconnect) {
