@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod channel;
+pub mod clone;
 pub mod command;
 pub mod conformance;
 mod content;
@@ -10,6 +11,7 @@ pub mod error;
 pub mod event;
 #[cfg(test)]
 mod golden;
+mod ids;
 pub mod master;
 mod memory;
 mod open;
@@ -21,8 +23,10 @@ mod sled_backend;
 mod sqlite;
 
 pub use backend::{Backend, BackendError, Entry, Mutation};
+pub use clone::{CloneOutput, CloneState, Freshness};
 pub use error::{AttachError, StoreError};
 pub use event::StoreEvent;
+pub use ids::EntityIds;
 pub use master::{MasterOutput, MasterState};
 pub use memory::Memory;
 pub use open::open_backend;
