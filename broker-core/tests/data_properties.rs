@@ -129,6 +129,8 @@ fn assert_readers_agree(bytes: &[u8]) {
     let checked = binary::check(bytes, DecodeRules::DATA);
     let view = DataView::parse(bytes);
     assert_eq!(checked.is_ok(), view.is_ok());
+    let sound = binary::check_sound(bytes, DecodeRules::DATA);
+    assert_eq!(sound.is_ok(), decoded.is_ok());
     match (&decoded, view) {
         (Ok(data), Ok(view)) => {
             assert_eq!(rebuilt(view), *data);
@@ -167,6 +169,19 @@ proptest! {
         let mut appended = b"head".to_vec();
         binary::encode_to_vec(&data, &mut appended);
         prop_assert_eq!(&appended[4..], &bytes[..]);
+        assert_readers_agree(&bytes);
+    }
+
+    /// Keys in any order and duplicates, which no writer of ours makes.
+    #[test]
+    fn keys_in_any_order_are_read_by_all_or_by_none(keys in vec(prop_oneof!["[a-c]{0,10}".prop_map(Data::from), scalar()], 0..6), is_set in any::<bool>()) {
+        let mut bytes = vec![if is_set { 12 } else { 13 }, keys.len() as u8];
+        for key in keys {
+            bytes.extend_from_slice(&key.to_bytes());
+            if !is_set {
+                bytes.push(0);
+            }
+        }
         assert_readers_agree(&bytes);
     }
 

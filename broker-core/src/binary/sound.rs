@@ -7,8 +7,7 @@ use std::cmp::Ordering;
 
 use super::error::DecodeError;
 use super::reader::Reader;
-use super::walk::walk_value;
-use super::{DecodeRules, decode, read_real};
+use super::{DecodeRules, decode, read_port, read_real};
 use crate::data::{DataKind, compare_reals};
 
 /// Whether `bytes` are exactly one value that [`decode`] accepts. Nothing is allocated as long as sets and tables
@@ -17,45 +16,125 @@ use crate::data::{DataKind, compare_reals};
 /// # Errors
 /// What is wrong with them.
 pub fn check_sound(bytes: &[u8], rules: DecodeRules) -> Result<(), DecodeError> {
+    let mut check = Check {
+        rules,
+        ascending: true,
+    };
     let mut reader = Reader::new(bytes);
-    let ascending = walk(&mut reader, rules, rules.depth_limit())?;
+    check.value(&mut reader, rules.depth_limit())?;
     reader.finish()?;
-    if ascending {
+    if check.ascending {
         Ok(())
     } else {
         decode(bytes, rules).map(drop)
     }
 }
 
-/// Walks over one value; whether every set and table in it is strictly ascending.
-fn walk<'a>(reader: &mut Reader<'a>, rules: DecodeRules, levels: u16) -> Result<bool, DecodeError> {
-    let kind = reader.rest().first().copied().and_then(DataKind::from_tag);
-    let Some(kind @ (DataKind::Set | DataKind::Table | DataKind::Vector)) = kind else {
-        walk_value(reader, rules, &mut ())?;
-        return Ok(true);
-    };
-    let _tag = reader.u8("type tag")?;
-    let levels = levels.checked_sub(1).ok_or_else(|| DecodeError::TooDeep {
-        limit: rules.depth_limit(),
-    })?;
-    let min_len = if kind == DataKind::Table { 2 } else { 1 };
-    let count = reader.count(min_len, "container size")?;
-    let mut ascending = true;
-    let mut previous: Option<Reader<'a>> = None;
-    for _ in 0..count {
-        let key = *reader;
-        ascending &= walk(reader, rules, levels)?;
-        if kind != DataKind::Vector && ascending {
-            ascending = previous.is_none_or(|mut previous| {
-                compare(&mut previous, &mut { key }) == Some(Ordering::Less)
-            });
-            previous = Some(key);
-        }
-        if kind == DataKind::Table {
-            ascending &= walk(reader, rules, levels)?;
+struct Check {
+    rules: DecodeRules,
+    /// Whether every set and table so far is strictly ascending.
+    ascending: bool,
+}
+
+impl Check {
+    /// Walks over one value. Inlined into the loop over elements, so that only a container costs a call and the reader
+    /// stays in registers.
+    #[inline(always)]
+    fn value(&mut self, reader: &mut Reader<'_>, levels: u16) -> Result<(), DecodeError> {
+        let tag = reader.u8("type tag")?;
+        let Some(kind) = DataKind::from_tag(tag) else {
+            return Err(DecodeError::UnknownTag(tag));
+        };
+        match kind {
+            DataKind::None => Ok(()),
+            DataKind::Boolean => reader.u8("boolean").map(drop),
+            DataKind::Count => reader.u64("count").map(drop),
+            DataKind::Integer => reader.u64("integer").map(drop),
+            DataKind::Real => reader.u64("real").map(drop),
+            DataKind::String => reader.string("string").map(drop),
+            DataKind::Address => reader.array::<16>("address").map(drop),
+            DataKind::Subnet => reader.array::<17>("subnet").map(drop),
+            DataKind::Port => read_port(reader, self.rules).map(drop),
+            DataKind::Timestamp => reader.u64("timestamp").map(drop),
+            DataKind::Timespan => reader.u64("timespan").map(drop),
+            DataKind::Enum => reader.string("enum value").map(drop),
+            DataKind::Set | DataKind::Table | DataKind::Vector => {
+                *reader = self.container(kind, *reader, levels)?;
+                Ok(())
+            }
         }
     }
-    Ok(ascending)
+
+    fn container<'a>(
+        &mut self,
+        kind: DataKind,
+        mut reader: Reader<'a>,
+        levels: u16,
+    ) -> Result<Reader<'a>, DecodeError> {
+        let Some(levels) = levels.checked_sub(1) else {
+            return Err(DecodeError::TooDeep {
+                limit: self.rules.depth_limit(),
+            });
+        };
+        if kind == DataKind::Vector {
+            for _ in 0..reader.count(1, "vector size")? {
+                self.value(&mut reader, levels)?;
+            }
+            return Ok(reader);
+        }
+        let is_table = kind == DataKind::Table;
+        let count = if is_table {
+            reader.count(2, "table size")?
+        } else {
+            reader.count(1, "set size")?
+        };
+        let mut previous: Option<Reader<'a>> = None;
+        for _ in 0..count {
+            let key = reader;
+            self.value(&mut reader, levels)?;
+            if let Some(previous) = previous
+                && self.ascending
+            {
+                self.ascending = is_below(previous, key);
+            }
+            previous = Some(key);
+            if is_table {
+                self.value(&mut reader, levels)?;
+            }
+        }
+        Ok(reader)
+    }
+}
+
+/// Whether the value at `left` comes before the one at `right`, both of checked structure.
+#[inline]
+fn is_below(left: Reader<'_>, right: Reader<'_>) -> bool {
+    const STRING: u8 = DataKind::String.tag();
+    // Strings are the usual keys, and their first eight bytes mostly tell the order.
+    if let ([STRING, left_len @ 0..=0x7f, left @ ..], [STRING, right_len @ 0..=0x7f, right @ ..]) =
+        (left.rest(), right.rest())
+    {
+        if let (Some(left), Some(right)) =
+            (first_word(left, *left_len), first_word(right, *right_len))
+            && left != right
+        {
+            return left < right;
+        }
+        return left.get(..usize::from(*left_len)) < right.get(..usize::from(*right_len));
+    }
+    compare(&mut { left }, &mut { right }) == Some(Ordering::Less)
+}
+
+/// The first eight bytes of a string of `len` bytes, those behind its end zero, as a number that orders like them. `None`
+/// if fewer than eight bytes follow, whether of the string or of what comes next.
+#[inline]
+fn first_word(bytes: &[u8], len: u8) -> Option<u64> {
+    let word = u64::from_be_bytes(*bytes.first_chunk()?);
+    Some(if len < 8 {
+        word & !(u64::MAX >> (8 * len))
+    } else {
+        word
+    })
 }
 
 /// The order of two values whose structure has been checked (wire reference 3.4); `None` would mean it has not.
