@@ -105,7 +105,7 @@ impl Shared {
             }
             reached += 1;
             if let Some(message) = &message {
-                local.queue.offer_or_drop(message.clone());
+                let _ = local.queue.offer_or_drop(message.clone());
             }
         });
         reached
