@@ -94,6 +94,9 @@ fn codec(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("check", kind), |b| {
             b.iter(|| binary::check(black_box(&bytes), DecodeRules::DATA))
         });
+        group.bench_function(BenchmarkId::new("check-sound", kind), |b| {
+            b.iter(|| binary::check_sound(black_box(&bytes), DecodeRules::DATA));
+        });
         group.bench_function(BenchmarkId::new("view", kind), |b| {
             b.iter(|| DataView::parse(black_box(&bytes)).map(|view| view.kind()))
         });

@@ -19,6 +19,17 @@ use crate::table::Table;
 use crate::time::{Timespan, Timestamp};
 
 /// A value of any type.
+///
+/// ```
+/// use broker_core::{Data, Set, Table};
+///
+/// let hosts = Table::from_iter([("web", Set::from_iter(["192.0.2.1", "192.0.2.2"]))]);
+/// let data = Data::vector([Data::from("hosts"), 2u64.into(), hosts.into()]);
+/// assert_eq!(data.to_string(), "(hosts, 2, {web -> {192.0.2.1, 192.0.2.2}})");
+///
+/// let bytes = data.to_bytes();
+/// assert_eq!(Data::decode(&bytes), Ok(data));
+/// ```
 #[derive(Clone, Default)]
 pub enum Data {
     /// No value.

@@ -18,6 +18,17 @@ use crate::time::{Timespan, Timestamp};
 use crate::visit::Visitor;
 
 /// A value inside an encoded buffer.
+///
+/// ```
+/// use broker_core::{Data, DataView};
+///
+/// let bytes = Data::vector([Data::from("hosts"), 2u64.into()]).to_bytes();
+/// let view = DataView::parse(&bytes)?;
+/// let mut elements = view.as_vector().into_iter().flatten();
+/// assert_eq!(elements.next().and_then(|name| name.as_str_bytes()), Some(&b"hosts"[..]));
+/// assert_eq!(elements.next().and_then(|count| count.as_count()), Some(2));
+/// # Ok::<(), broker_core::DecodeError>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct DataView<'a> {
     kind: DataKind,

@@ -13,7 +13,8 @@ use crate::port::Port;
 
 /// Appends `data` to `out`.
 ///
-/// Sets and tables come out in ascending order. Subnormal reals are written as zero, since C++ cannot read them.
+/// Sets and tables come out in ascending order. Subnormal reals are written as zero, since C++ cannot read them; so a
+/// set must not hold two that only subnormals tell apart.
 ///
 /// # Panics
 /// If a string or container has 2^32 elements or more, which the format cannot express.

@@ -22,6 +22,18 @@
 //!
 //! The exact writing loses nothing but the sign of NaN. Nesting beyond [`MAX_LEVELS`] is written but not read.
 //!
+//! ```
+//! use broker_core::{Data, json};
+//!
+//! let data = Data::vector([Data::from(0.1), 5u64.into()]);
+//! let text = json::to_string(&data);
+//! assert_eq!(
+//!     text,
+//!     r#"{"@data-type":"vector","data":[{"@data-type":"real","data":0.1},{"@data-type":"count","data":5}]}"#
+//! );
+//! assert_eq!(json::parse_value(text.as_bytes()), Ok(data));
+//! ```
+//!
 //! Where the C++ reader is odd, this one is plain: `\/` is a slash, integers with a leading zero are refused instead of
 //! read as octal or hexadecimal, carriage return is white space, numbers and times are exact.
 

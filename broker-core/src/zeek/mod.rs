@@ -11,6 +11,19 @@
 //! | 4 | [`IdentifierUpdate`] | string name, value |
 //! | 5 | batch | any number of messages, batches included |
 //!
+//! ```
+//! use broker_core::DataView;
+//! use broker_core::zeek::{Event, Message, MessageView};
+//!
+//! let bytes = Event::new("ping", vec![1u64.into()]).into_data().to_bytes();
+//! let view = DataView::parse(&bytes)?;
+//! if let MessageView::Event { name, .. } = MessageView::parse(view)? {
+//!     assert_eq!(name, b"ping");
+//! }
+//! assert!(matches!(Message::from_view(view)?, Message::Event(event) if event.args.len() == 1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! [`Message`] is owned, [`MessageView`] borrows from a [`DataView`](crate::DataView) or a [`Data`](crate::Data). Both
 //! apply the same rules: vectors longer than listed are accepted everywhere, and one bad message in a batch makes the
 //! whole batch invalid.
