@@ -17,17 +17,24 @@ pub(crate) async fn connect(peer: &PeerUrl, command: &str) -> anyhow::Result<Bro
     match peer.scheme() {
         // The error names the address itself.
         "grpc" => Ok(BrokerClient::connect(peer).await?),
-        "mem" => Err(misuse(format!("{command}: mem:// joins endpoints of one process, so no other program can reach {peer}"))),
-        "grpcs" | "broker" | "brokers" | "ws" | "wss" => {
-            Err(misuse(format!("{command}: {}:// is not supported by this version; use grpc://", peer.scheme())))
-        }
-        other => Err(misuse(format!("{command}: there is no transport for {other}:// (there is: grpc)"))),
+        "mem" => Err(misuse(format!(
+            "{command}: mem:// joins endpoints of one process, so no other program can reach {peer}"
+        ))),
+        "grpcs" | "broker" | "brokers" | "ws" | "wss" => Err(misuse(format!(
+            "{command}: {}:// is not supported by this version; use grpc://",
+            peer.scheme()
+        ))),
+        other => Err(misuse(format!(
+            "{command}: there is no transport for {other}:// (there is: grpc)"
+        ))),
     }
 }
 
 /// Parses a time in seconds, such as `5` or `0.25`.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "expected a number of seconds".to_owned())?;
     if !(0.0..=MAX_SECONDS).contains(&seconds) {
         return Err(format!("expected seconds from 0 to {MAX_SECONDS}"));
     }

@@ -34,15 +34,28 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .map(|node| node.name.clone())
         .collect();
     if names.is_empty() {
-        return Err(misuse(format!("{}: no node belongs to this host; choose one with --host", args.config.display())));
+        return Err(misuse(format!(
+            "{}: no node belongs to this host; choose one with --host",
+            args.config.display()
+        )));
     }
     for name in &names {
-        layout.check_spoken(name, transports::SCHEMES).map_err(|error| misuse(error.to_string()))?;
+        layout
+            .check_spoken(name, transports::SCHEMES)
+            .map_err(|error| misuse(error.to_string()))?;
     }
     let mut signals = StopSignals::install()?;
     let specs = names.iter().map(|name| NodeSpec {
         name: name.clone(),
-        args: [OsString::from("node"), "--supervised".into(), "--config".into(), args.config.clone().into(), "--name".into(), name.into()].into(),
+        args: [
+            OsString::from("node"),
+            "--supervised".into(),
+            "--config".into(),
+            args.config.clone().into(),
+            "--name".into(),
+            name.into(),
+        ]
+        .into(),
     });
     let mut supervisor = Supervisor::start(specs.collect())?;
     let watched = tokio::select! {
@@ -54,7 +67,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     for (name, how) in &failed {
         complain(&format!("{name} did not end well: {how}"));
     }
-    if failed.is_empty() { Ok(()) } else { Err(AlreadyReported.into()) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(AlreadyReported.into())
+    }
 }
 
 /// Passes on what the nodes say, until one of them cannot run at all.
@@ -74,9 +91,13 @@ async fn watch(supervisor: &mut Supervisor, mut waiting: BTreeSet<String>) -> an
                 // It has said why.
                 return Err(misuse(format!("{name} cannot run as it is configured")));
             }
-            NodeEvent::Ended { how, restart_in, .. } => {
+            NodeEvent::Ended {
+                how, restart_in, ..
+            } => {
                 let after = restart_in.unwrap_or_default().as_millis();
-                complain(&format!("{name} ended: {how}; starting it again in {after} ms"));
+                complain(&format!(
+                    "{name} ended: {how}; starting it again in {after} ms"
+                ));
             }
         }
         output.flush()?;
@@ -85,7 +106,9 @@ async fn watch(supervisor: &mut Supervisor, mut waiting: BTreeSet<String>) -> an
 }
 
 fn is_here(node: &LayoutNode, here: &str) -> bool {
-    node.host.as_deref().is_none_or(|host| host == here || host == "localhost")
+    node.host
+        .as_deref()
+        .is_none_or(|host| host == here || host == "localhost")
 }
 
 /// The name of this host; empty if it cannot be found out, which then matches no `host`.

@@ -39,7 +39,12 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 /// One line on stderr. A stderr that cannot be written to leaves nobody to tell.
 pub(crate) fn complain(text: &str) {
     use std::io::Write as _;
-    let line = text.split(['\n', '\r']).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+    let line = text
+        .split(['\n', '\r'])
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ");
     let _ = writeln!(std::io::stderr(), "broker: {line}");
 }
 
@@ -57,7 +62,9 @@ mod tests {
 
     #[test]
     fn a_misuse_stays_one_under_more_context() {
-        let error = Err::<(), _>(misuse("no such thing")).context("reading the arguments").expect_err("an error");
+        let error = Err::<(), _>(misuse("no such thing"))
+            .context("reading the arguments")
+            .expect_err("an error");
         assert_eq!(report(&error), ExitCode::from(MISUSED));
         assert_eq!(report(&anyhow::anyhow!("broke")), ExitCode::from(FAILED));
         assert_eq!(report(&OutputClosed.into()), ExitCode::SUCCESS);

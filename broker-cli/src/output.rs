@@ -22,12 +22,17 @@ impl Output {
 impl<W: Write> Output<W> {
     /// Lines into `writer`.
     pub(crate) fn to(writer: W) -> Self {
-        Self { inner: BufWriter::with_capacity(64 * 1024, writer) }
+        Self {
+            inner: BufWriter::with_capacity(64 * 1024, writer),
+        }
     }
 
     /// Adds `line` and a line feed.
     pub(crate) fn line(&mut self, line: impl AsRef<[u8]>) -> anyhow::Result<()> {
-        self.inner.write_all(line.as_ref()).and_then(|()| self.inner.write_all(b"\n")).map_err(output_error)
+        self.inner
+            .write_all(line.as_ref())
+            .and_then(|()| self.inner.write_all(b"\n"))
+            .map_err(output_error)
     }
 
     /// Adds `value` as one line of JSON.
@@ -77,7 +82,11 @@ mod tests {
     fn lines_end_with_a_line_feed() {
         let mut written = Vec::new();
         let mut output = Output::to(&mut written);
-        output.line("a").and_then(|()| output.json(&[1, 2])).and_then(|()| output.flush()).expect("written");
+        output
+            .line("a")
+            .and_then(|()| output.json(&[1, 2]))
+            .and_then(|()| output.flush())
+            .expect("written");
         drop(output);
         assert_eq!(written, b"a\n[1,2]\n");
     }

@@ -23,7 +23,11 @@ pub(crate) struct PubArgs {
     #[arg(required_unless_present = "stdin")]
     topic: Option<String>,
     /// What to publish, a message each
-    #[arg(allow_hyphen_values = true, required_unless_present = "stdin", value_name = "VALUE")]
+    #[arg(
+        allow_hyphen_values = true,
+        required_unless_present = "stdin",
+        value_name = "VALUE"
+    )]
     values: Vec<String>,
     /// Publish what stdin holds, one {"topic":..,"data":{JSON v1}} a line, as `sub --json` prints it
     #[arg(long, conflicts_with_all = ["topic", "values"])]
@@ -54,7 +58,10 @@ pub(crate) async fn run_pub(args: PubArgs) -> anyhow::Result<()> {
     }
     // clap sees to it that there is a topic.
     let topic = parse_topic(&args.topic.unwrap_or_default())?;
-    let messages = args.values.iter().map(|text| Ok(Message::new(topic.clone(), parse_value(text)?)));
+    let messages = args
+        .values
+        .iter()
+        .map(|text| Ok(Message::new(topic.clone(), parse_value(text)?)));
     let messages = messages.collect::<anyhow::Result<Vec<_>>>()?;
     let client = client::connect(&args.peer, "pub").await?;
     publish(client, &args.peer, messages).await
@@ -63,7 +70,11 @@ pub(crate) async fn run_pub(args: PubArgs) -> anyhow::Result<()> {
 /// Runs `broker event`.
 pub(crate) async fn run_event(args: EventArgs) -> anyhow::Result<()> {
     let topic = parse_topic(&args.topic)?;
-    let values = args.args.iter().map(|text| parse_value(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let values = args
+        .args
+        .iter()
+        .map(|text| parse_value(text))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let event = Event::new(args.name.as_str(), values).into_data();
     let client = client::connect(&args.peer, "event").await?;
     publish(client, &args.peer, vec![Message::new(topic, event)]).await
@@ -79,30 +90,53 @@ pub(crate) fn parse_topic(text: &str) -> anyhow::Result<Topic> {
     Topic::try_from(text).map_err(|error| misuse(format!("topic: {error}")))
 }
 
-async fn publish(client: BrokerClient, peer: &PeerUrl, messages: Vec<Message>) -> anyhow::Result<()> {
-    client.publish_all(messages).await.with_context(|| format!("pub {peer}"))?;
+async fn publish(
+    client: BrokerClient,
+    peer: &PeerUrl,
+    messages: Vec<Message>,
+) -> anyhow::Result<()> {
+    client
+        .publish_all(messages)
+        .await
+        .with_context(|| format!("pub {peer}"))?;
     Ok(())
 }
 
 /// Publishes the lines of stdin as they come, and stops at the first bad one; those before it are published.
 async fn publish_stdin(client: BrokerClient, peer: &PeerUrl) -> anyhow::Result<()> {
     let (sender, receiver) = mpsc::channel(LINES_AHEAD);
-    let reader = tokio::task::spawn_blocking(move || read_lines(std::io::stdin().lock(), |message| sender.blocking_send(message).is_ok()));
-    let published = client.publish(tokio_stream::wrappers::ReceiverStream::new(receiver)).await;
+    let reader = tokio::task::spawn_blocking(move || {
+        read_lines(std::io::stdin().lock(), |message| {
+            sender.blocking_send(message).is_ok()
+        })
+    });
+    let published = client
+        .publish(tokio_stream::wrappers::ReceiverStream::new(receiver))
+        .await;
     published.with_context(|| format!("pub {peer}"))?;
     reader.await.context("reading stdin")?
 }
 
 /// Gives each line of `input` to `publish` as a message, until one is bad or nobody wants more.
-fn read_lines(mut input: impl BufRead, mut publish: impl FnMut(Message) -> bool) -> anyhow::Result<()> {
+fn read_lines(
+    mut input: impl BufRead,
+    mut publish: impl FnMut(Message) -> bool,
+) -> anyhow::Result<()> {
     let mut line = Vec::new();
     for number in 1u64.. {
         line.clear();
         let mut limited = std::io::Read::take(&mut input, MAX_LINE + 1);
-        if limited.read_until(b'\n', &mut line).context("reading stdin")? == 0 {
+        if limited
+            .read_until(b'\n', &mut line)
+            .context("reading stdin")?
+            == 0
+        {
             break;
         }
-        anyhow::ensure!(line.len() as u64 <= MAX_LINE, "stdin:{number}: longer than {MAX_LINE} bytes");
+        anyhow::ensure!(
+            line.len() as u64 <= MAX_LINE,
+            "stdin:{number}: longer than {MAX_LINE} bytes"
+        );
         if line.trim_ascii().is_empty() {
             continue;
         }
@@ -124,17 +158,26 @@ fn read_message(line: &[u8]) -> anyhow::Result<Message> {
         #[serde(borrow)]
         data: &'a serde_json::value::RawValue,
     }
-    let line: Line<'_> = serde_json::from_slice(line).context("expected {\"topic\":..,\"data\":{JSON v1}}")?;
+    let line: Line<'_> =
+        serde_json::from_slice(line).context("expected {\"topic\":..,\"data\":{JSON v1}}")?;
     let topic = match line.topic_bytes {
         Some(digits) => unhex(&digits).context("@topic-bytes are no hex digits")?,
         None => line.topic.into_bytes(),
     };
-    Ok(Message::new(Topic::try_from(topic)?, json::parse_value(line.data.get().as_bytes())?))
+    Ok(Message::new(
+        Topic::try_from(topic)?,
+        json::parse_value(line.data.get().as_bytes())?,
+    ))
 }
 
 fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
-    pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    pairs
+        .iter()
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
 }
 
 /// Messages read from stdin before the node has taken those in front of them.

@@ -17,7 +17,10 @@ impl StopSignals {
     /// Catches the signals from now on.
     pub(crate) fn install() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("cannot catch signals");
-        Ok(Self { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+        })
     }
 
     /// Resolves with the signal's exit code by convention (128 + number) when one arrives.

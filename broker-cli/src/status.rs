@@ -27,7 +27,10 @@ pub(crate) struct Args {
 /// Runs `broker status`.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let client = client::connect(&args.peer, "status").await?;
-    let status = client.status().await.with_context(|| format!("status {}", args.peer))?;
+    let status = client
+        .status()
+        .await
+        .with_context(|| format!("status {}", args.peer))?;
     let mut output = Output::stdout();
     if args.json {
         output.json(&Report::of(&status))?;
@@ -104,7 +107,14 @@ impl Report {
             entries: store.entries,
         });
         let logs = status.logs.iter().map(|(name, log)| {
-            (name.clone(), Log { received: log.received, written: log.written, dropped: log.dropped })
+            (
+                name.clone(),
+                Log {
+                    received: log.received,
+                    written: log.written,
+                    dropped: log.dropped,
+                },
+            )
         });
         Self {
             id: status.id.to_string(),
@@ -131,7 +141,13 @@ fn micros(duration: Duration) -> f64 {
 
 /// The status for people.
 fn text(status: &NodeStatus) -> String {
-    let or_none = |text: String| if text.is_empty() { "none".to_owned() } else { text };
+    let or_none = |text: String| {
+        if text.is_empty() {
+            "none".to_owned()
+        } else {
+            text
+        }
+    };
     let mut text = format!(
         "{} {}\nversion        {}\nup             {:.1} s\nlistening      {}\nsubscriptions  {}\n",
         status.id,
@@ -141,18 +157,29 @@ fn text(status: &NodeStatus) -> String {
         or_none(status.listening.join(" ")),
         or_none(prefixes(&status.subscriptions).join(" ")),
     );
-    let mut section = |title: &str, header: &[&str], text_columns: &[usize], rows: Vec<Vec<String>>| {
-        if rows.is_empty() {
-            return;
-        }
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_header(header.iter().copied()).add_rows(rows);
-        for (index, column) in table.column_iter_mut().enumerate() {
-            column.set_cell_alignment(if text_columns.contains(&index) { CellAlignment::Left } else { CellAlignment::Right });
-        }
-        let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-        text.push_str(&format!("\n{title}\n{}\n", lines.join("\n")));
-    };
+    let mut section =
+        |title: &str, header: &[&str], text_columns: &[usize], rows: Vec<Vec<String>>| {
+            if rows.is_empty() {
+                return;
+            }
+            let mut table = Table::new();
+            table
+                .load_style(NOTHING)
+                .set_header(header.iter().copied())
+                .add_rows(rows);
+            for (index, column) in table.column_iter_mut().enumerate() {
+                column.set_cell_alignment(if text_columns.contains(&index) {
+                    CellAlignment::Left
+                } else {
+                    CellAlignment::Right
+                });
+            }
+            let lines: Vec<_> = table
+                .lines()
+                .map(|line| line.trim_end().to_owned())
+                .collect();
+            text.push_str(&format!("\n{title}\n{}\n", lines.join("\n")));
+        };
     let peers = status.peers.iter().map(|peer| {
         vec![
             peer.id.to_string(),
@@ -163,21 +190,63 @@ fn text(status: &NodeStatus) -> String {
             peer.sent.to_string(),
             peer.received.to_string(),
             peer.dropped.to_string(),
-            peer.rtt.map_or_else(|| "-".to_owned(), |rtt| format!("{:.0} us", micros(rtt))),
+            peer.rtt
+                .map_or_else(|| "-".to_owned(), |rtt| format!("{:.0} us", micros(rtt))),
         ]
     });
-    section("Peers", &["id", "name", "url", "state", "queued", "sent", "received", "dropped", "rtt"], &[0, 1, 2, 3], peers.collect());
-    let filters = status.peers.iter().map(|peer| vec![peer.id.to_string(), or_none(prefixes(&peer.filter).join(" "))]);
-    section("Filters of peers", &["id", "prefixes"], &[0, 1], filters.collect());
+    section(
+        "Peers",
+        &[
+            "id", "name", "url", "state", "queued", "sent", "received", "dropped", "rtt",
+        ],
+        &[0, 1, 2, 3],
+        peers.collect(),
+    );
+    let filters = status.peers.iter().map(|peer| {
+        vec![
+            peer.id.to_string(),
+            or_none(prefixes(&peer.filter).join(" ")),
+        ]
+    });
+    section(
+        "Filters of peers",
+        &["id", "prefixes"],
+        &[0, 1],
+        filters.collect(),
+    );
     let stores = status.stores.iter().map(|store| {
-        vec![store.name.clone(), store.role.clone(), store.backend.clone(), store.entries.to_string()]
+        vec![
+            store.name.clone(),
+            store.role.clone(),
+            store.backend.clone(),
+            store.entries.to_string(),
+        ]
     });
-    section("Stores", &["name", "role", "backend", "entries"], &[0, 1, 2], stores.collect());
+    section(
+        "Stores",
+        &["name", "role", "backend", "entries"],
+        &[0, 1, 2],
+        stores.collect(),
+    );
     let logs = status.logs.iter().map(|(name, log)| {
-        vec![name.clone(), log.received.to_string(), log.written.to_string(), log.dropped.to_string(), log.duplicates.to_string()]
+        vec![
+            name.clone(),
+            log.received.to_string(),
+            log.written.to_string(),
+            log.dropped.to_string(),
+            log.duplicates.to_string(),
+        ]
     });
-    section("Logs", &["stream", "in", "written", "dropped", "duplicates"], &[0], logs.collect());
-    let counters = status.counters.iter().map(|(name, value)| vec![name.clone(), value.to_string()]);
+    section(
+        "Logs",
+        &["stream", "in", "written", "dropped", "duplicates"],
+        &[0],
+        logs.collect(),
+    );
+    let counters = status
+        .counters
+        .iter()
+        .map(|(name, value)| vec![name.clone(), value.to_string()]);
     section("Counters", &["name", "value"], &[0], counters.collect());
     text
 }
@@ -197,9 +266,26 @@ mod tests {
         NodeStatus {
             name: "manager".to_owned(),
             subscriptions: Filter::from_iter([Topic::from_static("zeek/")]),
-            peers: vec![PeerStatus { name: "worker-1".to_owned(), rtt: Some(Duration::from_micros(80)), ..PeerStatus::default() }],
-            stores: vec![StoreStatus { name: "hosts".to_owned(), role: "master".to_owned(), backend: "memory".to_owned(), entries: 7 }],
-            logs: BTreeMap::from([("Conn::LOG".to_owned(), LogCounters { received: 3, written: 2, dropped: 1, duplicates: 9 })]),
+            peers: vec![PeerStatus {
+                name: "worker-1".to_owned(),
+                rtt: Some(Duration::from_micros(80)),
+                ..PeerStatus::default()
+            }],
+            stores: vec![StoreStatus {
+                name: "hosts".to_owned(),
+                role: "master".to_owned(),
+                backend: "memory".to_owned(),
+                entries: 7,
+            }],
+            logs: BTreeMap::from([(
+                "Conn::LOG".to_owned(),
+                LogCounters {
+                    received: 3,
+                    written: 2,
+                    dropped: 1,
+                    duplicates: 9,
+                },
+            )]),
             ..NodeStatus::default()
         }
     }
@@ -207,25 +293,68 @@ mod tests {
     #[test]
     fn json_has_the_keys_that_are_promised() {
         let json = serde_json::to_value(Report::of(&sample())).expect("json");
-        let keys = |value: &serde_json::Value| value.as_object().map(|object| object.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+        let keys = |value: &serde_json::Value| {
+            value
+                .as_object()
+                .map(|object| object.keys().cloned().collect::<Vec<_>>())
+                .unwrap_or_default()
+        };
         let sorted = |mut keys: Vec<&str>| {
             keys.sort_unstable();
             keys.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
         let mut top = keys(&json);
         top.sort();
-        assert_eq!(top, sorted(vec!["id", "name", "version", "uptime_s", "listening", "subscriptions", "peers", "stores", "logs"]));
+        assert_eq!(
+            top,
+            sorted(vec![
+                "id",
+                "name",
+                "version",
+                "uptime_s",
+                "listening",
+                "subscriptions",
+                "peers",
+                "stores",
+                "logs"
+            ])
+        );
         let mut peer = keys(&json["peers"][0]);
         peer.sort();
-        assert_eq!(peer, sorted(vec!["id", "name", "url", "state", "filter", "queued", "queued_bytes", "sent", "received", "dropped", "rtt_us"]));
+        assert_eq!(
+            peer,
+            sorted(vec![
+                "id",
+                "name",
+                "url",
+                "state",
+                "filter",
+                "queued",
+                "queued_bytes",
+                "sent",
+                "received",
+                "dropped",
+                "rtt_us"
+            ])
+        );
         assert_eq!(json["stores"][0]["entries"], 7);
-        assert_eq!(json["logs"]["Conn::LOG"], serde_json::json!({"in": 3, "written": 2, "dropped": 1}));
+        assert_eq!(
+            json["logs"]["Conn::LOG"],
+            serde_json::json!({"in": 3, "written": 2, "dropped": 1})
+        );
     }
 
     #[test]
     fn the_tables_show_every_part() {
         let text = text(&sample());
-        for part in ["manager", "worker-1", "80 us", "hosts", "Conn::LOG", "zeek/"] {
+        for part in [
+            "manager",
+            "worker-1",
+            "80 us",
+            "hosts",
+            "Conn::LOG",
+            "zeek/",
+        ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
     }

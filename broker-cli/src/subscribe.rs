@@ -37,10 +37,18 @@ pub(crate) struct Args {
 
 /// Runs `broker sub`.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let prefixes = args.prefixes.iter().map(|text| parse_topic(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    let prefixes = args
+        .prefixes
+        .iter()
+        .map(|text| parse_topic(text))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     let mut signals = StopSignals::install()?;
-    let mut printer = Printer { output: Output::stdout(), json: args.json, left: args.count };
+    let mut printer = Printer {
+        output: Output::stdout(),
+        json: args.json,
+        left: args.count,
+    };
     tokio::select! {
         ended = follow(&args.peer, prefixes, &mut printer) => ended?,
         () = at(deadline) => if let (Some(count), Some(left @ 1..)) = (args.count, printer.left) {
@@ -55,7 +63,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 /// Prints messages until there have been enough.
 async fn follow(peer: &PeerUrl, prefixes: Vec<Topic>, printer: &mut Printer) -> anyhow::Result<()> {
     let client = client::connect(peer, "sub").await?;
-    let mut subscription = client.subscribe(&prefixes.into_iter().collect()).await.with_context(|| format!("sub {peer}"))?;
+    let mut subscription = client
+        .subscribe(&prefixes.into_iter().collect())
+        .await
+        .with_context(|| format!("sub {peer}"))?;
     crate::supervisor::eprintln_line("subscribed");
     while printer.left != Some(0) {
         let message = tokio::select! {
@@ -71,7 +82,10 @@ async fn follow(peer: &PeerUrl, prefixes: Vec<Topic>, printer: &mut Printer) -> 
         let message = message.with_context(|| format!("sub {peer}: the node has shut down"))?;
         match message.data() {
             Ok(data) => printer.print(message.topic(), data)?,
-            Err(error) => complain(&format!("a message on {} is damaged: {error}", message.topic())),
+            Err(error) => complain(&format!(
+                "a message on {} is damaged: {error}",
+                message.topic()
+            )),
         }
     }
     Ok(())
@@ -101,7 +115,11 @@ impl Printer {
         if let Some(left) = &mut self.left {
             *left -= 1;
         }
-        if self.json { self.output.line(json_line(topic, data)) } else { self.output.line(format!("{topic}\t{}", value::print(data))) }
+        if self.json {
+            self.output.line(json_line(topic, data))
+        } else {
+            self.output.line(format!("{topic}\t{}", value::print(data)))
+        }
     }
 }
 
@@ -112,7 +130,12 @@ fn json_line(topic: &Topic, data: &Data) -> Vec<u8> {
     if !is_text {
         // As exact JSON v1 has it for topics that are no text.
         line.extend(b",\"@topic-bytes\":\"");
-        line.extend(topic.as_bytes().iter().flat_map(|byte| format!("{byte:02x}").into_bytes()));
+        line.extend(
+            topic
+                .as_bytes()
+                .iter()
+                .flat_map(|byte| format!("{byte:02x}").into_bytes()),
+        );
         line.push(b'"');
     }
     line.extend(b",\"data\":");
@@ -148,16 +171,26 @@ mod tests {
 
     #[test]
     fn a_line_names_topic_value_and_event() {
-        let json = |data: &Data| serde_json::from_slice::<serde_json::Value>(&json_line(&Topic::from_static("/t"), data)).expect("json");
-        assert_eq!(json(&Data::from(5u64)), serde_json::json!({"topic": "/t", "data": {"@data-type": "count", "data": 5}}));
+        let json = |data: &Data| {
+            serde_json::from_slice::<serde_json::Value>(&json_line(&Topic::from_static("/t"), data))
+                .expect("json")
+        };
+        assert_eq!(
+            json(&Data::from(5u64)),
+            serde_json::json!({"topic": "/t", "data": {"@data-type": "count", "data": 5}})
+        );
         let event = json(&Event::new("ping", vec![Data::from("x")]).into_data());
-        assert_eq!(event["event"], serde_json::json!({"name": "ping", "args": [{"@data-type": "string", "data": "x"}]}));
+        assert_eq!(
+            event["event"],
+            serde_json::json!({"name": "ping", "args": [{"@data-type": "string", "data": "x"}]})
+        );
     }
 
     #[test]
     fn a_topic_that_is_no_text_keeps_its_bytes() {
         let topic = Topic::copy_from(b"/\xff").expect("a topic");
-        let json: serde_json::Value = serde_json::from_slice(&json_line(&topic, &Data::None)).expect("json");
+        let json: serde_json::Value =
+            serde_json::from_slice(&json_line(&topic, &Data::None)).expect("json");
         assert_eq!(json["@topic-bytes"], "2fff");
     }
 }

@@ -5,7 +5,9 @@ use broker_wire::GrpcTransport;
 
 /// An endpoint with every transport this program has.
 pub(crate) fn builder() -> EndpointBuilder {
-    Endpoint::builder().software(concat!("broker-rs ", env!("CARGO_PKG_VERSION"))).transport(GrpcTransport::new())
+    Endpoint::builder()
+        .software(concat!("broker-rs ", env!("CARGO_PKG_VERSION")))
+        .transport(GrpcTransport::new())
 }
 
 /// The URL schemes of these transports.

@@ -5,13 +5,38 @@ use broker_tests::{Done, broker};
 #[test]
 fn pubsub_gives_its_figures_over_every_transport_and_kind() {
     for transport in ["grpc", "mem"] {
-        let output = Done::of(broker().args(["bench", "pubsub", "--transport", transport, "--seconds", "0.2", "--json"])).ok();
-        let lines: Vec<serde_json::Value> = output.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
-        assert_eq!(lines.iter().map(|line| line["kind"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(2), Some(3)]);
+        let output = Done::of(broker().args([
+            "bench",
+            "pubsub",
+            "--transport",
+            transport,
+            "--seconds",
+            "0.2",
+            "--json",
+        ]))
+        .ok();
+        let lines: Vec<serde_json::Value> = output
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("json"))
+            .collect();
+        assert_eq!(
+            lines
+                .iter()
+                .map(|line| line["kind"].as_u64())
+                .collect::<Vec<_>>(),
+            [Some(1), Some(2), Some(3)]
+        );
         for line in lines {
             assert_eq!(line["lost"], 0, "{line}");
-            for figure in ["messages_per_s", "megabytes_per_s", "raw_tcp_messages_per_s"] {
-                assert!(line[figure].as_f64().is_some_and(|value| value > 0.0), "{line}");
+            for figure in [
+                "messages_per_s",
+                "megabytes_per_s",
+                "raw_tcp_messages_per_s",
+            ] {
+                assert!(
+                    line[figure].as_f64().is_some_and(|value| value > 0.0),
+                    "{line}"
+                );
             }
         }
     }
@@ -20,14 +45,32 @@ fn pubsub_gives_its_figures_over_every_transport_and_kind() {
 #[test]
 fn rtt_gives_percentiles_in_order() {
     for transport in ["grpc", "mem"] {
-        let output = Done::of(broker().args(["bench", "rtt", "--transport", transport, "--kind", "1", "--seconds", "0.2", "--json"])).ok();
+        let output = Done::of(broker().args([
+            "bench",
+            "rtt",
+            "--transport",
+            transport,
+            "--kind",
+            "1",
+            "--seconds",
+            "0.2",
+            "--json",
+        ]))
+        .ok();
         let line: serde_json::Value = serde_json::from_str(&output).expect("one object");
-        let (p50, p99) = (line["p50_us"].as_f64().expect("p50"), line["p99_us"].as_f64().expect("p99"));
+        let (p50, p99) = (
+            line["p50_us"].as_f64().expect("p50"),
+            line["p99_us"].as_f64().expect("p99"),
+        );
         assert!(p50 > 0.0 && p50 <= p99, "{line}");
     }
 }
 
 #[test]
 fn a_transport_of_a_later_version_is_misuse() {
-    assert!(Done::of(broker().args(["bench", "pubsub", "--transport", "broker"])).failed(2).contains("broker://"));
+    assert!(
+        Done::of(broker().args(["bench", "pubsub", "--transport", "broker"]))
+            .failed(2)
+            .contains("broker://")
+    );
 }

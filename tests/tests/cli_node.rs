@@ -10,7 +10,11 @@ const GOOD: &str = "[cluster]\nname = \"test\"\n[node.manager]\nrole = \"manager
 fn refused(config: &str, name: &str) -> String {
     let cluster = Cluster::new(config);
     let mut command = broker();
-    command.arg("node").arg("--config").arg(cluster.path().join("cluster.toml")).args(["--name", name]);
+    command
+        .arg("node")
+        .arg("--config")
+        .arg(cluster.path().join("cluster.toml"))
+        .args(["--name", name]);
     Done::of(&mut command).failed(2)
 }
 
@@ -19,35 +23,86 @@ fn a_mistake_in_a_configuration_is_one_line_with_file_line_and_fix() {
     let worker = |lines: &str| format!("{GOOD}[node.worker-1]\nrole = \"worker\"\n{lines}\n");
     let cases = [
         (worker("colour = \"red\""), "cluster.toml:8", "colour"),
-        (GOOD.replace("\"manager\"", "\"boss\""), "cluster.toml:4", "boss"),
-        (GOOD.replace("127.0.0.1:0", "127.0.0.1:70000"), "cluster.toml:5", "70000"),
-        (format!("{GOOD}[node.manager]\nrole = \"worker\"\n"), "cluster.toml:6", "manager"),
-        (format!("{GOOD}[node.boss]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:1\"]\n"), "cluster.toml", "manager"),
-        (format!("{GOOD}[stores.hosts]\nbackend = \"paper\"\n"), "cluster.toml:7", "paper"),
+        (
+            GOOD.replace("\"manager\"", "\"boss\""),
+            "cluster.toml:4",
+            "boss",
+        ),
+        (
+            GOOD.replace("127.0.0.1:0", "127.0.0.1:70000"),
+            "cluster.toml:5",
+            "70000",
+        ),
+        (
+            format!("{GOOD}[node.manager]\nrole = \"worker\"\n"),
+            "cluster.toml:6",
+            "manager",
+        ),
+        (
+            format!("{GOOD}[node.boss]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:1\"]\n"),
+            "cluster.toml",
+            "manager",
+        ),
+        (
+            format!("{GOOD}[stores.hosts]\nbackend = \"paper\"\n"),
+            "cluster.toml:7",
+            "paper",
+        ),
         ("[cluster\n".to_owned(), "cluster.toml:1", ""),
-        ("[cluster]\nname = \"x\"\n".to_owned(), "cluster.toml", "manager"),
-        (GOOD.replace("grpc://", "carrier-pigeon://"), "cluster.toml", "carrier-pigeon"),
+        (
+            "[cluster]\nname = \"x\"\n".to_owned(),
+            "cluster.toml",
+            "manager",
+        ),
+        (
+            GOOD.replace("grpc://", "carrier-pigeon://"),
+            "cluster.toml",
+            "carrier-pigeon",
+        ),
     ];
     for (config, place, word) in cases {
         let line = refused(&config, "manager");
-        assert!(line.contains(place) && line.contains(word), "{config}\n-> {line}");
+        assert!(
+            line.contains(place) && line.contains(word),
+            "{config}\n-> {line}"
+        );
     }
 }
 
 #[test]
 fn a_node_that_is_not_in_the_configuration_is_told_which_there_are() {
     let line = refused(GOOD, "worker-9");
-    assert!(line.contains("worker-9") && line.contains("manager"), "{line}");
+    assert!(
+        line.contains("worker-9") && line.contains("manager"),
+        "{line}"
+    );
     let cluster = Cluster::new(GOOD);
-    let line = Done::of(broker().arg("node").arg("--config").arg(cluster.path().join("cluster.toml"))).failed(2);
-    assert!(line.contains("--name") && line.contains("CLUSTER_NODE"), "{line}");
+    let line = Done::of(
+        broker()
+            .arg("node")
+            .arg("--config")
+            .arg(cluster.path().join("cluster.toml")),
+    )
+    .failed(2);
+    assert!(
+        line.contains("--name") && line.contains("CLUSTER_NODE"),
+        "{line}"
+    );
 }
 
 #[test]
 fn a_configuration_that_cannot_be_read_is_misuse() {
-    let line = Done::of(broker().args(["node", "--config", "/nonexistent/cluster.toml", "--name", "manager"])).failed(2);
+    let line = Done::of(broker().args([
+        "node",
+        "--config",
+        "/nonexistent/cluster.toml",
+        "--name",
+        "manager",
+    ]))
+    .failed(2);
     assert!(line.contains("/nonexistent/cluster.toml"), "{line}");
-    let line = Done::of(broker().args(["cluster", "up", "--config", "/nonexistent/cluster.toml"])).failed(2);
+    let line = Done::of(broker().args(["cluster", "up", "--config", "/nonexistent/cluster.toml"]))
+        .failed(2);
     assert!(line.contains("/nonexistent/cluster.toml"), "{line}");
 }
 
@@ -56,7 +111,12 @@ fn wrong_addresses_of_a_relay_are_misuse_before_anything_is_bound() {
     for args in [
         &["--listen", "grpc://127.0.0.1:0", "--peer", "smoke://signal"][..],
         &["--listen", "smoke://127.0.0.1:1"],
-        &["--listen", "grpc://127.0.0.1:7", "--listen", "grpc://127.0.0.1:7"],
+        &[
+            "--listen",
+            "grpc://127.0.0.1:7",
+            "--listen",
+            "grpc://127.0.0.1:7",
+        ],
     ] {
         let line = Done::of(broker().arg("node").args(args)).failed(2);
         assert!(line.contains("grpc"), "{line}");
@@ -67,17 +127,36 @@ fn wrong_addresses_of_a_relay_are_misuse_before_anything_is_bound() {
 fn an_address_that_is_taken_is_named() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = listener.local_addr().expect("bound").to_string();
-    let line = Done::of(broker().args(["node", "--log-level", "off", "--listen", &format!("grpc://{address}")])).failed(1);
+    let line = Done::of(broker().args([
+        "node",
+        "--log-level",
+        "off",
+        "--listen",
+        &format!("grpc://{address}"),
+    ]))
+    .failed(1);
     assert!(line.contains(&address), "{line}");
 }
 
 #[test]
 fn a_node_says_where_it_listens_and_then_that_it_is_ready() {
-    let mut node = Running::start(broker().args(["node", "--listen", "grpc://127.0.0.1:0", "--listen", "grpc://127.0.0.1:0"]));
+    let mut node = Running::start(broker().args([
+        "node",
+        "--listen",
+        "grpc://127.0.0.1:0",
+        "--listen",
+        "grpc://127.0.0.1:0",
+    ]));
     let first = node.line();
     let second = node.line();
-    assert!(first.starts_with("listening grpc://127.0.0.1:") && !first.ends_with(":0"), "{first}");
-    assert!(second.starts_with("listening grpc://127.0.0.1:") && second != first, "{second}");
+    assert!(
+        first.starts_with("listening grpc://127.0.0.1:") && !first.ends_with(":0"),
+        "{first}"
+    );
+    assert!(
+        second.starts_with("listening grpc://127.0.0.1:") && second != first,
+        "{second}"
+    );
     assert_eq!(node.line(), "ready");
     assert_eq!(node.stop().ok(), "");
 }
@@ -99,11 +178,17 @@ fn sigint_and_sigterm_drain_and_stop_a_node() {
 fn the_name_of_a_node_may_come_from_the_environment() {
     let cluster = Cluster::new(GOOD);
     let mut command = broker();
-    command.arg("node").arg("--config").arg(cluster.path().join("cluster.toml")).env("CLUSTER_NODE", "manager");
+    command
+        .arg("node")
+        .arg("--config")
+        .arg(cluster.path().join("cluster.toml"))
+        .env("CLUSTER_NODE", "manager");
     let mut node = Running::start(&mut command);
     let url = node.line_after("listening ");
     node.line_after("ready");
-    let status: serde_json::Value = serde_json::from_str(&Done::of(broker().args(["status", &url, "--json"])).ok()).expect("json");
+    let status: serde_json::Value =
+        serde_json::from_str(&Done::of(broker().args(["status", &url, "--json"])).ok())
+            .expect("json");
     assert_eq!(status["name"], "manager");
 }
 
@@ -111,25 +196,45 @@ fn the_name_of_a_node_may_come_from_the_environment() {
 fn status_has_exactly_the_promised_keys() {
     let cluster = Cluster::with_stores(&["hosts"]);
     let (_manager, url) = cluster.node("manager");
-    let (_relay, _) = Cluster::relay(&["--peer", &url, "--subscribe", "/asked", "--name", "friend"]);
+    let (_relay, _) =
+        Cluster::relay(&["--peer", &url, "--subscribe", "/asked", "--name", "friend"]);
     let status = loop {
-        let status: serde_json::Value = serde_json::from_str(&Done::of(broker().args(["status", &url, "--json"])).ok()).expect("json");
-        if status["peers"].as_array().is_some_and(|peers| !peers.is_empty()) {
+        let status: serde_json::Value =
+            serde_json::from_str(&Done::of(broker().args(["status", &url, "--json"])).ok())
+                .expect("json");
+        if status["peers"]
+            .as_array()
+            .is_some_and(|peers| !peers.is_empty())
+        {
             break status;
         }
     };
     let keys = |value: &serde_json::Value| {
-        let mut keys: Vec<_> = value.as_object().expect("an object").keys().cloned().collect();
+        let mut keys: Vec<_> = value
+            .as_object()
+            .expect("an object")
+            .keys()
+            .cloned()
+            .collect();
         keys.sort();
         keys.join(" ")
     };
-    assert_eq!(keys(&status), "id listening logs name peers stores subscriptions uptime_s version");
-    assert_eq!(keys(&status["peers"][0]), "dropped filter id name queued queued_bytes received rtt_us sent state url");
+    assert_eq!(
+        keys(&status),
+        "id listening logs name peers stores subscriptions uptime_s version"
+    );
+    assert_eq!(
+        keys(&status["peers"][0]),
+        "dropped filter id name queued queued_bytes received rtt_us sent state url"
+    );
     assert_eq!(status["listening"], serde_json::json!([url]));
     assert_eq!(status["peers"][0]["name"], "friend");
     assert_eq!(status["peers"][0]["state"], "peered");
     assert_eq!(status["peers"][0]["filter"], serde_json::json!(["/asked"]));
-    assert_eq!(status["stores"], serde_json::json!([{"name": "hosts", "role": "master", "backend": "memory", "entries": 0}]));
+    assert_eq!(
+        status["stores"],
+        serde_json::json!([{"name": "hosts", "role": "master", "backend": "memory", "entries": 0}])
+    );
     let text = Done::of(broker().args(["status", &url])).ok();
     assert!(text.contains("friend") && text.contains("hosts"), "{text}");
 }
@@ -138,7 +243,11 @@ fn status_has_exactly_the_promised_keys() {
 fn garbage_on_the_port_ends_that_connection_and_no_other() {
     let (_node, url) = Cluster::relay(&[]);
     let address = url.strip_prefix("grpc://").expect("grpc");
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", &[0xff; 4096]] {
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        &[0xff; 4096],
+    ] {
         let mut stream = std::net::TcpStream::connect(address).expect("connected");
         // The node may hang up while we write.
         let _ = stream.write_all(garbage);
@@ -156,7 +265,11 @@ fn cluster_up_starts_all_nodes_restarts_one_that_dies_and_stops_them_together() 
         )
     };
     let cluster = Cluster::new(&config(&free_ports()));
-    let mut up = Running::start(broker().args(["cluster", "up", "--log-level", "warn", "--config"]).arg(cluster.path().join("cluster.toml")));
+    let mut up = Running::start(
+        broker()
+            .args(["cluster", "up", "--log-level", "warn", "--config"])
+            .arg(cluster.path().join("cluster.toml")),
+    );
     let mut lines = Vec::new();
     while lines.last().is_none_or(|line| line != "ready") {
         lines.push(up.line());
@@ -165,12 +278,21 @@ fn cluster_up_starts_all_nodes_restarts_one_that_dies_and_stops_them_together() 
         assert!(lines.contains(&format!("{node} ready")), "{lines:?}");
     }
     let children = std::process::Command::new("sh")
-        .args(["-c", &format!("cat /proc/{0}/task/{0}/children", up.process_id())])
+        .args([
+            "-c",
+            &format!("cat /proc/{0}/task/{0}/children", up.process_id()),
+        ])
         .output()
         .expect("sh runs");
     let children = String::from_utf8(children.stdout).expect("text");
     let first = children.split_whitespace().next().expect("it has children");
-    assert!(std::process::Command::new("kill").args(["-KILL", first]).status().expect("kill runs").success());
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-KILL", first])
+            .status()
+            .expect("kill runs")
+            .success()
+    );
     up.stderr_line("starting it again");
     loop {
         if up.line().ends_with(" ready") {
@@ -183,6 +305,11 @@ fn cluster_up_starts_all_nodes_restarts_one_that_dies_and_stops_them_together() 
 /// Ports that are free, below those of outgoing connections.
 fn free_ports() -> Vec<u16> {
     let base = 10_240 + (std::process::id() % 10_000) as u16 * 2;
-    let held: Vec<_> = (base..).filter_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok()).take(2).collect();
-    held.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
+    let held: Vec<_> = (base..)
+        .filter_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok())
+        .take(2)
+        .collect();
+    held.iter()
+        .map(|listener| listener.local_addr().expect("bound").port())
+        .collect()
 }

@@ -15,7 +15,18 @@ fn subscriber(args: &[&str]) -> Running {
 fn what_is_published_is_printed_in_shorthand_that_can_be_pasted_back() {
     let (_node, url) = Cluster::relay(&[]);
     let values = [
-        "5", "-5", "5u", "1.5", "true", "10.0.0.1", "2001:db8::1", "10.0.0.0/8", "80/tcp", "5s", "\"text\"", "[1, \"a\", 5s]",
+        "5",
+        "-5",
+        "5u",
+        "1.5",
+        "true",
+        "10.0.0.1",
+        "2001:db8::1",
+        "10.0.0.0/8",
+        "80/tcp",
+        "5s",
+        "\"text\"",
+        "[1, \"a\", 5s]",
         r#"{"@data-type":"enum-value","data":"A::B"}"#,
         r#"{"@data-type":"none","data":{}}"#,
         r#"{"@data-type":"set","data":[{"@data-type":"count","data":1},{"@data-type":"count","data":2}]}"#,
@@ -23,7 +34,10 @@ fn what_is_published_is_printed_in_shorthand_that_can_be_pasted_back() {
     let sub = subscriber(&[&url, "/test", "--count", &values.len().to_string()]);
     Done::of(broker().args(["pub", &url, "/test/values"]).args(values)).ok();
     let printed = sub.wait().ok();
-    let expected: String = values.iter().map(|value| format!("/test/values\t{value}\n")).collect();
+    let expected: String = values
+        .iter()
+        .map(|value| format!("/test/values\t{value}\n"))
+        .collect();
     assert_eq!(printed, expected);
 }
 
@@ -41,16 +55,39 @@ fn json_lines_of_one_node_can_be_published_at_another() {
     let (_right, right) = Cluster::relay(&[]);
     let sub = subscriber(&[&left, "/a", "--count", "3", "--json"]);
     Done::of(broker().args(["pub", &left, "/a/1", "5u", "0.1"])).ok();
-    Done::of(broker().args(["event", &left, "/a/2", "My::event", "5u", "[10.0.0.1, 80/tcp]"])).ok();
+    Done::of(broker().args([
+        "event",
+        &left,
+        "/a/2",
+        "My::event",
+        "5u",
+        "[10.0.0.1, 80/tcp]",
+    ]))
+    .ok();
     let lines = sub.wait().ok();
-    let parsed: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
-    assert_eq!(parsed[0], serde_json::json!({"topic": "/a/1", "data": {"@data-type": "count", "data": 5}}));
-    assert_eq!(parsed[1]["data"], serde_json::json!({"@data-type": "real", "data": 0.1}));
+    let parsed: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("json"))
+        .collect();
+    assert_eq!(
+        parsed[0],
+        serde_json::json!({"topic": "/a/1", "data": {"@data-type": "count", "data": 5}})
+    );
+    assert_eq!(
+        parsed[1]["data"],
+        serde_json::json!({"@data-type": "real", "data": 0.1})
+    );
     assert_eq!(parsed[2]["topic"], "/a/2");
     assert_eq!(parsed[2]["data"]["@data-type"], "vector");
     assert_eq!(parsed[2]["event"]["name"], "My::event");
-    assert_eq!(parsed[2]["event"]["args"][0], serde_json::json!({"@data-type": "count", "data": 5}));
-    assert_eq!(parsed[2]["event"]["args"][1]["data"][1], serde_json::json!({"@data-type": "port", "data": "80/tcp"}));
+    assert_eq!(
+        parsed[2]["event"]["args"][0],
+        serde_json::json!({"@data-type": "count", "data": 5})
+    );
+    assert_eq!(
+        parsed[2]["event"]["args"][1]["data"][1],
+        serde_json::json!({"@data-type": "port", "data": "80/tcp"})
+    );
 
     let again = subscriber(&[&right, "/a", "--count", "3", "--json"]);
     let mut publisher = Running::start(broker().args(["pub", &right, "--stdin"]));
@@ -64,7 +101,8 @@ fn a_bad_line_of_stdin_is_named_and_those_before_it_are_published() {
     let (_node, url) = Cluster::relay(&[]);
     let sub = subscriber(&[&url, "/t", "--count", "1"]);
     let mut publisher = Running::start(broker().args(["pub", &url, "--stdin"]));
-    publisher.write("{\"topic\":\"/t\",\"data\":{\"@data-type\":\"count\",\"data\":1}}\nnonsense\n");
+    publisher
+        .write("{\"topic\":\"/t\",\"data\":{\"@data-type\":\"count\",\"data\":1}}\nnonsense\n");
     let line = publisher.wait().failed(1);
     assert!(line.contains("stdin:2"), "{line}");
     assert_eq!(sub.wait().ok(), "/t\t1u\n");
@@ -115,7 +153,12 @@ fn a_subscriber_whose_reader_has_gone_ends_with_success() {
     let (_node, url) = Cluster::relay(&[]);
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut command = broker();
-    let mut child = command.args(["sub", &url, "/t"]).stdout(writer).stderr(std::process::Stdio::piped()).spawn().expect("starts");
+    let mut child = command
+        .args(["sub", &url, "/t"])
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
     drop(command);
     let mut stderr = std::io::BufReader::new(child.stderr.take().expect("piped"));
     let mut line = String::new();
@@ -134,7 +177,9 @@ fn subscribers_see_only_their_prefixes_in_the_order_published() {
     let mut expected = String::new();
     for number in 0..300 {
         let topic = ["/a", "/b/x", "/c"][number % 3];
-        publisher.write(format!("{{\"topic\":\"{topic}\",\"data\":{{\"@data-type\":\"integer\",\"data\":{number}}}}}\n"));
+        publisher.write(format!(
+            "{{\"topic\":\"{topic}\",\"data\":{{\"@data-type\":\"integer\",\"data\":{number}}}}}\n"
+        ));
         if topic != "/c" {
             expected.push_str(&format!("{topic}\t{number}\n"));
         }
@@ -147,8 +192,13 @@ fn subscribers_see_only_their_prefixes_in_the_order_published() {
 fn await_peers(url: &str, count: usize) {
     let deadline = Instant::now() + broker_tests::PATIENCE;
     loop {
-        let status: serde_json::Value = serde_json::from_str(&Done::of(broker().args(["status", url, "--json"])).ok()).expect("json");
-        if status["peers"].as_array().is_some_and(|peers| peers.len() >= count) {
+        let status: serde_json::Value =
+            serde_json::from_str(&Done::of(broker().args(["status", url, "--json"])).ok())
+                .expect("json");
+        if status["peers"]
+            .as_array()
+            .is_some_and(|peers| peers.len() >= count)
+        {
             return;
         }
         assert!(Instant::now() < deadline, "no peers: {status}");

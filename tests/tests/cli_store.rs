@@ -13,7 +13,11 @@ impl Store {
     fn start() -> Self {
         let cluster = Cluster::with_stores(&["s", "t"]);
         let (node, url) = cluster.node("manager");
-        Self { _cluster: cluster, _node: node, url }
+        Self {
+            _cluster: cluster,
+            _node: node,
+            url,
+        }
     }
 
     fn run(&self, args: &[&str]) -> Done {
@@ -34,7 +38,10 @@ fn values_are_put_and_got_as_they_are() {
         ("a", "5u"),
         ("10.0.0.1", "\"text\""),
         ("[1, \"x\"]", "80/tcp"),
-        ("b", r#"{"@data-type":"table","data":[{"key":{"@data-type":"string","data":"k"},"value":{"@data-type":"real","data":0.5}}]}"#),
+        (
+            "b",
+            r#"{"@data-type":"table","data":[{"key":{"@data-type":"string","data":"k"},"value":{"@data-type":"real","data":0.5}}]}"#,
+        ),
     ] {
         assert_eq!(store.ok(&["put", key, value]), "");
         assert_eq!(store.ok(&["get", key]), value);
@@ -50,8 +57,18 @@ fn values_are_put_and_got_as_they_are() {
 #[test]
 fn a_key_that_is_not_there_exits_1_with_the_errors_name() {
     let store = Store::start();
-    assert!(store.run(&["get", "nothing"]).failed(1).contains("no_such_key"));
-    assert!(store.run(&["decrement", "nothing", "1u"]).failed(1).contains("no_such_key"));
+    assert!(
+        store
+            .run(&["get", "nothing"])
+            .failed(1)
+            .contains("no_such_key")
+    );
+    assert!(
+        store
+            .run(&["decrement", "nothing", "1u"])
+            .failed(1)
+            .contains("no_such_key")
+    );
     assert_eq!(store.ok(&["erase", "nothing"]), "");
 }
 
@@ -80,38 +97,72 @@ fn numbers_strings_and_containers_change_in_place() {
     assert_eq!(store.ok(&["get-index", "set", "1u"]), "false");
     store.ok(&["insert-into", "table", "k", "v"]);
     assert_eq!(store.ok(&["get-index", "table", "k"]), "\"v\"");
-    assert!(store.run(&["get-index", "table", "x"]).failed(1).contains("no_such_key"));
+    assert!(
+        store
+            .run(&["get-index", "table", "x"])
+            .failed(1)
+            .contains("no_such_key")
+    );
     store.ok(&["push", "vector", "1"]);
     store.ok(&["push", "vector", "2"]);
     store.ok(&["pop", "vector"]);
     assert_eq!(store.ok(&["get", "vector"]), "[1]");
     assert_eq!(store.ok(&["get-index", "vector", "0u"]), "1");
-    assert!(store.run(&["increment", "text", "1u"]).failed(1).contains("type_clash"));
-    assert!(store.run(&["push", "n", "1u"]).failed(1).contains("type_clash"));
+    assert!(
+        store
+            .run(&["increment", "text", "1u"])
+            .failed(1)
+            .contains("type_clash")
+    );
+    assert!(
+        store
+            .run(&["push", "n", "1u"])
+            .failed(1)
+            .contains("type_clash")
+    );
 }
 
 #[test]
 fn json_has_the_promised_members() {
     let store = Store::start();
     store.ok(&["put", "k", "5u"]);
-    let json = |args: &[&str]| serde_json::from_str::<serde_json::Value>(&store.ok(args)).expect("json");
-    let (key, value) = (serde_json::json!({"@data-type": "string", "data": "k"}), serde_json::json!({"@data-type": "count", "data": 5}));
-    assert_eq!(json(&["get", "k", "--json"]), serde_json::json!({"key": key, "value": value}));
+    let json =
+        |args: &[&str]| serde_json::from_str::<serde_json::Value>(&store.ok(args)).expect("json");
+    let (key, value) = (
+        serde_json::json!({"@data-type": "string", "data": "k"}),
+        serde_json::json!({"@data-type": "count", "data": 5}),
+    );
+    assert_eq!(
+        json(&["get", "k", "--json"]),
+        serde_json::json!({"key": key, "value": value})
+    );
     assert_eq!(json(&["--json", "keys"]), serde_json::json!({"key": key}));
-    assert_eq!(json(&["exists", "k", "--json"]), serde_json::json!({"result": {"@data-type": "boolean", "data": true}}));
-    assert_eq!(json(&["put", "k", "6u", "--json"])["result"]["@data-type"], "none");
+    assert_eq!(
+        json(&["exists", "k", "--json"]),
+        serde_json::json!({"result": {"@data-type": "boolean", "data": true}})
+    );
+    assert_eq!(
+        json(&["put", "k", "6u", "--json"])["result"]["@data-type"],
+        "none"
+    );
 }
 
 #[test]
 fn an_entry_vanishes_when_its_time_is_up() {
     let store = Store::start();
-    let mut watch = Running::start(broker().args(["store", &store.url, "s", "watch", "--count", "2"]));
+    let mut watch =
+        Running::start(broker().args(["store", &store.url, "s", "watch", "--count", "2"]));
     watch.stderr_line("watching");
     store.ok(&["put", "brief", "1u", "--expiry", "0.2"]);
     assert_eq!(watch.line(), "insert\t\"brief\"\t1u");
     assert_eq!(watch.line(), "expire\t\"brief\"");
     watch.wait().ok();
-    assert!(store.run(&["get", "brief"]).failed(1).contains("no_such_key"));
+    assert!(
+        store
+            .run(&["get", "brief"])
+            .failed(1)
+            .contains("no_such_key")
+    );
 }
 
 #[test]
@@ -124,9 +175,22 @@ fn a_watch_shows_changes_in_their_order() {
     store.ok(&["erase", "k"]);
     let mut change = || serde_json::from_str::<serde_json::Value>(&watch.line()).expect("json");
     let (insert, update, erase) = (change(), change(), change());
-    assert_eq!((&insert["change"], &insert["value"]["data"]), (&"insert".into(), &1.into()));
-    assert_eq!((&update["change"], &update["old"]["data"], &update["value"]["data"]), (&"update".into(), &1.into(), &2.into()));
-    assert_eq!((&erase["change"], &erase["key"]["data"]), (&"erase".into(), &"k".into()));
+    assert_eq!(
+        (&insert["change"], &insert["value"]["data"]),
+        (&"insert".into(), &1.into())
+    );
+    assert_eq!(
+        (
+            &update["change"],
+            &update["old"]["data"],
+            &update["value"]["data"]
+        ),
+        (&"update".into(), &1.into(), &2.into())
+    );
+    assert_eq!(
+        (&erase["change"], &erase["key"]["data"]),
+        (&"erase".into(), &"k".into())
+    );
     assert_eq!(watch.stop().code, Some(0));
 }
 
@@ -139,7 +203,11 @@ fn a_dump_can_be_loaded_into_another_store() {
     store.ok(&["put", "brief", "x", "--expiry", "3600"]);
     let dump = store.ok(&["dump"]);
     assert_eq!(dump.lines().count(), 21);
-    let brief: serde_json::Value = dump.lines().map(|line| serde_json::from_str(line).expect("json")).find(|line: &serde_json::Value| line["key"]["data"] == "brief").expect("dumped");
+    let brief: serde_json::Value = dump
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("json"))
+        .find(|line: &serde_json::Value| line["key"]["data"] == "brief")
+        .expect("dumped");
     let left = brief["expiry"].as_f64().expect("a number");
     assert!((3000.0..=3600.0).contains(&left), "{left}");
 

@@ -79,22 +79,31 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
 impl Args {
     fn checked(self) -> anyhow::Result<Self> {
         if self.transport == Transport::Broker {
-            return Err(misuse("bench: broker:// is not supported by this version; use --transport grpc or mem"));
+            return Err(misuse(
+                "bench: broker:// is not supported by this version; use --transport grpc or mem",
+            ));
         }
         Ok(self)
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        self.kind.map_or_else(|| Kind::ALL.to_vec(), |kind| vec![kind])
+        self.kind
+            .map_or_else(|| Kind::ALL.to_vec(), |kind| vec![kind])
     }
 }
 
 fn parse_kind(text: &str) -> Result<Kind, String> {
-    text.parse().ok().and_then(Kind::new).ok_or_else(|| "there are kinds 1, 2 and 3".to_owned())
+    text.parse()
+        .ok()
+        .and_then(Kind::new)
+        .ok_or_else(|| "there are kinds 1, 2 and 3".to_owned())
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|seconds| (0.01..=86_400.0).contains(seconds)).ok_or_else(|| "expected seconds, 0.01 to 86400".to_owned())
+    text.parse()
+        .ok()
+        .filter(|seconds| (0.01..=86_400.0).contains(seconds))
+        .ok_or_else(|| "expected seconds, 0.01 to 86400".to_owned())
 }
 
 const HELP: &str = "\

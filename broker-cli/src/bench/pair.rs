@@ -44,30 +44,54 @@ impl Pair {
     async fn two_processes(transport: Transport) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find out where this program is")?;
         let mut process = Command::new(program)
-            .args(["bench", "receive", "--listen", &format!("{}://127.0.0.1:0", transport.name())])
+            .args([
+                "bench",
+                "receive",
+                "--listen",
+                &format!("{}://127.0.0.1:0", transport.name()),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .context("cannot start the receiver")?;
-        let stdout = process.stdout.take().context("the receiver has no stdout")?;
+        let stdout = process
+            .stdout
+            .take()
+            .context("the receiver has no stdout")?;
         let mut lines = BufReader::new(stdout).lines();
         let mut next = async |prefix: &str| -> anyhow::Result<String> {
             let line = lines.next_line().await?.context("the receiver ended")?;
-            let value = line.strip_prefix(prefix).with_context(|| format!("the receiver said {line:?}"))?;
+            let value = line
+                .strip_prefix(prefix)
+                .with_context(|| format!("the receiver said {line:?}"))?;
             Ok(value.to_owned())
         };
         let raw = next("raw ").await?.parse()?;
         let url: PeerUrl = next("listening ").await?.parse()?;
-        let sender = transports::builder().name("bench-sender").peer_queue(QueueOptions::local()).start();
+        let sender = transports::builder()
+            .name("bench-sender")
+            .peer_queue(QueueOptions::local())
+            .start();
         let answers = sender.subscribe(Filter::from_iter([PONG, REPORT]), QueueOptions::local());
         sender.connect(url).await?;
-        Ok(Self { sender, answers, raw, receiver: Receiver::Process(process) })
+        Ok(Self {
+            sender,
+            answers,
+            raw,
+            receiver: Receiver::Process(process),
+        })
     }
 
     async fn in_process() -> anyhow::Result<Self> {
         let network = MemNetwork::new();
-        let start = |name| Endpoint::builder().name(name).transport(MemTransport::new(&network)).peer_queue(QueueOptions::local()).start();
+        let start = |name| {
+            Endpoint::builder()
+                .name(name)
+                .transport(MemTransport::new(&network))
+                .peer_queue(QueueOptions::local())
+                .start()
+        };
         let (sender, other) = (start("bench-sender"), start("bench-receiver"));
         let url: PeerUrl = "mem://receiver".parse()?;
         other.listen(&url).await?;
@@ -76,7 +100,12 @@ impl Pair {
         let raw = serve_raw().await?;
         let answers = sender.subscribe(Filter::from_iter([PONG, REPORT]), QueueOptions::local());
         sender.connect(url).await?;
-        Ok(Self { sender, answers, raw, receiver: Receiver::Task(other) })
+        Ok(Self {
+            sender,
+            answers,
+            raw,
+            receiver: Receiver::Task(other),
+        })
     }
 
     /// Ends both.
@@ -103,7 +132,10 @@ pub(crate) struct ReceiveArgs {
 
 /// Runs the receiving process until stdin is closed.
 pub(crate) async fn receive(args: ReceiveArgs) -> anyhow::Result<()> {
-    let endpoint = transports::builder().name("bench-receiver").peer_queue(QueueOptions::local()).start();
+    let endpoint = transports::builder()
+        .name("bench-receiver")
+        .peer_queue(QueueOptions::local())
+        .start();
     let subscriber = receiver::subscribe(&endpoint);
     let raw = serve_raw().await?;
     let url = endpoint.listen(&args.listen).await?;
@@ -113,7 +145,11 @@ pub(crate) async fn receive(args: ReceiveArgs) -> anyhow::Result<()> {
     output.flush()?;
     let stdin_closed = async {
         let mut ignored = [0; 64];
-        while tokio::io::stdin().read(&mut ignored).await.is_ok_and(|read| read > 0) {}
+        while tokio::io::stdin()
+            .read(&mut ignored)
+            .await
+            .is_ok_and(|read| read > 0)
+        {}
     };
     // A task of its own, so that it runs on the runtime's threads and not on the one that waits for stdin.
     let serving = tokio::spawn(receiver::serve(endpoint.clone(), subscriber));
@@ -126,7 +162,9 @@ pub(crate) async fn receive(args: ReceiveArgs) -> anyhow::Result<()> {
 }
 
 async fn serve_raw() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen on loopback")?;
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .context("cannot listen on loopback")?;
     let address = listener.local_addr()?;
     tokio::spawn(raw_tcp::serve(listener));
     Ok(address)

@@ -40,7 +40,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         } else {
             output.line(format!(
                 "{:>4} {:>12.0} {:>10.1} {:>6} {:>20.0}",
-                figures.kind, figures.messages_per_s, figures.megabytes_per_s, figures.lost, figures.raw_tcp_messages_per_s
+                figures.kind,
+                figures.messages_per_s,
+                figures.megabytes_per_s,
+                figures.lost,
+                figures.raw_tcp_messages_per_s
             ))?;
         }
         output.flush()?;
@@ -73,10 +77,15 @@ async fn measure(args: &Args, kind: Kind) -> anyhow::Result<(Figures, bool)> {
     let report = report(&mut pair).await?;
     let size = event.to_bytes().len();
     let stream = TcpStream::connect(pair.raw).await.context("raw TCP")?;
-    let raw = raw_tcp::send_frames(stream, size + EVENTS.len(), duration.min(RAW_LIMIT)).await.context("raw TCP")?;
+    let raw = raw_tcp::send_frames(stream, size + EVENTS.len(), duration.min(RAW_LIMIT))
+        .await
+        .context("raw TCP")?;
     pair.stop().await?;
 
-    anyhow::ensure!(report.measured > 0, "nothing arrived within the time measured");
+    anyhow::ensure!(
+        report.measured > 0,
+        "nothing arrived within the time measured"
+    );
     let per_second = report.measured as f64 / Duration::from_nanos(report.nanos).as_secs_f64();
     let intact = report.checksum == checksum::of_data(&event).wrapping_mul(report.received);
     let figures = Figures {
@@ -95,12 +104,15 @@ async fn report(pair: &mut Pair) -> anyhow::Result<Report> {
     let wait = async {
         while let Some(message) = pair.answers.recv().await {
             if message.topic() == &REPORT {
-                return Report::from_data(message.data()?).context("the receiver's report is damaged");
+                return Report::from_data(message.data()?)
+                    .context("the receiver's report is damaged");
             }
         }
         anyhow::bail!("the receiver has gone")
     };
-    tokio::time::timeout(REPORT_TIMEOUT, wait).await.context("the receiver does not report")?
+    tokio::time::timeout(REPORT_TIMEOUT, wait)
+        .await
+        .context("the receiver does not report")?
 }
 
 /// Messages between two looks at the clock.

@@ -10,7 +10,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Writes frames of `size` bytes for `duration` and returns how many a second the other side counted.
-pub(crate) async fn send_frames(mut stream: TcpStream, size: usize, duration: Duration) -> std::io::Result<f64> {
+pub(crate) async fn send_frames(
+    mut stream: TcpStream,
+    size: usize,
+    duration: Duration,
+) -> std::io::Result<f64> {
     stream.set_nodelay(true)?;
     let length = u32::try_from(size).unwrap_or(u32::MAX);
     let frame = vec![0x5a; size];
@@ -31,7 +35,11 @@ pub(crate) async fn send_frames(mut stream: TcpStream, size: usize, duration: Du
 }
 
 /// Round trips of `size` bytes for `duration`, in nanoseconds each.
-pub(crate) async fn round_trips(mut stream: TcpStream, size: usize, duration: Duration) -> std::io::Result<Vec<u64>> {
+pub(crate) async fn round_trips(
+    mut stream: TcpStream,
+    size: usize,
+    duration: Duration,
+) -> std::io::Result<Vec<u64>> {
     stream.set_nodelay(true)?;
     let length = u32::try_from(size).unwrap_or(u32::MAX);
     let mut frame = length.to_be_bytes().to_vec();
@@ -59,7 +67,11 @@ pub(crate) async fn serve(listener: TcpListener) {
 
 async fn serve_one(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    if stream.read_u8().await? == FLOOD { count(stream).await } else { echo(stream).await }
+    if stream.read_u8().await? == FLOOD {
+        count(stream).await
+    } else {
+        echo(stream).await
+    }
 }
 
 async fn count(stream: &mut TcpStream) -> std::io::Result<()> {
@@ -76,7 +88,9 @@ async fn count(stream: &mut TcpStream) -> std::io::Result<()> {
             let step = skip.min(filled - at);
             at += step;
             skip -= step;
-            let Some(header) = buffer[at..filled].first_chunk::<HEADER>() else { break };
+            let Some(header) = buffer[at..filled].first_chunk::<HEADER>() else {
+                break;
+            };
             let length = u32::from_be_bytes(*header);
             if length == END {
                 return stream.write_u64(frames).await;
@@ -132,13 +146,23 @@ mod tests {
         let address = served().await;
         for size in [1, 40, 10_000, READ_BUFFER * 2] {
             let stream = TcpStream::connect(address).await.expect("connected");
-            assert!(send_frames(stream, size, Duration::from_millis(20)).await.expect("counted") > 0.0);
+            assert!(
+                send_frames(stream, size, Duration::from_millis(20))
+                    .await
+                    .expect("counted")
+                    > 0.0
+            );
         }
     }
 
     #[tokio::test]
     async fn frames_come_back() {
         let stream = TcpStream::connect(served().await).await.expect("connected");
-        assert!(!round_trips(stream, 40, Duration::from_millis(20)).await.expect("echoed").is_empty());
+        assert!(
+            !round_trips(stream, 40, Duration::from_millis(20))
+                .await
+                .expect("echoed")
+                .is_empty()
+        );
     }
 }

@@ -44,19 +44,36 @@ impl Report {
 
     /// The report in a message's value.
     pub(crate) fn from_data(data: &Data) -> Option<Self> {
-        let values: Vec<_> = data.as_vector()?.iter().map(Data::as_count).collect::<Option<_>>()?;
-        let [received, checksum, measured, nanos] = values[..] else { return None };
-        Some(Self { received, checksum, measured, nanos })
+        let values: Vec<_> = data
+            .as_vector()?
+            .iter()
+            .map(Data::as_count)
+            .collect::<Option<_>>()?;
+        let [received, checksum, measured, nanos] = values[..] else {
+            return None;
+        };
+        Some(Self {
+            received,
+            checksum,
+            measured,
+            nanos,
+        })
     }
 }
 
 /// Subscribes to all that a sender says.
 pub(crate) fn subscribe(endpoint: &Endpoint) -> broker_core::Subscriber {
-    endpoint.subscribe(Filter::from_iter([EVENTS, PING, STOP]), QueueOptions::local())
+    endpoint.subscribe(
+        Filter::from_iter([EVENTS, PING, STOP]),
+        QueueOptions::local(),
+    )
 }
 
 /// Receives until the endpoint shuts down.
-pub(crate) async fn serve(endpoint: Endpoint, mut subscriber: broker_core::Subscriber) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    endpoint: Endpoint,
+    mut subscriber: broker_core::Subscriber,
+) -> anyhow::Result<()> {
     let mut publisher = endpoint.publisher();
     let mut run = Run::default();
     let mut batch = Vec::with_capacity(BATCH);
@@ -73,7 +90,9 @@ pub(crate) async fn serve(endpoint: Endpoint, mut subscriber: broker_core::Subsc
             } else {
                 run.batch_ends(now);
                 let report = std::mem::take(&mut run).report();
-                endpoint.publish(Message::new(REPORT, report.to_data())).await?;
+                endpoint
+                    .publish(Message::new(REPORT, report.to_data()))
+                    .await?;
             }
         }
         run.batch_ends(now);
@@ -129,7 +148,12 @@ mod tests {
 
     #[test]
     fn a_report_survives_the_wire() {
-        let report = Report { received: 5, checksum: u64::MAX, measured: 3, nanos: 7 };
+        let report = Report {
+            received: 5,
+            checksum: u64::MAX,
+            measured: 3,
+            nanos: 7,
+        };
         assert_eq!(Report::from_data(&report.to_data()), Some(report));
         assert_eq!(Report::from_data(&Data::None), None);
     }
@@ -143,6 +167,9 @@ mod tests {
             run.batch_ends(start + Duration::from_secs_f64(seconds));
         }
         let report = run.report();
-        assert_eq!((report.received, report.measured, report.nanos), (230, 200, 2_000_000_000));
+        assert_eq!(
+            (report.received, report.measured, report.nanos),
+            (230, 200, 2_000_000_000)
+        );
     }
 }

@@ -35,7 +35,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         if args.json {
             output.json(&figures)?;
         } else {
-            output.line(format!("{:>4} {:>10.1} {:>10.1} {:>16.1}", figures.kind, figures.p50_us, figures.p99_us, figures.raw_tcp_p50_us))?;
+            output.line(format!(
+                "{:>4} {:>10.1} {:>10.1} {:>16.1}",
+                figures.kind, figures.p50_us, figures.p99_us, figures.raw_tcp_p50_us
+            ))?;
         }
         output.flush()?;
     }
@@ -53,7 +56,9 @@ async fn measure(args: &Args, kind: Kind) -> anyhow::Result<Figures> {
     while start.elapsed() < WARM_UP + duration {
         let sent = Instant::now();
         publisher.publish(&PING, &event).await?;
-        let sum = tokio::time::timeout(PONG_TIMEOUT, pong(&mut pair.answers)).await.context("no answer came")??;
+        let sum = tokio::time::timeout(PONG_TIMEOUT, pong(&mut pair.answers))
+            .await
+            .context("no answer came")??;
         let took = sent.elapsed();
         anyhow::ensure!(sum == expected, "an answer came back damaged");
         if start.elapsed() > WARM_UP {
@@ -61,7 +66,9 @@ async fn measure(args: &Args, kind: Kind) -> anyhow::Result<Figures> {
         }
     }
     let stream = TcpStream::connect(pair.raw).await.context("raw TCP")?;
-    let mut raw = raw_tcp::round_trips(stream, size + PING.len(), duration.min(RAW_LIMIT)).await.context("raw TCP")?;
+    let mut raw = raw_tcp::round_trips(stream, size + PING.len(), duration.min(RAW_LIMIT))
+        .await
+        .context("raw TCP")?;
     pair.stop().await?;
     Ok(Figures {
         bench: "rtt",

@@ -46,7 +46,12 @@ fn connection() -> Vec<Data> {
     vec![
         Timestamp::now().into(),
         "CHhAvVGS1DHFjwGM9".into(),
-        Data::Vector(vec![address(10), Port::tcp(51_234).into(), address(99), Port::tcp(443).into()]),
+        Data::Vector(vec![
+            address(10),
+            Port::tcp(51_234).into(),
+            address(99),
+            Port::tcp(443).into(),
+        ]),
         EnumValue::new("tcp").into(),
         "ssl".into(),
         Timespan::from_nanos(1_234_567_000).into(),
@@ -69,7 +74,8 @@ fn connection() -> Vec<Data> {
 fn big_table() -> Table {
     (0..100u32)
         .map(|row| {
-            let values = Set::from_iter((0..10u32).map(|column| format!("{:07}", row * 10 + column)));
+            let values =
+                Set::from_iter((0..10u32).map(|column| format!("{:07}", row * 10 + column)));
             (format!("key-{row:04}"), values)
         })
         .collect()
@@ -87,7 +93,11 @@ mod tests {
         assert!((9_500..11_500).contains(&sizes[2]), "{sizes:?}");
         assert_eq!(connection().len(), 18);
         assert_eq!(big_table().len(), 100);
-        assert!(big_table().values().all(|set| set.as_set().is_some_and(|set| set.len() == 10)));
+        assert!(
+            big_table()
+                .values()
+                .all(|set| set.as_set().is_some_and(|set| set.len() == 10))
+        );
     }
 
     #[test]

@@ -32,8 +32,16 @@ pub(super) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
     let nodes = Nodes::new(&args);
     let given = plan::inputs(&args.input)?;
     let workspace = Workspace::create(args.out.as_deref())?;
-    let inputs = if given.is_empty() { plan::inputs(&workspace.write_samples()?)? } else { given };
-    let victims = if args.chaos { vec![nodes.loggers[0].clone(), nodes.proxies[0].clone()] } else { Vec::new() };
+    let inputs = if given.is_empty() {
+        plan::inputs(&workspace.write_samples()?)?
+    } else {
+        given
+    };
+    let victims = if args.chaos {
+        vec![nodes.loggers[0].clone(), nodes.proxies[0].clone()]
+    } else {
+        Vec::new()
+    };
     let plan = Plan {
         inputs,
         workers: nodes.workers.clone(),
@@ -46,7 +54,10 @@ pub(super) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
     let mut signals = StopSignals::install()?;
     let supervisor = Supervisor::start(specs(&nodes, &workspace, log))?;
     let mut driver = Driver {
-        seen: nodes.all().map(|name| (name.clone(), Node::default())).collect(),
+        seen: nodes
+            .all()
+            .map(|name| (name.clone(), Node::default()))
+            .collect(),
         nodes,
         supervisor,
         progress: Progress::new(),
@@ -58,11 +69,18 @@ pub(super) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
     };
     let stopped = signals.drain(driver.stop()).await?;
     let Some(statuses) = outcome? else {
-        complain(&format!("stopped; what there is lies in {}", workspace.path().display()));
+        complain(&format!(
+            "stopped; what there is lies in {}",
+            workspace.path().display()
+        ));
         return Ok(());
     };
     stopped?;
-    conclude(&Summary::of(&Nodes::new(&args), &statuses), &args, workspace.path())
+    conclude(
+        &Summary::of(&Nodes::new(&args), &statuses),
+        &args,
+        workspace.path(),
+    )
 }
 
 fn conclude(summary: &Summary, args: &Args, directory: &Path) -> anyhow::Result<()> {
@@ -159,13 +177,31 @@ impl Driver {
             }
             NodeEvent::Said(line) if line.starts_with("broker: ") => self.progress.line(&line),
             NodeEvent::Said(line) => self.progress.line(&format!("{name}: {line}")),
-            NodeEvent::Ended { how, restart_in, .. } => {
+            NodeEvent::Ended {
+                how, restart_in, ..
+            } => {
                 let failures = node.failures + 1;
-                *node = Node { failures, ..Node::default() };
-                let replaceable = self.nodes.loggers.iter().chain(&self.nodes.proxies).any(|other| other == name);
-                anyhow::ensure!(replaceable || failures <= EARLY_RETRIES && !self.chaos.has_begun(), "{name} ended: {how}");
-                anyhow::ensure!(restart_in.is_some() && failures <= MAX_FAILURES, "{name} cannot be kept running: {how}");
-                self.progress.line(&format!("broker: {name} ended ({how}) and is started again"));
+                *node = Node {
+                    failures,
+                    ..Node::default()
+                };
+                let replaceable = self
+                    .nodes
+                    .loggers
+                    .iter()
+                    .chain(&self.nodes.proxies)
+                    .any(|other| other == name);
+                anyhow::ensure!(
+                    replaceable || failures <= EARLY_RETRIES && !self.chaos.has_begun(),
+                    "{name} ended: {how}"
+                );
+                anyhow::ensure!(
+                    restart_in.is_some() && failures <= MAX_FAILURES,
+                    "{name} cannot be kept running: {how}"
+                );
+                self.progress.line(&format!(
+                    "broker: {name} ended ({how}) and is started again"
+                ));
             }
         }
         Ok(())
@@ -185,8 +221,14 @@ impl Driver {
     async fn ask_finally(&mut self) -> anyhow::Result<BTreeMap<String, NodeStatus>> {
         let mut statuses = BTreeMap::new();
         for (name, node) in &mut self.seen {
-            let asked = timeout(ANSWER_FINALLY_WITHIN, node.ask()).await.context("it does not answer").and_then(|status| status);
-            statuses.insert(name.clone(), asked.with_context(|| format!("status of {name}"))?);
+            let asked = timeout(ANSWER_FINALLY_WITHIN, node.ask())
+                .await
+                .context("it does not answer")
+                .and_then(|status| status);
+            statuses.insert(
+                name.clone(),
+                asked.with_context(|| format!("status of {name}"))?,
+            );
         }
         Ok(statuses)
     }
@@ -197,33 +239,61 @@ impl Driver {
 
     fn phase(&self, worker: &str) -> u64 {
         let status = self.seen.get(worker).and_then(|node| node.status.as_ref());
-        status.and_then(|status| status.counters.get(PHASE)).copied().unwrap_or(0)
+        status
+            .and_then(|status| status.counters.get(PHASE))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Nodes that are not ready, for the message when nothing moves.
     fn missing(&self) -> String {
-        let missing: Vec<_> = self.seen.iter().filter(|(_, node)| !node.ready).map(|(name, _)| name.as_str()).collect();
-        if missing.is_empty() { "all nodes are ready".to_owned() } else { format!("not ready: {}", missing.join(", ")) }
+        let missing: Vec<_> = self
+            .seen
+            .iter()
+            .filter(|(_, node)| !node.ready)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if missing.is_empty() {
+            "all nodes are ready".to_owned()
+        } else {
+            format!("not ready: {}", missing.join(", "))
+        }
     }
 
     /// Stops the nodes in the order in which their work flows.
     async fn stop(mut self) -> anyhow::Result<()> {
         self.progress.finish();
-        let order = [&self.nodes.workers, &self.nodes.proxies, &vec![self.nodes.manager.clone()], &self.nodes.loggers].map(Clone::clone);
+        let order = [
+            &self.nodes.workers,
+            &self.nodes.proxies,
+            &vec![self.nodes.manager.clone()],
+            &self.nodes.loggers,
+        ]
+        .map(Clone::clone);
         let mut failed = Vec::new();
         for names in order {
             failed.extend(self.supervisor.stop(names).await);
         }
         failed.extend(self.supervisor.stop_all().await);
-        let failed: Vec<_> = failed.into_iter().map(|(name, how)| format!("{name} {how}")).collect();
-        anyhow::ensure!(failed.is_empty(), "nodes did not end well: {}", failed.join(", "));
+        let failed: Vec<_> = failed
+            .into_iter()
+            .map(|(name, how)| format!("{name} {how}"))
+            .collect();
+        anyhow::ensure!(
+            failed.is_empty(),
+            "nodes did not end well: {}",
+            failed.join(", ")
+        );
         Ok(())
     }
 }
 
 impl Node {
     async fn ask(&mut self) -> anyhow::Result<NodeStatus> {
-        let url = self.url.as_ref().context("it has not said where it listens")?;
+        let url = self
+            .url
+            .as_ref()
+            .context("it has not said where it listens")?;
         let client = match &self.client {
             Some(client) => client,
             None => self.client.insert(BrokerClient::connect(url).await?),
@@ -240,20 +310,45 @@ struct Stuck {
 
 impl Stuck {
     fn new() -> Self {
-        Self { since: Instant::now(), last: Vec::new() }
+        Self {
+            since: Instant::now(),
+            last: Vec::new(),
+        }
     }
 
-    fn check<'a>(&mut self, statuses: impl Iterator<Item = &'a NodeStatus>, missing: impl FnOnce() -> String) -> anyhow::Result<()> {
+    fn check<'a>(
+        &mut self,
+        statuses: impl Iterator<Item = &'a NodeStatus>,
+        missing: impl FnOnce() -> String,
+    ) -> anyhow::Result<()> {
         let mut now = Vec::new();
         for status in statuses {
             now.push((status.name.clone(), status.peers.len() as u64));
-            now.extend(status.counters.iter().map(|(name, value)| (name.clone(), *value)));
-            now.extend(status.logs.iter().map(|(name, log)| (name.clone(), log.written + log.received)));
+            now.extend(
+                status
+                    .counters
+                    .iter()
+                    .map(|(name, value)| (name.clone(), *value)),
+            );
+            now.extend(
+                status
+                    .logs
+                    .iter()
+                    .map(|(name, log)| (name.clone(), log.written + log.received)),
+            );
         }
         if now != self.last {
-            *self = Self { since: Instant::now(), last: now };
+            *self = Self {
+                since: Instant::now(),
+                last: now,
+            };
         }
-        anyhow::ensure!(self.since.elapsed() < STUCK_AFTER, "nothing has moved for {} s; {}", STUCK_AFTER.as_secs(), missing());
+        anyhow::ensure!(
+            self.since.elapsed() < STUCK_AFTER,
+            "nothing has moved for {} s; {}",
+            STUCK_AFTER.as_secs(),
+            missing()
+        );
         Ok(())
     }
 }

@@ -64,7 +64,11 @@ pub(super) struct Figures(BTreeMap<&'static str, AtomicU64>);
 impl Figures {
     /// All figures at 0.
     pub(super) fn new() -> Self {
-        Self(ALL.into_iter().map(|name| (name, AtomicU64::new(0))).collect())
+        Self(
+            ALL.into_iter()
+                .map(|name| (name, AtomicU64::new(0)))
+                .collect(),
+        )
     }
 
     /// Adds to a figure.

@@ -18,7 +18,11 @@ pub(super) struct Nodes {
 impl Nodes {
     /// The nodes that were asked for.
     pub(super) fn new(args: &Args) -> Self {
-        let names = |role: &str, count| (1..=count).map(|number| format!("{role}-{number}")).collect();
+        let names = |role: &str, count| {
+            (1..=count)
+                .map(|number| format!("{role}-{number}"))
+                .collect()
+        };
         Self {
             manager: "manager".to_owned(),
             loggers: names("logger", args.loggers),
@@ -29,7 +33,10 @@ impl Nodes {
 
     /// All names.
     pub(super) fn all(&self) -> impl Iterator<Item = &String> {
-        std::iter::once(&self.manager).chain(&self.loggers).chain(&self.proxies).chain(&self.workers)
+        std::iter::once(&self.manager)
+            .chain(&self.loggers)
+            .chain(&self.proxies)
+            .chain(&self.workers)
     }
 
     /// The layout as TOML text. Nodes that others dial get free ports; workers take any, only the driver asks them.
@@ -51,7 +58,9 @@ impl Nodes {
 }
 
 fn node(name: &str, role: &str, port: u16) -> String {
-    format!("\n[node.{name}]\nrole = \"{role}\"\nlisten = [\"grpc://127.0.0.1:{port}\"]\nqueue_policy = \"block\"\n")
+    format!(
+        "\n[node.{name}]\nrole = \"{role}\"\nlisten = [\"grpc://127.0.0.1:{port}\"]\nqueue_policy = \"block\"\n"
+    )
 }
 
 /// `count` ports that nobody listens on, below those that systems hand out for outgoing connections, so that none of
@@ -65,8 +74,14 @@ fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
         let port = fastrand::u16(LOWEST..HIGHEST);
         held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
     }
-    anyhow::ensure!(held.len() == count, "cannot find {count} free ports on 127.0.0.1");
-    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect::<std::io::Result<_>>().context("free ports")
+    anyhow::ensure!(
+        held.len() == count,
+        "cannot find {count} free ports on 127.0.0.1"
+    );
+    held.iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect::<std::io::Result<_>>()
+        .context("free ports")
 }
 
 const LOWEST: u16 = 10_240;
@@ -99,10 +114,17 @@ mod tests {
     #[test]
     fn the_layout_is_one_that_nodes_take() {
         let nodes = Nodes::new(&Command::parse_from(["demo", "--workers", "3"]).args);
-        let layout = broker_cluster::Layout::parse(&nodes.layout().expect("ports"), "demo.toml").expect("a layout");
+        let layout = broker_cluster::Layout::parse(&nodes.layout().expect("ports"), "demo.toml")
+            .expect("a layout");
         let mut names: Vec<_> = nodes.all().cloned().collect();
         names.sort();
-        assert_eq!(layout.nodes().map(|node| node.name.clone()).collect::<Vec<_>>(), names);
+        assert_eq!(
+            layout
+                .nodes()
+                .map(|node| node.name.clone())
+                .collect::<Vec<_>>(),
+            names
+        );
         assert_eq!(names.len(), 8);
         for name in &names {
             layout.check_spoken(name, &["grpc"]).expect("speaks grpc");

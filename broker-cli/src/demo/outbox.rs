@@ -45,13 +45,24 @@ struct Pending {
 impl Outbox {
     /// Whether one more event may be sent now.
     pub(super) fn has_room(&self) -> bool {
-        self.pending.keys().next().is_none_or(|oldest| self.published - oldest < WINDOW - 1)
+        self.pending
+            .keys()
+            .next()
+            .is_none_or(|oldest| self.published - oldest < WINDOW - 1)
     }
 
     /// Takes in an event; the caller sends it with the number returned, then says where with [`sent`](Self::sent).
     pub(super) fn add(&mut self, now: Instant, host: Address) -> u64 {
         self.published += 1;
-        self.pending.insert(self.published, Pending { host, proxy: None, sent_at: now, sends: 0 });
+        self.pending.insert(
+            self.published,
+            Pending {
+                host,
+                proxy: None,
+                sent_at: now,
+                sends: 0,
+            },
+        );
         self.published
     }
 
@@ -86,15 +97,26 @@ impl Outbox {
     /// `proxy` has gone down: what it did not answer has to be sent again.
     pub(super) fn lost(&mut self, proxy: &str) {
         self.claimed.remove(proxy);
-        for pending in self.pending.values_mut().filter(|pending| pending.proxy.as_deref() == Some(proxy)) {
+        for pending in self
+            .pending
+            .values_mut()
+            .filter(|pending| pending.proxy.as_deref() == Some(proxy))
+        {
             pending.proxy = None;
         }
     }
 
     /// The events to be sent again now, in order.
     pub(super) fn due(&self, now: Instant) -> Vec<(u64, Address)> {
-        let overdue = |pending: &Pending| pending.proxy.is_none() || now.saturating_duration_since(pending.sent_at) >= ANSWER_TIMEOUT;
-        self.pending.iter().filter(|(_, pending)| overdue(pending)).map(|(number, pending)| (*number, pending.host)).collect()
+        let overdue = |pending: &Pending| {
+            pending.proxy.is_none()
+                || now.saturating_duration_since(pending.sent_at) >= ANSWER_TIMEOUT
+        };
+        self.pending
+            .iter()
+            .filter(|(_, pending)| overdue(pending))
+            .map(|(number, pending)| (*number, pending.host))
+            .collect()
     }
 
     /// Whether every event is answered and every one of `proxies` has said what it knows.
@@ -167,7 +189,10 @@ mod tests {
         }
         outbox.answered("proxy-2", [1, 2]);
         outbox.claims("proxy-2", []);
-        assert!(!outbox.is_settled(["proxy-1", "proxy-2"].iter()), "proxy-1 has not said what it counted");
+        assert!(
+            !outbox.is_settled(["proxy-1", "proxy-2"].iter()),
+            "proxy-1 has not said what it counted"
+        );
         outbox.claims("proxy-1", [1]);
         outbox.claims("proxy-1", [1]);
         assert!(outbox.is_settled(["proxy-1", "proxy-2"].iter()));

@@ -39,13 +39,15 @@ pub(super) struct Input {
 impl Plan {
     /// Reads a plan.
     pub(super) fn load(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("{} is no plan", path.display()))
     }
 
     /// Writes the plan.
     pub(super) fn save(&self, path: &Path) -> anyhow::Result<()> {
-        std::fs::write(path, serde_json::to_vec_pretty(self)?).with_context(|| format!("cannot write {}", path.display()))
+        std::fs::write(path, serde_json::to_vec_pretty(self)?)
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
@@ -54,8 +56,12 @@ pub(super) fn inputs(files: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
     let mut shapes = BTreeMap::new();
     let mut inputs = Vec::new();
     for file in files {
-        let reader = LogReader::open(file).map_err(|error| misuse(format!("{:#}", anyhow::Error::new(error))))?;
-        let shape = (reader.format() == LogFormat::Json, reader.schema().columns.clone());
+        let reader = LogReader::open(file)
+            .map_err(|error| misuse(format!("{:#}", anyhow::Error::new(error))))?;
+        let shape = (
+            reader.format() == LogFormat::Json,
+            reader.schema().columns.clone(),
+        );
         let path = reader.schema().path.clone();
         let path = distinct(&mut shapes, &path, shape);
         let file = std::path::absolute(file).with_context(|| format!("{}", file.display()))?;
@@ -68,7 +74,11 @@ pub(super) fn inputs(files: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
 fn distinct<S: PartialEq>(shapes: &mut BTreeMap<String, S>, path: &str, shape: S) -> String {
     let mut number = 1;
     loop {
-        let candidate = if number == 1 { path.to_owned() } else { format!("{path}-{number}") };
+        let candidate = if number == 1 {
+            path.to_owned()
+        } else {
+            format!("{path}-{number}")
+        };
         match shapes.get(&candidate) {
             None => {
                 shapes.insert(candidate.clone(), shape);
@@ -103,7 +113,10 @@ mod tests {
         for file in [file, directory.path().join("missing.log")] {
             let error = inputs(std::slice::from_ref(&file)).expect_err("refused");
             assert!(error.downcast_ref::<crate::failure::Misuse>().is_some());
-            assert!(error.to_string().contains(&file.display().to_string()), "{error}");
+            assert!(
+                error.to_string().contains(&file.display().to_string()),
+                "{error}"
+            );
         }
     }
 }

@@ -29,12 +29,32 @@ pub(super) struct Summary {
 impl Summary {
     /// Adds up what the nodes say about themselves.
     pub(super) fn of(nodes: &Nodes, statuses: &BTreeMap<String, NodeStatus>) -> Self {
-        let sum = |figure: &str| statuses.values().map(|status| counter(status, figure)).sum::<u64>();
-        let most = |figure: &str| nodes.workers.iter().filter_map(|name| statuses.get(name)).map(|status| counter(status, figure)).max();
-        let writers = if nodes.loggers.is_empty() { std::slice::from_ref(&nodes.manager) } else { &nodes.loggers };
+        let sum = |figure: &str| {
+            statuses
+                .values()
+                .map(|status| counter(status, figure))
+                .sum::<u64>()
+        };
+        let most = |figure: &str| {
+            nodes
+                .workers
+                .iter()
+                .filter_map(|name| statuses.get(name))
+                .map(|status| counter(status, figure))
+                .max()
+        };
+        let writers = if nodes.loggers.is_empty() {
+            std::slice::from_ref(&nodes.manager)
+        } else {
+            &nodes.loggers
+        };
         let logs = |names: &[String]| {
             let mut total = broker_core::LogCounters::default();
-            for log in names.iter().filter_map(|name| statuses.get(name)).flat_map(|status| status.logs.values()) {
+            for log in names
+                .iter()
+                .filter_map(|name| statuses.get(name))
+                .flat_map(|status| status.logs.values())
+            {
                 total.received += log.received;
                 total.written += log.written;
                 total.dropped += log.dropped;
@@ -46,7 +66,12 @@ impl Summary {
         // What a logger has in its files, less what the writers know to be in another logger's files too.
         let duplicates = files.duplicates + senders.duplicates;
         let keys = nodes.proxies.iter().map(|name| {
-            (name.clone(), statuses.get(name).map_or(0, |status| counter(status, figures::KEYS)))
+            (
+                name.clone(),
+                statuses
+                    .get(name)
+                    .map_or(0, |status| counter(status, figures::KEYS)),
+            )
         });
         Self {
             nodes: statuses.len(),
@@ -55,10 +80,17 @@ impl Summary {
             records_written: files.written.saturating_sub(senders.duplicates),
             duplicates,
             events_published: sum(figures::EVENTS_PUBLISHED),
-            events_received: sum(figures::EVENTS_RECEIVED).saturating_sub(sum(figures::EVENTS_TWICE)),
+            events_received: sum(figures::EVENTS_RECEIVED)
+                .saturating_sub(sum(figures::EVENTS_TWICE)),
             proxy_keys: keys.collect(),
             store_entries: most(figures::STORE_ENTRIES).unwrap_or(0),
-            dropped: files.dropped + senders.dropped + statuses.values().flat_map(|status| &status.peers).map(|peer| peer.dropped).sum::<u64>(),
+            dropped: files.dropped
+                + senders.dropped
+                + statuses
+                    .values()
+                    .flat_map(|status| &status.peers)
+                    .map(|peer| peer.dropped)
+                    .sum::<u64>(),
             seconds: most(figures::MILLISECONDS).unwrap_or(0) as f64 / 1e3,
         }
     }
@@ -67,15 +99,25 @@ impl Summary {
     pub(super) fn verdict(&self) -> Result<(), String> {
         let mut wrong = Vec::new();
         if self.records_in != self.records_written {
-            wrong.push(format!("{} records were read but {} written", self.records_in, self.records_written));
+            wrong.push(format!(
+                "{} records were read but {} written",
+                self.records_in, self.records_written
+            ));
         }
         if self.events_published != self.events_received {
-            wrong.push(format!("{} events were published but {} received", self.events_published, self.events_received));
+            wrong.push(format!(
+                "{} events were published but {} received",
+                self.events_published, self.events_received
+            ));
         }
         if self.dropped != 0 {
             wrong.push(format!("{} messages or records were dropped", self.dropped));
         }
-        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong.join("; "))
+        }
     }
 
     /// The summary for people.
@@ -101,7 +143,11 @@ impl Summary {
         if let Some(column) = table.column_mut(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+        table
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 

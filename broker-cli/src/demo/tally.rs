@@ -38,9 +38,15 @@ pub(super) struct Tally {
 impl Tally {
     /// Opens the journal at `path`, and takes over what stands in it.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
-        let opened = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let opened = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
         let journal = opened.with_context(|| format!("cannot open {}", path.display()))?;
-        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut tally = Self {
             journal,
             received: 0,
@@ -50,11 +56,24 @@ impl Tally {
             buffer: Vec::new(),
         };
         // What stands behind the last line feed was cut off by the kill, and was not answered for.
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        for (index, line) in text[..whole].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
-            tally.replay(line).with_context(|| format!("{}:{}: no line of this journal", path.display(), index + 1))?;
+        let whole = text
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        for (index, line) in text[..whole]
+            .split(|byte| *byte == b'\n')
+            .enumerate()
+            .filter(|(_, line)| !line.is_empty())
+        {
+            tally.replay(line).with_context(|| {
+                format!("{}:{}: no line of this journal", path.display(), index + 1)
+            })?;
         }
-        tally.journal.set_len(whole as u64).and_then(|()| tally.journal.seek(SeekFrom::End(0)).map(drop)).context("journal")?;
+        tally
+            .journal
+            .set_len(whole as u64)
+            .and_then(|()| tally.journal.seek(SeekFrom::End(0)).map(drop))
+            .context("journal")?;
         Ok(tally)
     }
 
@@ -65,7 +84,11 @@ impl Tally {
             return Some(());
         }
         let mut words = line.split(' ');
-        let (worker, number, host) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let (worker, number, host) = (
+            words.next()?,
+            words.next()?.parse().ok()?,
+            words.next()?.parse().ok()?,
+        );
         self.count(worker, number, host);
         Some(())
     }
@@ -82,12 +105,19 @@ impl Tally {
         if !self.recent.contains_key(worker) {
             self.recent.insert(worker.to_owned(), BTreeSet::new());
         }
-        let Some(recent) = self.recent.get_mut(worker) else { return false };
-        let floor = recent.last().map_or(0, |newest| newest.saturating_sub(WINDOW));
+        let Some(recent) = self.recent.get_mut(worker) else {
+            return false;
+        };
+        let floor = recent
+            .last()
+            .map_or(0, |newest| newest.saturating_sub(WINDOW));
         if number < floor || !recent.insert(number) {
             return false;
         }
-        while recent.first().is_some_and(|oldest| oldest + WINDOW < number) {
+        while recent
+            .first()
+            .is_some_and(|oldest| oldest + WINDOW < number)
+        {
             recent.pop_first();
         }
         self.received += 1;
@@ -119,7 +149,12 @@ impl Tally {
 
     /// The latest events of `worker`: all that it may still wait for are among them.
     pub(super) fn recent(&self, worker: &str) -> Vec<u64> {
-        self.recent.get(worker).into_iter().flatten().copied().collect()
+        self.recent
+            .get(worker)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect()
     }
 
     /// Events counted.
@@ -159,7 +194,10 @@ mod tests {
             tally.add(worker, number, host(last));
         }
         assert_eq!((tally.received(), tally.hosts()), (3, 2));
-        assert_eq!(tally.unapplied().collect::<Vec<_>>(), [(host(1), 2), (host(2), 1)]);
+        assert_eq!(
+            tally.unapplied().collect::<Vec<_>>(),
+            [(host(1), 2), (host(2), 1)]
+        );
         assert_eq!(tally.recent("w1"), [1, 2]);
         assert_eq!(tally.recent("w3"), [0; 0]);
     }
@@ -169,13 +207,20 @@ mod tests {
         let (_directory, path) = journal();
         let mut tally = Tally::open(&path).expect("open");
         tally.add("w1", 1, host(1));
-        tally.write().and_then(|()| tally.applied()).expect("written");
+        tally
+            .write()
+            .and_then(|()| tally.applied())
+            .expect("written");
         tally.add("w1", 2, host(2));
         tally.write().expect("written");
         tally.add("w1", 3, host(3));
         drop(tally);
         // The kill came in the middle of a write.
-        std::fs::OpenOptions::new().append(true).open(&path).and_then(|mut file| file.write_all(b"w1 3 192.0")).expect("written");
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(b"w1 3 192.0"))
+            .expect("written");
 
         let mut tally = Tally::open(&path).expect("open again");
         assert_eq!((tally.received(), tally.hosts()), (2, 2));
@@ -184,7 +229,11 @@ mod tests {
         tally.add("w1", 3, host(3));
         tally.write().expect("written");
         assert_eq!(tally.received(), 3);
-        assert!(std::fs::read_to_string(&path).expect("text").ends_with("w1 2 192.0.2.2\nw1 3 192.0.2.3\n"));
+        assert!(
+            std::fs::read_to_string(&path)
+                .expect("text")
+                .ends_with("w1 2 192.0.2.2\nw1 3 192.0.2.3\n")
+        );
     }
 
     #[test]

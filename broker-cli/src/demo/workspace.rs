@@ -20,10 +20,15 @@ impl Workspace {
     pub(super) fn create(out: Option<&Path>) -> anyhow::Result<Self> {
         let directory = match out {
             Some(out) => {
-                std::fs::create_dir_all(out).map_err(|error| misuse(format!("cannot create {}: {error}", out.display())))?;
+                std::fs::create_dir_all(out)
+                    .map_err(|error| misuse(format!("cannot create {}: {error}", out.display())))?;
                 std::path::absolute(out).with_context(|| out.display().to_string())?
             }
-            None => tempfile::Builder::new().prefix("broker-demo-").tempdir().context("cannot create a temporary directory")?.keep(),
+            None => tempfile::Builder::new()
+                .prefix("broker-demo-")
+                .tempdir()
+                .context("cannot create a temporary directory")?
+                .keep(),
         };
         let workspace = Self { directory };
         workspace.clear()?;
@@ -49,20 +54,24 @@ impl Workspace {
     pub(super) fn write(&self, layout: &str, plan: &Plan) -> anyhow::Result<()> {
         for proxy in &plan.proxies {
             let directory = self.directory.join(proxy);
-            std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+            std::fs::create_dir_all(&directory)
+                .with_context(|| format!("cannot create {}", directory.display()))?;
         }
         let file = self.layout();
-        std::fs::write(&file, layout).with_context(|| format!("cannot write {}", file.display()))?;
+        std::fs::write(&file, layout)
+            .with_context(|| format!("cannot write {}", file.display()))?;
         plan.save(&self.plan())
     }
 
     /// Writes the samples of the program as files.
     pub(super) fn write_samples(&self) -> anyhow::Result<Vec<PathBuf>> {
         let directory = self.directory.join("samples");
-        std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
         let write = |(name, content): &(&str, &[u8])| {
             let file = directory.join(name);
-            std::fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
+            std::fs::write(&file, content)
+                .with_context(|| format!("cannot write {}", file.display()))?;
             Ok(file)
         };
         SAMPLES.iter().map(write).collect()
@@ -72,18 +81,29 @@ impl Workspace {
     /// directory without such a layout is somebody else's.
     fn clear(&self) -> anyhow::Result<()> {
         let file = self.layout();
-        let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
-        let refuse = || misuse(format!("{} is not from an earlier demo; choose another directory with --out", file.display()));
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            return Ok(());
+        };
+        let refuse = || {
+            misuse(format!(
+                "{} is not from an earlier demo; choose another directory with --out",
+                file.display()
+            ))
+        };
         if !text.starts_with(HEAD) {
             return Err(refuse());
         }
         let layout = Layout::parse(&text, &file).map_err(|_| refuse())?;
-        complain(&format!("replacing the results of an earlier demo in {}", self.directory.display()));
+        complain(&format!(
+            "replacing the results of an earlier demo in {}",
+            self.directory.display()
+        ));
         for node in layout.nodes() {
             let directory = self.directory.join(&node.name);
             match std::fs::remove_dir_all(&directory) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
+                    return Err(error)
+                        .with_context(|| format!("cannot remove {}", directory.display()));
                 }
                 _ => {}
             }
@@ -93,8 +113,10 @@ impl Workspace {
 }
 
 /// Real logs that the program brings; see samples/README.md for where they are from.
-const SAMPLES: [(&str, &[u8]); 2] =
-    [("conn.log", include_bytes!("../../samples/conn.log")), ("dns.log", include_bytes!("../../samples/dns.log"))];
+const SAMPLES: [(&str, &[u8]); 2] = [
+    ("conn.log", include_bytes!("../../samples/conn.log")),
+    ("dns.log", include_bytes!("../../samples/dns.log")),
+];
 
 #[cfg(test)]
 mod tests {
@@ -106,7 +128,9 @@ mod tests {
         let logger = directory.path().join("logger-1");
         std::fs::create_dir(&logger).expect("made");
         std::fs::write(directory.path().join("mine.txt"), "x").expect("written");
-        let layout = format!("{HEAD}\n[node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:1\"]\n[node.logger-1]\nrole = \"logger\"\nlisten = [\"grpc://127.0.0.1:2\"]\n");
+        let layout = format!(
+            "{HEAD}\n[node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:1\"]\n[node.logger-1]\nrole = \"logger\"\nlisten = [\"grpc://127.0.0.1:2\"]\n"
+        );
         std::fs::write(directory.path().join("demo.toml"), layout).expect("written");
         Workspace::create(Some(directory.path())).expect("made ready");
         assert!(!logger.exists());

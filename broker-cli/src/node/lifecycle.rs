@@ -18,7 +18,10 @@ pub(super) struct Running {
 impl Running {
     /// Catches signals from now on; `supervised` also stops when stdin is closed.
     pub(super) fn begin(supervised: bool) -> anyhow::Result<Self> {
-        Ok(Self { signals: StopSignals::install()?, supervised })
+        Ok(Self {
+            signals: StopSignals::install()?,
+            supervised,
+        })
     }
 
     /// Prints where the node listens and that it is ready.
@@ -51,5 +54,9 @@ impl Running {
 
 async fn stdin_closed() {
     let mut ignored = [0; 64];
-    while tokio::io::stdin().read(&mut ignored).await.is_ok_and(|read| read > 0) {}
+    while tokio::io::stdin()
+        .read(&mut ignored)
+        .await
+        .is_ok_and(|read| read > 0)
+    {}
 }

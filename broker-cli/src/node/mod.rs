@@ -19,7 +19,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Which node of the layout this is; for a relay, the name its peers see
-    #[arg(long, env = "CLUSTER_NODE", value_name = "NODE", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "CLUSTER_NODE",
+        value_name = "NODE",
+        hide_env_values = true
+    )]
     name: Option<String>,
     /// Listen here; port 0 takes a free one [default: the layout's, or grpc://127.0.0.1:9998]
     #[arg(long, value_name = "URL")]
@@ -46,7 +51,12 @@ pub(crate) struct Args {
 
 /// Runs `broker node`.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    for (option, url) in args.listen.iter().map(|url| ("--listen", url)).chain(args.peer.iter().map(|url| ("--peer", url))) {
+    for (option, url) in args
+        .listen
+        .iter()
+        .map(|url| ("--listen", url))
+        .chain(args.peer.iter().map(|url| ("--peer", url)))
+    {
         if !transports::SCHEMES.contains(&url.scheme()) {
             return Err(misuse(format!(
                 "{option} {url}: there is no transport for {}:// here (there is: {})",
@@ -69,7 +79,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 impl Args {
     /// What was said about forwarding, or `default`.
     const fn forwarding(&self, default: bool) -> bool {
-        if self.forward { true } else { default && !self.no_forward }
+        if self.forward {
+            true
+        } else {
+            default && !self.no_forward
+        }
     }
 }
 

@@ -8,13 +8,23 @@ use crate::transports;
 
 /// Runs a relay until it is told to stop.
 pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
-    let prefixes = args.subscribe.iter().map(|text| parse_topic(text)).collect::<anyhow::Result<Filter>>()?;
+    let prefixes = args
+        .subscribe
+        .iter()
+        .map(|text| parse_topic(text))
+        .collect::<anyhow::Result<Filter>>()?;
     let listen = match args.listen.as_slice() {
-        [] => vec![PeerUrl::new("grpc", "127.0.0.1", Some(broker_wire::DEFAULT_PORT))],
+        [] => vec![PeerUrl::new(
+            "grpc",
+            "127.0.0.1",
+            Some(broker_wire::DEFAULT_PORT),
+        )],
         given => given.to_vec(),
     };
-    let endpoint =
-        transports::builder().name(args.name.clone().unwrap_or_default()).forwarding(args.forwarding(true)).start();
+    let endpoint = transports::builder()
+        .name(args.name.clone().unwrap_or_default())
+        .forwarding(args.forwarding(true))
+        .start();
     endpoint.forward(&prefixes);
     let mut running = Running::begin(args.supervised)?;
     let mut bound = Vec::new();

@@ -19,8 +19,15 @@ pub(super) async fn dump(remote: &Remote) -> anyhow::Result<()> {
     let mut output = Output::stdout();
     let mut after = None;
     loop {
-        let reply = remote.execute(StoreOperation::Scan { after: after.take(), limit: PAGE }).await?;
-        let StoreReply::Entries(entries) = reply else { anyhow::bail!("the node answered without entries") };
+        let reply = remote
+            .execute(StoreOperation::Scan {
+                after: after.take(),
+                limit: PAGE,
+            })
+            .await?;
+        let StoreReply::Entries(entries) = reply else {
+            anyhow::bail!("the node answered without entries")
+        };
         let Some(last) = entries.last() else { break };
         after = Some(last.key.clone());
         for entry in &entries {
@@ -33,7 +40,11 @@ pub(super) async fn dump(remote: &Remote) -> anyhow::Result<()> {
 /// Puts the entries of stdin. The first bad line or refused entry ends it; what was put before stays.
 pub(super) async fn load(remote: &Remote) -> anyhow::Result<()> {
     let (sender, mut entries) = mpsc::channel(WRITES_AHEAD);
-    let reader = tokio::task::spawn_blocking(move || read_entries(std::io::stdin().lock(), |entry| sender.blocking_send(entry).is_ok()));
+    let reader = tokio::task::spawn_blocking(move || {
+        read_entries(std::io::stdin().lock(), |entry| {
+            sender.blocking_send(entry).is_ok()
+        })
+    });
     // Many writes are under way at once, but never two of one key, so that the last line of a key counts.
     let mut writes = JoinSet::new();
     let mut keys = HashSet::new();
@@ -44,7 +55,11 @@ pub(super) async fn load(remote: &Remote) -> anyhow::Result<()> {
         keys.insert(entry.key.clone());
         let (client, name) = (remote.client.clone(), remote.name.clone());
         writes.spawn(async move {
-            let operation = StoreOperation::Put { key: entry.key.clone(), value: entry.value, expiry: entry.expires_in };
+            let operation = StoreOperation::Put {
+                key: entry.key.clone(),
+                value: entry.value,
+                expiry: entry.expires_in,
+            };
             (entry.key, client.store(&name, operation).await)
         });
     }
@@ -56,11 +71,21 @@ pub(super) async fn load(remote: &Remote) -> anyhow::Result<()> {
 
 type Write = (Data, Result<StoreReply, ClientError>);
 
-async fn finish_one(remote: &Remote, writes: &mut JoinSet<Write>, keys: &mut HashSet<Data>) -> anyhow::Result<()> {
-    let Some(done) = writes.join_next().await else { return Ok(()) };
+async fn finish_one(
+    remote: &Remote,
+    writes: &mut JoinSet<Write>,
+    keys: &mut HashSet<Data>,
+) -> anyhow::Result<()> {
+    let Some(done) = writes.join_next().await else {
+        return Ok(());
+    };
     let (key, result) = done.context("a write ended early")?;
     keys.remove(&key);
-    result.map(drop).map_err(|error| remote.explain(error).context(format!("put {}", crate::value::print(&key))))
+    result.map(drop).map_err(|error| {
+        remote
+            .explain(error)
+            .context(format!("put {}", crate::value::print(&key)))
+    })
 }
 
 /// An entry as a line of a dump.
@@ -69,21 +94,37 @@ fn write_entry(entry: &StoreEntry) -> Vec<u8> {
     if let Some(left) = entry.expires_in {
         line.pop();
         let mut expiry = String::new();
-        write!(expiry, ",\"expiry\":{}.{:09}}}", left.as_secs(), left.subsec_nanos()).expect("writing to a String does not fail");
+        write!(
+            expiry,
+            ",\"expiry\":{}.{:09}}}",
+            left.as_secs(),
+            left.subsec_nanos()
+        )
+        .expect("writing to a String does not fail");
         line.extend(expiry.into_bytes());
     }
     line
 }
 
-fn read_entries(mut input: impl BufRead, mut put: impl FnMut(StoreEntry) -> bool) -> anyhow::Result<()> {
+fn read_entries(
+    mut input: impl BufRead,
+    mut put: impl FnMut(StoreEntry) -> bool,
+) -> anyhow::Result<()> {
     let mut line = Vec::new();
     for number in 1u64.. {
         line.clear();
         let mut limited = std::io::Read::take(&mut input, MAX_LINE + 1);
-        if limited.read_until(b'\n', &mut line).context("reading stdin")? == 0 {
+        if limited
+            .read_until(b'\n', &mut line)
+            .context("reading stdin")?
+            == 0
+        {
             break;
         }
-        anyhow::ensure!(line.len() as u64 <= MAX_LINE, "stdin:{number}: longer than {MAX_LINE} bytes");
+        anyhow::ensure!(
+            line.len() as u64 <= MAX_LINE,
+            "stdin:{number}: longer than {MAX_LINE} bytes"
+        );
         if line.trim_ascii().is_empty() {
             continue;
         }
@@ -104,9 +145,11 @@ fn read_entry(line: &[u8]) -> anyhow::Result<StoreEntry> {
         value: &'a serde_json::value::RawValue,
         expiry: Option<f64>,
     }
-    let line: Line<'_> = serde_json::from_slice(line).context("expected {\"key\":V,\"value\":V} and maybe \"expiry\":SECS")?;
+    let line: Line<'_> = serde_json::from_slice(line)
+        .context("expected {\"key\":V,\"value\":V} and maybe \"expiry\":SECS")?;
     let expires_in = line.expiry.map(|seconds| {
-        Duration::try_from_secs_f64(seconds).map_err(|_| anyhow::anyhow!("expiry {seconds} is no time to come"))
+        Duration::try_from_secs_f64(seconds)
+            .map_err(|_| anyhow::anyhow!("expiry {seconds} is no time to come"))
     });
     Ok(StoreEntry {
         key: json::parse_value(line.key.get().as_bytes()).context("key")?,
@@ -130,8 +173,16 @@ mod tests {
 
     #[test]
     fn an_entry_reads_back_as_it_was_dumped() {
-        for expires_in in [None, Some(Duration::from_millis(1_500)), Some(Duration::ZERO)] {
-            let entry = StoreEntry { key: Data::from("a\nb"), value: Data::vector([1u64, 2]), expires_in };
+        for expires_in in [
+            None,
+            Some(Duration::from_millis(1_500)),
+            Some(Duration::ZERO),
+        ] {
+            let entry = StoreEntry {
+                key: Data::from("a\nb"),
+                value: Data::vector([1u64, 2]),
+                expires_in,
+            };
             let line = write_entry(&entry);
             assert!(!line.contains(&b'\n'));
             assert_eq!(read_entry(&line).expect("an entry"), entry);

@@ -41,7 +41,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     // Arguments are checked before anybody is called.
     let request = args.operation.checked()?;
     let client = client::connect(&args.peer, "store").await?;
-    let remote = Remote { client, name: args.name, json: args.json };
+    let remote = Remote {
+        client,
+        name: args.name,
+        json: args.json,
+    };
     match request {
         operation::Request::Dump => dump::dump(&remote).await,
         operation::Request::Load => dump::load(&remote).await,
@@ -54,12 +58,20 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 impl Remote {
     async fn get(&self, key: Data) -> anyhow::Result<()> {
-        let value = match self.client.store(&self.name, StoreOperation::Get(key.clone())).await {
+        let value = match self
+            .client
+            .store(&self.name, StoreOperation::Get(key.clone()))
+            .await
+        {
             Ok(reply) => value_of(reply)?,
             Err(error) => return Err(self.explain(error)),
         };
         let mut output = Output::stdout();
-        if self.json { output.line(json_object(&[("key", &key), ("value", &value)]))? } else { output.line(value::print(&value))? }
+        if self.json {
+            output.line(json_object(&[("key", &key), ("value", &value)]))?
+        } else {
+            output.line(value::print(&value))?
+        }
         output.flush()
     }
 
@@ -67,7 +79,11 @@ impl Remote {
         let keys = value_of(self.execute(StoreOperation::Keys).await?)?;
         let mut output = Output::stdout();
         for key in keys.as_set().context("the store's keys are no set")? {
-            if self.json { output.line(json_object(&[("key", key)]))? } else { output.line(value::print(key))? }
+            if self.json {
+                output.line(json_object(&[("key", key)]))?
+            } else {
+                output.line(value::print(key))?
+            }
         }
         output.flush()
     }
@@ -86,20 +102,29 @@ impl Remote {
     }
 
     async fn execute(&self, operation: StoreOperation) -> anyhow::Result<StoreReply> {
-        self.client.store(&self.name, operation).await.map_err(|error| self.explain(error))
+        self.client
+            .store(&self.name, operation)
+            .await
+            .map_err(|error| self.explain(error))
     }
 
     /// The error as one line: the framework's name for it first, or which stores there are.
     fn explain(&self, error: ClientError) -> anyhow::Error {
         match error {
-            ClientError::Store(StoreFailure::NoSuchStore { name, available }) if available.is_empty() => {
+            ClientError::Store(StoreFailure::NoSuchStore { name, available })
+                if available.is_empty() =>
+            {
                 anyhow::anyhow!("no store {name:?} there, nor any other")
             }
             ClientError::Store(StoreFailure::NoSuchStore { name, available }) => {
                 anyhow::anyhow!("no store {name:?} there; stores: {}", available.join(", "))
             }
-            ClientError::Store(StoreFailure::Code { code, detail }) if detail.is_empty() => anyhow::anyhow!("{}", code.name()),
-            ClientError::Store(StoreFailure::Code { code, detail }) => anyhow::anyhow!("{}: {detail}", code.name()),
+            ClientError::Store(StoreFailure::Code { code, detail }) if detail.is_empty() => {
+                anyhow::anyhow!("{}", code.name())
+            }
+            ClientError::Store(StoreFailure::Code { code, detail }) => {
+                anyhow::anyhow!("{}: {detail}", code.name())
+            }
             other => anyhow::Error::new(other).context(format!("store {}", self.name)),
         }
     }

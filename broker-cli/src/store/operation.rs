@@ -12,9 +12,15 @@ use crate::publish::parse_value;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Operation {
     /// Print the value of a key; exit 1 if there is none
-    Get { #[arg(allow_hyphen_values = true)] key: String },
+    Get {
+        #[arg(allow_hyphen_values = true)]
+        key: String,
+    },
     /// Print whether there is a key
-    Exists { #[arg(allow_hyphen_values = true)] key: String },
+    Exists {
+        #[arg(allow_hyphen_values = true)]
+        key: String,
+    },
     /// Print all keys
     Keys,
     /// Store a value, replacing what was there
@@ -22,7 +28,10 @@ pub(crate) enum Operation {
     /// Store a value if the key is free, and print whether it was
     PutUnique(KeyValue),
     /// Remove a key; one that is not there is no error
-    Erase { #[arg(allow_hyphen_values = true)] key: String },
+    Erase {
+        #[arg(allow_hyphen_values = true)]
+        key: String,
+    },
     /// Remove everything
     Clear,
     /// Add to the number or time of a key
@@ -96,7 +105,11 @@ pub(crate) struct KeyAmount {
     #[arg(allow_hyphen_values = true)]
     key: String,
     /// A value of the type that is stored there (of a time, a timespan) [default: the count 1u]
-    #[arg(allow_hyphen_values = true, default_value = "1u", hide_default_value = true)]
+    #[arg(
+        allow_hyphen_values = true,
+        default_value = "1u",
+        hide_default_value = true
+    )]
     amount: String,
     #[command(flatten)]
     expiry: Expiry,
@@ -134,7 +147,10 @@ impl Operation {
             Self::Exists { key } => StoreOperation::Exists(value(key)?),
             Self::Erase { key } => StoreOperation::Erase(value(key)?),
             Self::Clear => StoreOperation::Clear,
-            Self::GetIndex { key, index } => StoreOperation::GetIndex { key: value(key)?, index: value(index)? },
+            Self::GetIndex { key, index } => StoreOperation::GetIndex {
+                key: value(key)?,
+                index: value(index)?,
+            },
             Self::Put(args) => {
                 let (key, value, expiry) = args.checked()?;
                 StoreOperation::Put { key, value, expiry }
@@ -153,22 +169,40 @@ impl Operation {
             }
             Self::Increment(args) => {
                 let (key, amount, expiry) = args.checked()?;
-                StoreOperation::Increment { key, amount, expiry }
+                StoreOperation::Increment {
+                    key,
+                    amount,
+                    expiry,
+                }
             }
             Self::Decrement(args) => {
                 let (key, amount, expiry) = args.checked()?;
-                StoreOperation::Decrement { key, amount, expiry }
+                StoreOperation::Decrement {
+                    key,
+                    amount,
+                    expiry,
+                }
             }
-            Self::InsertInto { key, index, value: element, expiry } => StoreOperation::InsertInto {
+            Self::InsertInto {
+                key,
+                index,
+                value: element,
+                expiry,
+            } => StoreOperation::InsertInto {
                 key: value(key)?,
                 index: value(index)?,
                 value: element.map(value).transpose()?,
                 expiry: expiry.after,
             },
-            Self::RemoveFrom { key, index, expiry } => {
-                StoreOperation::RemoveFrom { key: value(key)?, index: value(index)?, expiry: expiry.after }
-            }
-            Self::Pop { key, expiry } => StoreOperation::Pop { key: value(key)?, expiry: expiry.after },
+            Self::RemoveFrom { key, index, expiry } => StoreOperation::RemoveFrom {
+                key: value(key)?,
+                index: value(index)?,
+                expiry: expiry.after,
+            },
+            Self::Pop { key, expiry } => StoreOperation::Pop {
+                key: value(key)?,
+                expiry: expiry.after,
+            },
         };
         Ok(Request::Other(operation))
     }
@@ -176,12 +210,20 @@ impl Operation {
 
 impl KeyValue {
     fn checked(&self) -> anyhow::Result<(Data, Data, Option<Duration>)> {
-        Ok((parse_value(&self.key)?, parse_value(&self.value)?, self.expiry.after))
+        Ok((
+            parse_value(&self.key)?,
+            parse_value(&self.value)?,
+            self.expiry.after,
+        ))
     }
 }
 
 impl KeyAmount {
     fn checked(&self) -> anyhow::Result<(Data, Data, Option<Duration>)> {
-        Ok((parse_value(&self.key)?, parse_value(&self.amount)?, self.expiry.after))
+        Ok((
+            parse_value(&self.key)?,
+            parse_value(&self.amount)?,
+            self.expiry.after,
+        ))
     }
 }

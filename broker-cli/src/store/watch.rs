@@ -13,7 +13,11 @@ use crate::value;
 /// Prints changes until there have been `count`.
 pub(super) async fn watch(remote: &Remote, count: Option<u64>) -> anyhow::Result<()> {
     let mut signals = StopSignals::install()?;
-    let mut changes = remote.client.watch(&remote.name).await.map_err(|error| remote.explain(error))?;
+    let mut changes = remote
+        .client
+        .watch(&remote.name)
+        .await
+        .map_err(|error| remote.explain(error))?;
     crate::supervisor::eprintln_line("watching");
     let mut output = Output::stdout();
     let mut left = count;
@@ -22,7 +26,11 @@ pub(super) async fn watch(remote: &Remote, count: Option<u64>) -> anyhow::Result
             change = changes.recv() => change.map_err(|error| remote.explain(error))?.context("the store is gone")?,
             _ = signals.received() => break,
         };
-        output.line(if remote.json { json_line(&change) } else { text_line(&change).into_bytes() })?;
+        output.line(if remote.json {
+            json_line(&change)
+        } else {
+            text_line(&change).into_bytes()
+        })?;
         output.flush()?;
         left = left.map(|left| left - 1);
     }
@@ -41,14 +49,47 @@ struct Change<'a> {
 impl<'a> From<&'a StoreChange> for Change<'a> {
     fn from(change: &'a StoreChange) -> Self {
         match change {
-            StoreChange::Insert { key, value, expiry } => Self { what: "insert", key, old: None, value: Some(value), expiry: *expiry },
-            StoreChange::Update { key, old, new, expiry } => {
-                Self { what: "update", key, old: Some(old), value: Some(new), expiry: *expiry }
-            }
-            StoreChange::Erase { key } => Self { what: "erase", key, old: None, value: None, expiry: None },
-            StoreChange::Expire { key } => Self { what: "expire", key, old: None, value: None, expiry: None },
+            StoreChange::Insert { key, value, expiry } => Self {
+                what: "insert",
+                key,
+                old: None,
+                value: Some(value),
+                expiry: *expiry,
+            },
+            StoreChange::Update {
+                key,
+                old,
+                new,
+                expiry,
+            } => Self {
+                what: "update",
+                key,
+                old: Some(old),
+                value: Some(new),
+                expiry: *expiry,
+            },
+            StoreChange::Erase { key } => Self {
+                what: "erase",
+                key,
+                old: None,
+                value: None,
+                expiry: None,
+            },
+            StoreChange::Expire { key } => Self {
+                what: "expire",
+                key,
+                old: None,
+                value: None,
+                expiry: None,
+            },
             // The enum may grow; a change of a kind we do not know is none we can print.
-            _ => Self { what: "unknown", key: &Data::None, old: None, value: None, expiry: None },
+            _ => Self {
+                what: "unknown",
+                key: &Data::None,
+                old: None,
+                value: None,
+                expiry: None,
+            },
         }
     }
 }
@@ -74,7 +115,14 @@ fn json_line(change: &StoreChange) -> Vec<u8> {
     line.extend(&json_object(&members)[1..]);
     if let Some(expiry) = change.expiry {
         line.pop();
-        line.extend(format!(",\"expiry\":{}.{:09}}}", expiry.as_secs(), expiry.subsec_nanos()).into_bytes());
+        line.extend(
+            format!(
+                ",\"expiry\":{}.{:09}}}",
+                expiry.as_secs(),
+                expiry.subsec_nanos()
+            )
+            .into_bytes(),
+        );
     }
     line
 }
@@ -96,7 +144,10 @@ mod tests {
         assert_eq!(json["change"], "update");
         assert_eq!(json["old"]["data"], 1);
         assert_eq!(json["expiry"].as_f64(), Some(2.5));
-        let erased: serde_json::Value = serde_json::from_slice(&json_line(&StoreChange::Erase { key: Data::from("k") })).expect("json");
+        let erased: serde_json::Value = serde_json::from_slice(&json_line(&StoreChange::Erase {
+            key: Data::from("k"),
+        }))
+        .expect("json");
         assert_eq!(erased["key"]["data"], "k");
     }
 }

@@ -47,7 +47,9 @@ pub(crate) use help;
 
 #[cfg(test)]
 mod tests {
-    use broker_core::{Address, Data, EnumValue, Port, Protocol, Set, Subnet, Table, Timespan, Timestamp};
+    use broker_core::{
+        Address, Data, EnumValue, Port, Protocol, Set, Subnet, Table, Timespan, Timestamp,
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -63,7 +65,8 @@ mod tests {
             proptest::collection::vec(any::<u8>(), 0..12).prop_map(Data::from),
             "[-+]?[0-9]{1,3}(u|s|ms|\\.5|/tcp|\\.0\\.0\\.1|/8)?".prop_map(Data::from),
             any::<[u8; 16]>().prop_map(|octets| Address::from_octets(octets).into()),
-            any::<[u8; 4]>().prop_map(|octets| Address::from(std::net::Ipv4Addr::from(octets)).into()),
+            any::<[u8; 4]>()
+                .prop_map(|octets| Address::from(std::net::Ipv4Addr::from(octets)).into()),
             (any::<[u8; 16]>(), 0..=128u8).prop_filter_map("canonical", |(octets, length)| {
                 Subnet::new(Address::from_octets(octets), length).map(Data::from)
             }),
@@ -76,15 +79,18 @@ mod tests {
             any::<i64>().prop_map(|nanos| Timestamp::from_nanos(nanos).into()),
             any::<i64>().prop_map(|nanos| Timespan::from_nanos(nanos).into()),
             (any::<i32>(), 0..4usize).prop_map(|(amount, unit)| {
-                Timespan::from_nanos(i64::from(amount) * [1, 1_000, 1_000_000, 1_000_000_000][unit]).into()
+                Timespan::from_nanos(i64::from(amount) * [1, 1_000, 1_000_000, 1_000_000_000][unit])
+                    .into()
             }),
             "[A-Z][a-z]{0,4}::[A-Z]{1,4}".prop_map(|name| EnumValue::new(name).into()),
         ];
         leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(Data::Vector),
-                proptest::collection::vec(inner.clone(), 0..4).prop_map(|values| Set::from_iter(values).into()),
-                proptest::collection::vec((inner.clone(), inner), 0..4).prop_map(|entries| Table::from_iter(entries).into()),
+                proptest::collection::vec(inner.clone(), 0..4)
+                    .prop_map(|values| Set::from_iter(values).into()),
+                proptest::collection::vec((inner.clone(), inner), 0..4)
+                    .prop_map(|entries| Table::from_iter(entries).into()),
             ]
         })
     }

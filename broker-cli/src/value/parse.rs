@@ -21,7 +21,9 @@ pub(crate) enum ValueError {
     #[error("vectors are nested deeper than {MAX_DEPTH}")]
     TooDeep,
     /// `-x` or `--xyz`, probably a mistyped option.
-    #[error("unexpected option {text} (a string that starts with - is written in quotes: '\"{text}\"')")]
+    #[error(
+        "unexpected option {text} (a string that starts with - is written in quotes: '\"{text}\"')"
+    )]
     Option { text: String },
 }
 
@@ -31,11 +33,17 @@ pub(crate) fn parse(text: &str) -> Result<Data, ValueError> {
         Some(b'{') => json_value(text),
         Some(b'"') => match quoted(text)? {
             (value, "") => Ok(value.into()),
-            _ => Err(ValueError::String { text: shown(text), reason: "there is text behind the closing quote" }),
+            _ => Err(ValueError::String {
+                text: shown(text),
+                reason: "there is text behind the closing quote",
+            }),
         },
         Some(b'[') => match vector(text, 0)? {
             (values, "") => Ok(values),
-            _ => Err(ValueError::Vector { text: shown(text), reason: "there is text behind the closing bracket" }),
+            _ => Err(ValueError::Vector {
+                text: shown(text),
+                reason: "there is text behind the closing bracket",
+            }),
         },
         _ => word(text),
     }
@@ -43,8 +51,14 @@ pub(crate) fn parse(text: &str) -> Result<Data, ValueError> {
 
 /// As [`parse`], but takes what looks like a mistyped option as one.
 pub(crate) fn parse_argument(text: &str) -> Result<Data, ValueError> {
-    let mistyped = text.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c == '-' || c.is_ascii_alphabetic()));
-    if mistyped { Err(ValueError::Option { text: shown(text) }) } else { parse(text) }
+    let mistyped = text
+        .strip_prefix('-')
+        .is_some_and(|rest| rest.starts_with(|c: char| c == '-' || c.is_ascii_alphabetic()));
+    if mistyped {
+        Err(ValueError::Option { text: shown(text) })
+    } else {
+        parse(text)
+    }
 }
 
 /// A value without quotes or brackets.
@@ -71,7 +85,10 @@ fn word(text: &str) -> Result<Data, ValueError> {
 
 /// Integers, counts, reals and timespans; `None` if `text` is none of them.
 fn number(text: &str) -> Result<Option<Data>, ValueError> {
-    let out_of_range = |kind| ValueError::OutOfRange { text: shown(text), kind };
+    let out_of_range = |kind| ValueError::OutOfRange {
+        text: shown(text),
+        kind,
+    };
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     let whole = digits(unsigned);
     if whole == 0 {
@@ -86,16 +103,28 @@ fn number(text: &str) -> Result<Option<Data>, ValueError> {
     };
     let (decimal, suffix) = unsigned.split_at(whole + fraction);
     match suffix {
-        "" if fraction == 0 => return text.parse().map(|value: i64| Some(value.into())).map_err(|_| out_of_range("an integer")),
+        "" if fraction == 0 => {
+            return text
+                .parse()
+                .map(|value: i64| Some(value.into()))
+                .map_err(|_| out_of_range("an integer"));
+        }
         "" => return real(text),
         "u" if fraction == 0 && !text.starts_with('-') => {
-            return decimal.parse().map(|value: u64| Some(value.into())).map_err(|_| out_of_range("a count"));
+            return decimal
+                .parse()
+                .map(|value: u64| Some(value.into()))
+                .map_err(|_| out_of_range("a count"));
         }
         _ => {}
     }
     if let Some(exponent) = suffix.strip_prefix(['e', 'E']) {
         let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
-        return if digits(exponent) == exponent.len() && !exponent.is_empty() { real(text) } else { Ok(None) };
+        return if digits(exponent) == exponent.len() && !exponent.is_empty() {
+            real(text)
+        } else {
+            Ok(None)
+        };
     }
     let Some(&(_, factor)) = UNITS.iter().find(|(unit, _)| *unit == suffix) else {
         return Ok(None);
@@ -110,7 +139,10 @@ fn number(text: &str) -> Result<Option<Data>, ValueError> {
 fn real(text: &str) -> Result<Option<Data>, ValueError> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok(Some(value.into())),
-        _ => Err(ValueError::OutOfRange { text: shown(text), kind: "a real" }),
+        _ => Err(ValueError::OutOfRange {
+            text: shown(text),
+            kind: "a real",
+        }),
     }
 }
 
@@ -119,9 +151,15 @@ fn nanoseconds(decimal: &str, factor: i128) -> Option<i128> {
     let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
     let fraction = fraction.trim_end_matches('0');
     let scale = 10i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let fraction = if fraction.is_empty() { 0 } else { fraction.parse::<i128>().ok()?.checked_mul(factor)? };
+    let fraction = if fraction.is_empty() {
+        0
+    } else {
+        fraction.parse::<i128>().ok()?.checked_mul(factor)?
+    };
     let whole = whole.parse::<i128>().ok()?.checked_mul(factor)?;
-    (fraction % scale == 0).then(|| whole.checked_add(fraction / scale)).flatten()
+    (fraction % scale == 0)
+        .then(|| whole.checked_add(fraction / scale))
+        .flatten()
 }
 
 fn digits(text: &str) -> usize {
@@ -129,35 +167,44 @@ fn digits(text: &str) -> usize {
 }
 
 fn json_value(text: &str) -> Result<Data, ValueError> {
-    json::parse_value(text.as_bytes())
-        .map_err(|error| ValueError::Json { text: shown(text), reason: error.to_string() })
+    json::parse_value(text.as_bytes()).map_err(|error| ValueError::Json {
+        text: shown(text),
+        reason: error.to_string(),
+    })
 }
 
 /// The string at the start of `text`, which is a quote, and what comes behind it.
 fn quoted(text: &str) -> Result<(String, &str), ValueError> {
-    let end = string_end(text)
-        .ok_or_else(|| ValueError::String { text: shown(text), reason: "the closing quote is missing" })?;
+    let end = string_end(text).ok_or_else(|| ValueError::String {
+        text: shown(text),
+        reason: "the closing quote is missing",
+    })?;
     let (string, rest) = text.split_at(end);
-    let value = serde_json::from_str(string)
-        .map_err(|_| ValueError::String { text: shown(text), reason: "an escape or character in it is not JSON's" })?;
+    let value = serde_json::from_str(string).map_err(|_| ValueError::String {
+        text: shown(text),
+        reason: "an escape or character in it is not JSON's",
+    })?;
     Ok((value, rest))
 }
 
 /// Where the string in quotes at the start of `text` ends.
 fn string_end(text: &str) -> Option<usize> {
     let mut escaped = false;
-    text.bytes().enumerate().skip(1).find_map(|(at, byte)| match byte {
-        _ if escaped => {
-            escaped = false;
-            None
-        }
-        b'\\' => {
-            escaped = true;
-            None
-        }
-        b'"' => Some(at + 1),
-        _ => None,
-    })
+    text.bytes()
+        .enumerate()
+        .skip(1)
+        .find_map(|(at, byte)| match byte {
+            _ if escaped => {
+                escaped = false;
+                None
+            }
+            b'\\' => {
+                escaped = true;
+                None
+            }
+            b'"' => Some(at + 1),
+            _ => None,
+        })
 }
 
 /// Where the JSON object at the start of `text` ends: only brackets and strings matter for that.
@@ -184,7 +231,10 @@ fn vector(text: &str, depth: usize) -> Result<(Data, &str), ValueError> {
     if depth == MAX_DEPTH {
         return Err(ValueError::TooDeep);
     }
-    let wrong = |reason| ValueError::Vector { text: shown(text), reason };
+    let wrong = |reason| ValueError::Vector {
+        text: shown(text),
+        reason,
+    };
     let mut values = Vec::new();
     let mut rest = text[1..].trim_start();
     if let Some(rest) = rest.strip_prefix(']') {
@@ -197,12 +247,15 @@ fn vector(text: &str, depth: usize) -> Result<(Data, &str), ValueError> {
             Some(b'[') => vector(rest, depth + 1)?,
             Some(b'"') => quoted(rest).map(|(value, rest)| (value.into(), rest))?,
             Some(b'{') => {
-                let end = object_end(rest).ok_or_else(|| wrong("a JSON object in it does not end"))?;
+                let end =
+                    object_end(rest).ok_or_else(|| wrong("a JSON object in it does not end"))?;
                 let (object, rest) = rest.split_at(end);
                 (json_value(object)?, rest)
             }
             Some(_) => {
-                let end = rest.find([',', ']']).ok_or_else(|| wrong("the closing bracket is missing"))?;
+                let end = rest
+                    .find([',', ']'])
+                    .ok_or_else(|| wrong("the closing bracket is missing"))?;
                 let (text, rest) = rest.split_at(end);
                 if text.trim().is_empty() {
                     return Err(wrong("a value is missing"));
@@ -215,7 +268,10 @@ fn vector(text: &str, depth: usize) -> Result<(Data, &str), ValueError> {
         if let Some(rest) = rest.strip_prefix(']') {
             return Ok((Data::Vector(values), rest));
         }
-        rest = rest.strip_prefix(',').ok_or_else(|| wrong("values are separated by commas"))?.trim_start();
+        rest = rest
+            .strip_prefix(',')
+            .ok_or_else(|| wrong("values are separated by commas"))?
+            .trim_start();
     }
 }
 
@@ -261,7 +317,10 @@ mod tests {
         assert_eq!(ok("1.5"), Data::Real(1.5));
         assert_eq!(ok("-1e3"), Data::Real(-1000.0));
         assert_eq!(ok("10.0.0.1"), Data::from(Ipv4Addr::new(10, 0, 0, 1)));
-        assert_eq!(ok("::1").as_address().map(|a| a.to_string()), Some("::1".to_owned()));
+        assert_eq!(
+            ok("::1").as_address().map(|a| a.to_string()),
+            Some("::1".to_owned())
+        );
         assert_eq!(ok("10.1.2.3/8").to_string(), "10.0.0.0/8");
         assert_eq!(ok("80/tcp"), Data::from(Port::tcp(80)));
         assert_eq!(ok("5s"), Data::from(Timespan::from_secs(5)));
@@ -269,26 +328,60 @@ mod tests {
         assert_eq!(ok("2min"), Data::from(Timespan::from_secs(120)));
         assert_eq!(ok("\"5\""), Data::from("5"));
         assert_eq!(ok("[]"), Data::Vector(Vec::new()));
-        assert_eq!(ok(r#"[1, a b, "x,]", [2u], {"@data-type":"string","data":"]}"}]"#), Data::vector([
-            Data::from(1i64),
-            Data::from("a b"),
-            Data::from("x,]"),
-            Data::vector([2u64]),
-            Data::from("]}"),
-        ]));
+        assert_eq!(
+            ok(r#"[1, a b, "x,]", [2u], {"@data-type":"string","data":"]}"}]"#),
+            Data::vector([
+                Data::from(1i64),
+                Data::from("a b"),
+                Data::from("x,]"),
+                Data::vector([2u64]),
+                Data::from("]}"),
+            ])
+        );
         assert_eq!(ok(r#"{"@data-type":"count","data":5}"#), Data::Count(5));
     }
 
     #[test]
     fn anything_else_is_a_string() {
-        for text in ["", "hello", "5x", "5.", ".5", "1.2.3", "-", "-5u", "/foo/bar", "T", "inf", "nan", "1e", "10.0.0.0/33", "80/sctp", " 5", "a]b", "5 s"] {
+        for text in [
+            "",
+            "hello",
+            "5x",
+            "5.",
+            ".5",
+            "1.2.3",
+            "-",
+            "-5u",
+            "/foo/bar",
+            "T",
+            "inf",
+            "nan",
+            "1e",
+            "10.0.0.0/33",
+            "80/sctp",
+            " 5",
+            "a]b",
+            "5 s",
+        ] {
             assert_eq!(ok(text), Data::from(text), "{text:?}");
         }
     }
 
     #[test]
     fn what_is_begun_must_be_finished() {
-        for text in ["{", "{\"data\":5}", "\"a", "\"a\"b", "[1", "[1,]", "[,]", "[1 2", "[\"a\" 1]", "[1]2", "[{]"] {
+        for text in [
+            "{",
+            "{\"data\":5}",
+            "\"a",
+            "\"a\"b",
+            "[1",
+            "[1,]",
+            "[,]",
+            "[1 2",
+            "[\"a\" 1]",
+            "[1]2",
+            "[{]",
+        ] {
             assert!(parse(text).is_err(), "{text:?}");
         }
         assert_eq!(parse(&"[".repeat(100_000)), Err(ValueError::TooDeep));
@@ -296,18 +389,34 @@ mod tests {
 
     #[test]
     fn numbers_that_do_not_fit_are_errors_and_not_strings() {
-        for text in ["9223372036854775808", "18446744073709551616u", "1e999", "1.5ns", "300000000h", "0.1234567890123456789012345678901234567890123s"] {
-            assert!(matches!(parse(text), Err(ValueError::OutOfRange { .. })), "{text:?}");
+        for text in [
+            "9223372036854775808",
+            "18446744073709551616u",
+            "1e999",
+            "1.5ns",
+            "300000000h",
+            "0.1234567890123456789012345678901234567890123s",
+        ] {
+            assert!(
+                matches!(parse(text), Err(ValueError::OutOfRange { .. })),
+                "{text:?}"
+            );
         }
         assert_eq!(ok("-9223372036854775808"), Data::Integer(i64::MIN));
-        assert_eq!(ok("-9223372036854775808ns"), Data::from(Timespan::from_nanos(i64::MIN)));
+        assert_eq!(
+            ok("-9223372036854775808ns"),
+            Data::from(Timespan::from_nanos(i64::MIN))
+        );
     }
 
     #[test]
     fn a_mistyped_option_is_not_sent_as_a_string() {
         assert!(parse_argument("--bogus").is_err());
         assert!(parse_argument("-x").is_err());
-        assert_eq!(parse_argument("-5s"), Ok(Data::from(Timespan::from_secs(-5))));
+        assert_eq!(
+            parse_argument("-5s"),
+            Ok(Data::from(Timespan::from_secs(-5)))
+        );
         assert_eq!(parse_argument("\"--bogus\""), Ok(Data::from("--bogus")));
     }
 }

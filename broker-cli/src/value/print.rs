@@ -108,7 +108,10 @@ mod tests {
             (Data::from(Timespan::from_secs(120)), "120s"),
             (Data::from(Timespan::from_nanos(-1_500_000)), "-1500us"),
             (Data::from(Timespan::ZERO), "0s"),
-            (Data::vector([Data::from(1i64), Data::from("x")]), r#"[1, "x"]"#),
+            (
+                Data::vector([Data::from(1i64), Data::from("x")]),
+                r#"[1, "x"]"#,
+            ),
         ];
         for (data, text) in cases {
             assert_eq!(print(&data), text);
@@ -118,6 +121,9 @@ mod tests {
     #[test]
     fn a_type_without_a_shorthand_prints_as_json() {
         assert_eq!(print(&Data::None), r#"{"@data-type":"none","data":{}}"#);
-        assert_eq!(print(&EnumValue::new("A::B").into()), r#"{"@data-type":"enum-value","data":"A::B"}"#);
+        assert_eq!(
+            print(&EnumValue::new("A::B").into()),
+            r#"{"@data-type":"enum-value","data":"A::B"}"#
+        );
     }
 }
