@@ -1,0 +1,194 @@
+//! From a layout and a name to a running node.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use broker_core::{Endpoint, EndpointBuilder, Filter, QueueOptions, Topic};
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::driver::Driver;
+use super::status::NodeReport;
+use super::{ClusterNode, EventStream, NODE_EVENTS, Progress, Shared, StartError, State};
+use crate::events::LOG_RECEIPTS;
+use crate::layout::{Layout, dial_url};
+use crate::logging::{DEFAULT_HOLD, LogClient, LogReceiver, OutboxOptions};
+use crate::membership::Membership;
+use crate::pools::{Pool, PoolSpec};
+use crate::readiness::Readiness;
+use crate::topics;
+
+/// Sets up a [`ClusterNode`].
+#[must_use = "the node runs once start() is called"]
+#[derive(Debug)]
+pub struct ClusterNodeBuilder {
+    layout: Arc<Layout>,
+    name: String,
+    endpoint: EndpointBuilder,
+    events: Option<QueueOptions>,
+    extra: Filter,
+    log_hold: Duration,
+    hear_started: bool,
+}
+
+impl ClusterNodeBuilder {
+    pub(super) fn new(layout: Arc<Layout>, name: String) -> Self {
+        Self {
+            layout,
+            name,
+            endpoint: Endpoint::builder(),
+            events: None,
+            extra: Filter::new(),
+            log_hold: DEFAULT_HOLD,
+            hear_started: false,
+        }
+    }
+
+    /// The endpoint to run on; it brings the transports. Default: one without any, which cannot listen or dial. Name,
+    /// queue to peers, forwarding (off) and features are set by the node.
+    pub fn endpoint_builder(mut self, endpoint: EndpointBuilder) -> Self {
+        self.endpoint = endpoint;
+        self
+    }
+
+    /// Keeps the events that arrive from the start on, for [`ClusterNode::take_events`]; default: none are kept. With
+    /// a queue that blocks, senders wait for whoever takes the stream.
+    pub const fn events(mut self, queue: QueueOptions) -> Self {
+        self.events = Some(queue);
+        self
+    }
+
+    /// Subscribes to further prefixes from the start on; default none. They are part of the filter that peers get with
+    /// the handshake and of the stream of [`events`](Self::events).
+    pub fn subscribe(mut self, extra: Filter) -> Self {
+        self.extra = extra;
+        self
+    }
+
+    /// How long log records wait for any logger to come up before they go out without a receipt, as Zeek sends them;
+    /// default 30 s.
+    pub const fn log_hold(mut self, hold: Duration) -> Self {
+        self.log_hold = hold;
+        self
+    }
+
+    /// Subscribes to `zeek/cluster/experimental/started`, for a Zeek manager that loads the experimental script;
+    /// default no. A manager of ours tells the nodes without it.
+    pub const fn hear_started(mut self, hear: bool) -> Self {
+        self.hear_started = hear;
+        self
+    }
+
+    /// Starts the node: opens the log directory (on a logger), binds every address, and begins to dial. It does not
+    /// wait for anybody.
+    ///
+    /// # Errors
+    /// The node is not in the layout, an address cannot be spoken or bound, or the log directory cannot be used. Then
+    /// nothing is left running.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn start(self) -> Result<ClusterNode, StartError> {
+        let layout = self.layout;
+        let spec = layout.require(&self.name)?;
+        let endpoint = self
+            .endpoint
+            .name(&self.name)
+            .forwarding(false)
+            .peer_queue(spec.queue)
+            .feature(LOG_RECEIPTS)
+            .start();
+        let spoken = endpoint.schemes();
+        layout.check_spoken(&self.name, &spoken)?;
+
+        let stop = CancellationToken::new();
+        let guard = stop.clone().drop_guard();
+        let pools = layout.pools(&self.name);
+        let writes_logs = layout.writes_logs(spec);
+        let subscriptions = {
+            let own: Vec<Topic> = pools
+                .iter()
+                .filter(|pool| pool.contains(&self.name))
+                .filter_map(|pool| Topic::copy_from(pool.spec().topic.as_bytes()).ok())
+                .collect();
+            let mut filter =
+                topics::subscriptions(spec.role, &self.name, endpoint.id(), &own, false);
+            filter.union(&self.extra);
+            filter
+        };
+        let first_events = self
+            .events
+            .map(|queue| EventStream::new(endpoint.subscribe(subscriptions.clone(), queue)));
+
+        let logs = LogClient::new(
+            endpoint.clone(),
+            OutboxOptions {
+                writer: endpoint.id(),
+                loggers: log_pool(&layout, &self.name),
+                local: writes_logs,
+                hold: self.log_hold,
+            },
+        );
+        let receiver = if writes_logs {
+            let dir = layout.log_dir().join(&self.name);
+            let started = LogReceiver::start_with(
+                &endpoint,
+                &self.name,
+                &dir,
+                layout.log_format(),
+                Some(logs.clone()),
+                stop.clone(),
+            );
+            Some(started.map_err(StartError::Logs)?)
+        } else {
+            None
+        };
+
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                membership: Membership::new(&layout),
+                readiness: Readiness::new(&layout, &self.name),
+                pools,
+            }),
+            name: self.name.clone(),
+            subscriptions: subscriptions.clone(),
+            progress: watch::Sender::new(Progress::default()),
+            node_events: broadcast::Sender::new(NODE_EVENTS),
+            first_events: Mutex::new(first_events),
+            logs: logs.clone(),
+            receiver,
+            stop: stop.clone(),
+            tasks: TaskTracker::new(),
+            endpoint: endpoint.clone(),
+            layout: Arc::clone(&layout),
+        });
+        // Everything is in the filter before anybody can shake hands.
+        endpoint.forward(&subscriptions);
+        endpoint.register_status(Arc::new(NodeReport(Arc::downgrade(&shared))));
+        let driver = Driver::new(Arc::clone(&shared), self.hear_started);
+        for url in &spec.listen {
+            endpoint.listen(url).await?;
+        }
+        shared.tasks.spawn(logs.run(stop.clone()));
+        shared.tasks.spawn(driver.run());
+        for other in layout.dials(spec) {
+            if let Some(url) = dial_url(other, &spoken) {
+                tracing::info!(node = other.name, %url, "initiate peering");
+                endpoint.peer(url.clone());
+            }
+        }
+        Ok(ClusterNode {
+            shared,
+            _stop: Arc::new(guard),
+        })
+    }
+}
+
+/// The loggers as the outbox deals records over them: with a turn of its own, apart from what the program publishes.
+fn log_pool(layout: &Layout, local: &str) -> Option<Pool> {
+    layout
+        .pools(local)
+        .into_iter()
+        .find(|pool| pool.spec().name == PoolSpec::LOGGER)
+}

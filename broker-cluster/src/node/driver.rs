@@ -1,0 +1,292 @@
+//! The task between the endpoint and the state machines of the cluster: peerings and cluster events in, hellos, reports
+//! and announcements out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_core::zeek::{Message as ZeekMessage, MessageView};
+use broker_core::{
+    EndpointId, Filter, Message, QueueOptions, StatusEvent, StatusEventCode, StatusSubscriber,
+    Subscriber, Topic,
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::{NodeEvent, Shared};
+use crate::events::{ClusterEvent, LOG_RECEIPTS};
+use crate::membership::Effect;
+use crate::readiness::ReadinessEffect;
+use crate::role::Role;
+use crate::topics;
+
+/// After this long a node says once whom it still waits for.
+const SAY_WAITING_AFTER: Duration = Duration::from_secs(5);
+
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    statuses: StatusSubscriber,
+    messages: Subscriber,
+    role: Role,
+}
+
+impl Driver {
+    /// Subscribes at once, so that nothing that peers send is missed.
+    pub(super) fn new(shared: Arc<Shared>, hear_started: bool) -> Self {
+        let endpoint = &shared.endpoint;
+        let role = shared
+            .layout
+            .node(&shared.name)
+            .map_or(Role::Worker, |node| node.role);
+        let mut filter: Filter = [topics::nodeid_topic(endpoint.id())].into_iter().collect();
+        if role == Role::Manager {
+            filter.insert(topics::role_topic(Role::Manager));
+        }
+        if hear_started {
+            filter.insert(Topic::from_static(topics::STARTED));
+        }
+        let messages = endpoint.subscribe(filter, QueueOptions::local());
+        let statuses = endpoint.statuses();
+        Self {
+            shared,
+            statuses,
+            messages,
+            role,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let stop = self.shared.stop.clone();
+        let begun = self.shared.state().readiness.begin();
+        self.readiness(begun).await;
+        let say_waiting = sleep_until(Instant::now() + SAY_WAITING_AFTER);
+        tokio::pin!(say_waiting);
+        let mut said = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                status = self.statuses.recv() => match status {
+                    Some(status) => self.status(&status).await,
+                    None => return,
+                },
+                message = self.messages.recv() => match message {
+                    Some(message) => self.message(&message).await,
+                    None => return,
+                },
+                () = &mut say_waiting, if !said => {
+                    said = true;
+                    self.say_waiting();
+                }
+            }
+        }
+    }
+
+    async fn status(&self, status: &StatusEvent) {
+        let Some(id) = status.endpoint else { return };
+        let effects = match status.code {
+            StatusEventCode::PeerAdded => self.shared.state().membership.peer_added(id),
+            StatusEventCode::PeerLost => self.shared.state().membership.peer_lost(id),
+            StatusEventCode::PeerRemoved => {
+                self.shared.state().membership.peer_removed(id);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        self.membership(effects).await;
+    }
+
+    async fn message(&self, message: &Message) {
+        let Ok(Ok(view)) = message.view().map(MessageView::parse) else {
+            return;
+        };
+        let MessageView::Event { name, .. } = view else {
+            return;
+        };
+        if !ClusterEvent::is_one(name) {
+            return;
+        }
+        let Ok(ZeekMessage::Event(event)) = ZeekMessage::from_parts(view) else {
+            return;
+        };
+        match ClusterEvent::from_event(event) {
+            Some(ClusterEvent::Hello { name, id }) => {
+                let effects = self.shared.state().membership.hello(&name, id);
+                self.membership(effects).await;
+            }
+            Some(ClusterEvent::FullyConnected {
+                name, resending, ..
+            }) => {
+                let effect = self.shared.state().readiness.report(&name, resending);
+                self.readiness(effect.into_iter().collect()).await;
+            }
+            Some(ClusterEvent::Started) => {
+                let effect = self.shared.state().readiness.announced();
+                self.readiness(effect.into_iter().collect()).await;
+            }
+            Some(ClusterEvent::Receipt { logger, batches }) => {
+                self.shared.logs.receipts(&logger, &batches)
+            }
+            Some(ClusterEvent::Relay { topic, event }) => {
+                // Own and reserved topics are refused by the endpoint; a relay of a relay would be a way to circulate.
+                if !ClusterEvent::is_one(&event.name) {
+                    self.publish(Message::new(topic, event)).await;
+                }
+            }
+            None => {}
+        }
+    }
+
+    async fn membership(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::SendHello(id) => self.greet(id).await,
+                Effect::NodeUp { name, id } => self.node_up(name, id).await,
+                Effect::NodeDown { name, id } => self.node_down(name, id),
+                Effect::Again { name, id } => tracing::info!("got hello from {name} ({id})"),
+                Effect::Replaced { name, old, new } => {
+                    tracing::error!("got hello from duplicate node {name} ({new}, before {old})");
+                    self.shared.logs.logger_down(&name);
+                    self.shared
+                        .logs
+                        .logger_up(&name, new, self.gives_receipts(new));
+                }
+                Effect::Unexpected { name } => {
+                    tracing::error!("got hello from unexpected node {name:?}")
+                }
+                Effect::UnknownDown { name, id } => {
+                    tracing::error!("no node found for node down: {name} ({id})")
+                }
+            }
+        }
+    }
+
+    /// What a new peer gets first: our log streams, then our hello.
+    async fn greet(&self, id: EndpointId) {
+        self.shared.logs.announce_to(id).await;
+        let hello = ClusterEvent::Hello {
+            name: self.shared.name.clone(),
+            id: self.shared.endpoint.id(),
+        };
+        self.publish(Message::new(topics::nodeid_topic(id), hello.to_event()))
+            .await;
+    }
+
+    async fn node_up(&self, name: String, id: EndpointId) {
+        tracing::info!("got hello from {name} ({id})");
+        let receipts = self.gives_receipts(id);
+        let effects = {
+            let mut state = self.shared.state();
+            state.pools.iter_mut().for_each(|pool| pool.node_up(&name));
+            state.readiness.node_up(&name)
+        };
+        self.shared.logs.logger_up(&name, id, receipts);
+        if let Some(node) = self.shared.layout.node(&name) {
+            let _ = self.shared.node_events.send(NodeEvent::Up {
+                name,
+                role: node.role,
+                id,
+            });
+        }
+        self.readiness(effects).await;
+    }
+
+    fn node_down(&self, name: String, id: EndpointId) {
+        tracing::info!("node down: {name}");
+        {
+            let mut state = self.shared.state();
+            state
+                .pools
+                .iter_mut()
+                .for_each(|pool| pool.node_down(&name));
+            state.readiness.node_down(&name);
+        }
+        self.shared.logs.logger_down(&name);
+        if let Some(node) = self.shared.layout.node(&name) {
+            let _ = self.shared.node_events.send(NodeEvent::Down {
+                name,
+                role: node.role,
+                id,
+            });
+        }
+    }
+
+    async fn readiness(&self, effects: Vec<ReadinessEffect>) {
+        for effect in effects {
+            match effect {
+                ReadinessEffect::FullyConnected { resending } => {
+                    tracing::info!("fully connected");
+                    self.shared
+                        .progress
+                        .send_modify(|progress| progress.fully_connected = true);
+                    if self.role != Role::Manager {
+                        let name = self.shared.name.clone();
+                        let report = ClusterEvent::FullyConnected {
+                            name,
+                            id: self.shared.endpoint.id(),
+                            resending,
+                        };
+                        self.publish(Message::new(
+                            topics::role_topic(Role::Manager),
+                            report.to_event(),
+                        ))
+                        .await;
+                    }
+                }
+                ReadinessEffect::Started { announce } => {
+                    if self.role == Role::Manager {
+                        tracing::info!("cluster connected");
+                    }
+                    self.shared
+                        .progress
+                        .send_modify(|progress| progress.started = true);
+                    if announce {
+                        self.announce_started().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// On Zeek's topic, and directly to those who do not subscribe to it.
+    async fn announce_started(&self) {
+        let event = ClusterEvent::Started.to_event();
+        self.publish(Message::new(
+            Topic::from_static(topics::STARTED),
+            event.clone(),
+        ))
+        .await;
+        for peer in self.shared.endpoint.peers() {
+            if !peer.filter.matches(topics::STARTED) {
+                self.publish(Message::new(topics::nodeid_topic(peer.id), event.clone()))
+                    .await;
+            }
+        }
+    }
+
+    async fn publish(&self, message: Message) {
+        // It fails when the endpoint shuts down, and then nobody waits for it.
+        if let Err(error) = self.shared.endpoint.publish(message).await {
+            tracing::debug!(%error, "cluster event not published");
+        }
+    }
+
+    fn gives_receipts(&self, id: EndpointId) -> bool {
+        let peers = self.shared.endpoint.peers();
+        peers.iter().any(|peer| {
+            peer.id == id && peer.features.iter().any(|feature| feature == LOG_RECEIPTS)
+        })
+    }
+
+    fn say_waiting(&self) {
+        let state = self.shared.state();
+        let waiting: Vec<&str> = state.readiness.waiting_for().collect();
+        if !state.readiness.is_fully_connected() && !waiting.is_empty() {
+            tracing::info!("waiting for {}", waiting.join(", "));
+        }
+        let pending: Vec<&str> = state.readiness.pending().collect();
+        if !state.readiness.is_started() && !pending.is_empty() {
+            tracing::info!(
+                "nodes that are not fully connected yet: {}",
+                pending.join(", ")
+            );
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! A node of a cluster at work: endpoint, membership, pools, events, remote logging, in the order in which they must
+//! start and stop.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `builder` | from a layout and a name to a node that listens and dials |
+//! | `driver` | the task that feeds peerings and cluster events to membership and readiness, and does what they say |
+//! | `event_stream` | what others published to this node |
+//! | `publish` | publishing to roles, nodes and pools |
+
+mod builder;
+mod driver;
+mod error;
+mod event_stream;
+mod publish;
+mod status;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use broker_core::{Endpoint, EndpointId, Filter, LogCounters, QueueOptions};
+use tokio::sync::{broadcast, watch};
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+pub use self::builder::ClusterNodeBuilder;
+pub use self::error::{ClusterPublishError, StartError};
+pub use self::event_stream::EventStream;
+pub use self::publish::RelayVia;
+use crate::layout::{Layout, NodeSpec};
+use crate::logging::{LogClient, LogReceiver};
+use crate::membership::Membership;
+use crate::pools::Pool;
+use crate::readiness::Readiness;
+use crate::role::Role;
+
+/// How long [`ClusterNode::shutdown`] waits for receipts of log records.
+pub const LOG_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Node events a slow listener may lag behind before it misses some.
+const NODE_EVENTS: usize = 1024;
+
+/// A handle to a running node of a cluster. Cloning gives another handle to the same node, which stops without
+/// ceremony when the last one is dropped; [`shutdown`](Self::shutdown) is the orderly end.
+#[derive(Clone)]
+pub struct ClusterNode {
+    shared: Arc<Shared>,
+    _stop: Arc<DropGuard>,
+}
+
+struct Shared {
+    layout: Arc<Layout>,
+    name: String,
+    endpoint: Endpoint,
+    /// What this node is subscribed to as a member of the cluster.
+    subscriptions: Filter,
+    state: Mutex<State>,
+    progress: watch::Sender<Progress>,
+    node_events: broadcast::Sender<NodeEvent>,
+    first_events: Mutex<Option<EventStream>>,
+    logs: LogClient,
+    receiver: Option<LogReceiver>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+struct State {
+    membership: Membership,
+    readiness: Readiness,
+    pools: Vec<Pool>,
+}
+
+/// How far the node and its cluster have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Progress {
+    fully_connected: bool,
+    started: bool,
+}
+
+/// A node of the cluster came up or went down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeEvent {
+    /// It came up; pools have it already.
+    Up {
+        /// Its name.
+        name: String,
+        /// Its role.
+        role: Role,
+        /// The ID of its process.
+        id: EndpointId,
+    },
+    /// It went down; pools do without it already.
+    Down {
+        /// Its name.
+        name: String,
+        /// Its role.
+        role: Role,
+        /// The ID its process had.
+        id: EndpointId,
+    },
+}
+
+impl ClusterNode {
+    /// Sets up the node called `name` of a cluster.
+    pub fn builder(layout: impl Into<Arc<Layout>>, name: impl Into<String>) -> ClusterNodeBuilder {
+        ClusterNodeBuilder::new(layout.into(), name.into())
+    }
+
+    /// The layout.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.shared.layout
+    }
+
+    /// This node in the layout.
+    ///
+    /// # Panics
+    /// Never: a node that is not in its layout does not start.
+    #[must_use]
+    pub fn spec(&self) -> &NodeSpec {
+        self.shared
+            .layout
+            .node(&self.shared.name)
+            .expect("the builder checked it")
+    }
+
+    /// The endpoint, for everything that is not the cluster's business.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.shared.endpoint
+    }
+
+    /// Remote logging of this node.
+    #[must_use]
+    pub fn logs(&self) -> &LogClient {
+        &self.shared.logs
+    }
+
+    /// What was published to this node's topics, those of its pools and `extra`, from now on; events of the cluster
+    /// itself are left out. Each stream gets everything.
+    #[must_use]
+    pub fn events(&self, extra: Filter, queue: QueueOptions) -> EventStream {
+        let mut filter = self.shared.subscriptions.clone();
+        filter.union(&extra);
+        EventStream::new(self.shared.endpoint.subscribe(filter, queue))
+    }
+
+    /// The stream asked for with [`ClusterNodeBuilder::events`], which misses nothing since the start. Once.
+    #[must_use]
+    pub fn take_events(&self) -> Option<EventStream> {
+        self.shared
+            .first_events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Nodes that come up and go down from now on. A listener that lags far behind misses the oldest.
+    #[must_use]
+    pub fn node_events(&self) -> broadcast::Receiver<NodeEvent> {
+        self.shared.node_events.subscribe()
+    }
+
+    /// The nodes that are up, by name, without this one.
+    #[must_use]
+    pub fn nodes_up(&self) -> BTreeMap<String, (Role, EndpointId)> {
+        self.state()
+            .membership
+            .up()
+            .map(|(name, role, id)| (name.to_owned(), (role, id)))
+            .collect()
+    }
+
+    /// The ID of a node that is up.
+    #[must_use]
+    pub fn id_of(&self, name: &str) -> Option<EndpointId> {
+        self.state().membership.id_of(name)
+    }
+
+    /// How many processes of a role are up, without this one.
+    #[must_use]
+    pub fn active_count(&self, role: Role) -> usize {
+        self.state().membership.active_count(role)
+    }
+
+    /// Whom this node waits for before it is fully connected.
+    #[must_use]
+    pub fn waiting_for(&self) -> Vec<String> {
+        self.state()
+            .readiness
+            .waiting_for()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Waits until this node has had a connection to every node it dials and to the manager. `false`: not within `limit`.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn fully_connected(&self, limit: Duration) -> bool {
+        self.reached(limit, |progress| progress.fully_connected)
+            .await
+    }
+
+    /// Waits until every node of the cluster has been fully connected, as the manager announces it. `false`: not
+    /// within `limit`.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn cluster_started(&self, limit: Duration) -> bool {
+        self.reached(limit, |progress| progress.started).await
+    }
+
+    /// What happened to log records on this node, by stream id: those it wrote, or received as a logger.
+    #[must_use]
+    pub fn log_counters(&self) -> BTreeMap<String, LogCounters> {
+        self.shared.log_counters()
+    }
+
+    /// The orderly end: log records are sent and acknowledged (for at most [`LOG_DRAIN_TIMEOUT`]; what is left then is
+    /// counted as dropped), a logger writes what has arrived and closes its files, queues to peers drain, goodbye.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the node half way down; call again to finish.
+    pub async fn shutdown(&self) {
+        let shared = &self.shared;
+        if !shared.logs.drained(LOG_DRAIN_TIMEOUT).await {
+            tracing::warn!("log records without a receipt at shutdown");
+        }
+        shared.logs.close();
+        if let Some(receiver) = &shared.receiver {
+            receiver.close().await;
+        }
+        shared.endpoint.shutdown().await;
+        shared.stop.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+    }
+
+    async fn reached(&self, limit: Duration, condition: impl Fn(&Progress) -> bool) -> bool {
+        let mut progress = self.shared.progress.subscribe();
+        matches!(
+            timeout(limit, progress.wait_for(condition)).await,
+            Ok(Ok(_))
+        )
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log_counters(&self) -> BTreeMap<String, LogCounters> {
+        let mut all = self
+            .receiver
+            .as_ref()
+            .map_or_else(BTreeMap::new, LogReceiver::counters);
+        for (stream, counters) in self.logs.counters() {
+            let sum = all.entry(stream).or_default();
+            sum.received += counters.received;
+            sum.written += counters.written;
+            sum.dropped += counters.dropped;
+            sum.duplicates += counters.duplicates;
+        }
+        all
+    }
+}
+
+impl std::fmt::Debug for ClusterNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterNode")
+            .field("name", &self.shared.name)
+            .field("id", &self.shared.endpoint.id())
+            .finish_non_exhaustive()
+    }
+}
