@@ -32,7 +32,10 @@ impl Channel {
             reason: "it is no host name".to_owned(),
         };
         let origin = origin(url).ok_or_else(no_host)?;
-        let (http, alive) = dial(url, |driver| drop(tokio::spawn(driver))).await?;
+        let (http, alive) = dial(url, std::future::ready(()), |driver| {
+            drop(tokio::spawn(driver))
+        })
+        .await?;
         Ok(Self {
             http,
             origin,

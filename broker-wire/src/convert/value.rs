@@ -230,7 +230,8 @@ mod tests {
             any::<bool>().prop_map(Data::from),
             any::<u64>().prop_map(Data::from),
             any::<i64>().prop_map(Data::from),
-            any::<f64>().prop_map(Data::from),
+            // The binary format flushes subnormal numbers to zero.
+            any::<f64>().prop_map(|real| Data::from(if real.is_subnormal() { 0.0 } else { real })),
             bytes().prop_map(Data::from),
             bytes().prop_map(Data::enum_value),
             any::<[u8; 16]>().prop_map(|octets| Address::from_octets(octets).into()),

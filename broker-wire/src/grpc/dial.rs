@@ -14,7 +14,7 @@ use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::settings::{self, CLOSE_GRACE, DEFAULT_PORT};
@@ -120,10 +120,11 @@ pub(crate) async fn dial_tcp(url: &PeerUrl) -> Result<TcpStream, DialError> {
     Err(failure)
 }
 
-/// Opens an HTTP/2 connection. `spawn` runs the task that looks after it; the task ends soon after the
-/// last [`Alive`] is dropped, and the connection with it.
+/// Opens an HTTP/2 connection. `spawn` runs the task that looks after it. When the last [`Alive`] is
+/// dropped, that task runs `farewell`, and the connection is closed when both are done, or soon after.
 pub(crate) async fn dial<B>(
     url: &PeerUrl,
+    farewell: impl Future<Output = ()> + Send + 'static,
     spawn: impl FnOnce(Driver),
 ) -> Result<(SendRequest<B>, Alive), DialError>
 where
@@ -147,7 +148,9 @@ where
     });
     spawn(Box::pin(async move {
         token.cancelled().await;
-        tasks.finish(CLOSE_GRACE).await;
+        let deadline = Instant::now() + CLOSE_GRACE;
+        let _ = timeout_at(deadline, farewell).await;
+        tasks.finish(deadline).await;
     }));
     Ok((sender, alive))
 }
@@ -162,11 +165,11 @@ impl Tasks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until all tasks have ended, and ends those that are left after `grace`.
-    async fn finish(self, grace: Duration) {
+    /// Waits until all tasks have ended, and ends those that are left at the deadline.
+    async fn finish(self, deadline: Instant) {
         let mut tasks = std::mem::take(&mut *self.set());
         let all = async { while tasks.join_next().await.is_some() {} };
-        if timeout(grace, all).await.is_err() {
+        if timeout_at(deadline, all).await.is_err() {
             tasks.shutdown().await;
         }
     }

@@ -24,7 +24,7 @@ use self::dial::dial;
 use self::listen::Listener;
 pub(crate) use self::router::{Router, RouterBuilder};
 pub(crate) use self::stoppable::stopping;
-use self::stream::{FrameBody, FrameSource, GrpcIo, frame_channel};
+use self::stream::{FrameBody, FrameSource, GrpcIo, Unread, frame_channel};
 use crate::services;
 
 /// The transport of `grpc://` addresses.
@@ -100,13 +100,15 @@ impl Transport for GrpcTransport {
 }
 
 async fn connect(url: &PeerUrl, local: &LocalNode) -> Result<Connection, ConnectError> {
-    let dialled = dial::<FrameBody>(url, |driver| local.spawn(driver)).await;
+    let unread = Unread::default();
+    let dialled =
+        dial::<FrameBody>(url, unread.clone().drain(), |driver| local.spawn(driver)).await;
     let (mut http, alive) = dialled.map_err(|error| unreachable(url, &error))?;
     let (sender, body) = frame_channel(false);
     let response = http.send_request(connect_request(url, body)?);
     let mut io = GrpcIo {
         sender,
-        source: FrameSource::of_response(response),
+        source: FrameSource::of_response(response, unread),
         alive,
         answered: false,
     };

@@ -12,7 +12,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use broker_core::handshake::{HandshakeError, HandshakeFrame, HandshakeIo};
@@ -112,6 +112,39 @@ enum StreamError {
 pub(crate) struct FrameSource {
     body: IncomingBody,
     deframer: Deframer,
+    /// Of a client: where the body goes when nobody wants to read it any more.
+    unread: Option<Unread>,
+}
+
+/// What a client has not read of the answer when it stops to read.
+///
+/// A client that drops the answer cancels its call, and HTTP/2 then throws away what the call had still
+/// to send: a refusal, say. So the answer is kept until the other side has ended it.
+#[derive(Clone, Default)]
+pub(crate) struct Unread(Arc<Mutex<Option<IncomingBody>>>);
+
+impl Unread {
+    /// Waits until the other side has ended the answer.
+    pub(crate) async fn drain(self) {
+        let body = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let body = match body {
+            Some(IncomingBody::Open(body)) => Some(body),
+            Some(IncomingBody::Awaited(response)) => response.await.ok().map(Response::into_body),
+            Some(IncomingBody::Ended) | None => None,
+        };
+        if let Some(mut body) = body {
+            while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
+        }
+    }
+}
+
+impl Drop for FrameSource {
+    fn drop(&mut self) {
+        if let Some(unread) = &self.unread {
+            let body = std::mem::replace(&mut self.body, IncomingBody::Ended);
+            *unread.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        }
+    }
 }
 
 enum IncomingBody {
@@ -124,20 +157,22 @@ enum IncomingBody {
 impl FrameSource {
     /// Of a server: the body of the request.
     pub(crate) fn of_request(body: Incoming) -> Self {
-        Self::new(IncomingBody::Open(body))
+        Self::new(IncomingBody::Open(body), None)
     }
 
     /// Of a client: the body of the response that is to come.
     pub(crate) fn of_response(
         response: impl Future<Output = Result<Response<Incoming>, hyper::Error>> + Send + 'static,
+        unread: Unread,
     ) -> Self {
-        Self::new(IncomingBody::Awaited(Box::pin(response)))
+        Self::new(IncomingBody::Awaited(Box::pin(response)), Some(unread))
     }
 
-    fn new(body: IncomingBody) -> Self {
+    fn new(body: IncomingBody, unread: Option<Unread>) -> Self {
         Self {
             body,
             deframer: Deframer::new(MAX_HANDSHAKE_FRAME),
+            unread,
         }
     }
 
@@ -212,7 +247,7 @@ fn check_status(headers: &HeaderMap) -> Result<(), StreamError> {
     }
 }
 
-/// Both halves while hands are being shaken.
+/// Both halves while hands are being shaken. (The source goes before what keeps the connection open.)
 pub(crate) struct GrpcIo {
     pub(crate) sender: FrameSender,
     pub(crate) source: FrameSource,
