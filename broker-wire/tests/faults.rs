@@ -1,6 +1,8 @@
 //! What strangers and broken peers do to a node: their connection ends with a reason in the log, and nobody
 //! else notices.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

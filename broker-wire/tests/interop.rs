@@ -1,6 +1,8 @@
 //! Peerings with the other side made of tonic's generated code: proof that `Peering.Connect` is what
 //! its `.proto` says, and the place to play a peer of another version.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

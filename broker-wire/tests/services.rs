@@ -1,5 +1,7 @@
 //! The services for clients: with our own client, and with the stubs that any language would generate.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -3,6 +3,8 @@
 //! Users of the crate need neither protoc nor a build script; this test is where the schema is
 //! compiled. After a change of the schema, run it once with `BROKER_REGENERATE=1` to write the files.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

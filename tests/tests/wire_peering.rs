@@ -1,5 +1,7 @@
 //! Peerings over `grpc://`: two or more endpoints on loopback.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::time::Duration;
 
 use broker_core::{
