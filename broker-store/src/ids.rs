@@ -16,7 +16,10 @@ impl EntityIds {
     /// The IDs of `endpoint`, from object number 1 on.
     #[must_use]
     pub fn new(endpoint: EndpointId) -> Self {
-        Self { endpoint, last: Arc::default() }
+        Self {
+            endpoint,
+            last: Arc::default(),
+        }
     }
 
     /// The next ID.

@@ -7,6 +7,7 @@ pub mod command;
 pub mod conformance;
 mod content;
 mod deadlines;
+mod driver;
 pub mod error;
 pub mod event;
 #[cfg(test)]
@@ -16,11 +17,15 @@ pub mod master;
 mod memory;
 mod open;
 pub mod operation;
+mod options;
 pub mod semantics;
 #[cfg(feature = "sled")]
 mod sled_backend;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod store;
+mod stores;
+mod watch;
 
 pub use backend::{Backend, BackendError, Entry, Mutation};
 pub use clone::{CloneOutput, CloneState, Freshness};
@@ -34,3 +39,9 @@ pub use open::open_backend;
 pub use sled_backend::Sled;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{FailureMode, JournalMode, Sqlite, SqliteOptions, Synchronous};
+
+pub use command::FEATURE;
+pub use options::{CloneOptions, MasterOptions};
+pub use store::{Role, Store};
+pub use stores::StoreExt;
+pub use watch::StoreEvents;

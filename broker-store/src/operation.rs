@@ -14,6 +14,8 @@ pub enum Request {
     Write(Content),
     /// A question.
     Read(Query),
+    /// An operation of a later version of core.
+    Unknown,
 }
 
 /// A question to a store.
@@ -32,6 +34,8 @@ pub enum Query {
         /// The index.
         index: Data,
     },
+    /// Nothing: the answer tells that everything before it is done.
+    Nothing,
     /// A page of entries.
     Scan {
         /// Only keys after this one.
@@ -43,13 +47,9 @@ pub enum Query {
 
 impl Request {
     /// What `operation` asks for. `publisher` is the front end; a put_unique is answered to it under the number
-    /// `request`. `None` is an operation of a later version of core.
+    /// `request`.
     #[must_use]
-    pub fn from_operation(
-        operation: StoreOperation,
-        publisher: EntityId,
-        request: u64,
-    ) -> Option<Self> {
+    pub fn from_operation(operation: StoreOperation, publisher: EntityId, request: u64) -> Self {
         let add = |key, operand, init, expiry| Content::Add {
             key,
             operand,
@@ -63,15 +63,15 @@ impl Request {
             expiry: lifetime(expiry),
             publisher,
         };
-        Some(Self::Write(match operation {
-            StoreOperation::Get(key) => return Some(Self::Read(Query::Get(key))),
-            StoreOperation::Exists(key) => return Some(Self::Read(Query::Exists(key))),
-            StoreOperation::Keys => return Some(Self::Read(Query::Keys)),
+        Self::Write(match operation {
+            StoreOperation::Get(key) => return Self::Read(Query::Get(key)),
+            StoreOperation::Exists(key) => return Self::Read(Query::Exists(key)),
+            StoreOperation::Keys => return Self::Read(Query::Keys),
             StoreOperation::GetIndex { key, index } => {
-                return Some(Self::Read(Query::GetIndex { key, index }));
+                return Self::Read(Query::GetIndex { key, index });
             }
             StoreOperation::Scan { after, limit } => {
-                return Some(Self::Read(Query::Scan { after, limit }));
+                return Self::Read(Query::Scan { after, limit });
             }
             StoreOperation::Put { key, value, expiry } => Content::Put {
                 key,
@@ -128,8 +128,8 @@ impl Request {
             }
             // The key stands in for an operand that means nothing to vectors, as C++ does it.
             StoreOperation::Pop { key, expiry } => subtract(key.clone(), key, expiry),
-            _ => return None,
-        }))
+            _ => return Self::Unknown,
+        })
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
     fn front_end_calls_become_the_commands_of_the_reference() {
         let me = EntityId::new(EndpointId::from_bytes([1; 16]), 2);
         let content = |operation| match Request::from_operation(operation, me, 9) {
-            Some(Request::Write(content)) => content,
+            Request::Write(content) => content,
             other => panic!("not a write: {other:?}"),
         };
         let (k, expiry) = (|| Data::from("k"), Some(Duration::from_secs(1)));

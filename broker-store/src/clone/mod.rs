@@ -26,7 +26,9 @@ pub use self::view::Freshness;
 
 use self::writes::{Answer, Writes, publisher};
 use crate::backend::Entry;
-use crate::channel::{Consumer, ConsumerLimits, Delivery, Producer, ProducerLimits, Timers, Transmit};
+use crate::channel::{
+    Consumer, ConsumerLimits, Delivery, Producer, ProducerLimits, Timers, Transmit,
+};
 use crate::command::{Command, Content};
 use crate::error::StoreError;
 use crate::event::StoreEvent;
@@ -70,7 +72,11 @@ pub struct Patience {
 impl Default for Patience {
     /// 5 s, 5 min, 2 min: the latter two are what Zeek documents.
     fn default() -> Self {
-        Self { silence: 50, stale: Some(3000), write: 1200 }
+        Self {
+            silence: 50,
+            stale: Some(3000),
+            write: 1200,
+        }
     }
 }
 
@@ -135,7 +141,12 @@ enum Barrier {
 impl CloneState {
     /// A clone of the store called `name` that searches for its master at once. `speaks` says whether an endpoint
     /// announces [`FEATURE`](crate::command::FEATURE).
-    pub fn new(name: impl Into<Arc<str>>, ids: EntityIds, patience: Patience, speaks: impl Fn(EndpointId) -> bool + Send + 'static) -> Self {
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        ids: EntityIds,
+        patience: Patience,
+        speaks: impl Fn(EndpointId) -> bool + Send + 'static,
+    ) -> Self {
         let id = ids.next_id();
         let mut state = Self {
             name: name.into(),
@@ -192,14 +203,23 @@ impl CloneState {
     pub fn handle_command(&mut self, now: Timestamp, from: EndpointId, payload: &[u8]) {
         let command = match Command::decode(payload) {
             Ok(command) if command.sender.endpoint == from => command,
-            Ok(command) => return self.reject(from, &format_args!("it names {} as its sender", command.sender)),
+            Ok(command) => {
+                return self.reject(
+                    from,
+                    &format_args!("it names {} as its sender", command.sender),
+                );
+            }
             Err(error) => return self.reject(from, &error),
         };
         match self.master {
             None => self.handle_while_searching(now, command),
-            Some(master) if master.id == command.sender => self.handle_from_master(now, command, payload.len()),
+            Some(master) if master.id == command.sender => {
+                self.handle_from_master(now, command, payload.len())
+            }
             // Another one speaks: if the master does not any more, it was replaced.
-            Some(master) if self.tick - master.last_heard > REPLACED_AFTER => self.start_over("another master speaks"),
+            Some(master) if self.tick - master.last_heard > REPLACED_AFTER => {
+                self.start_over("another master speaks")
+            }
             Some(_) => {}
         }
         self.check_waits();
@@ -208,7 +228,8 @@ impl CloneState {
     /// A caller on this node writes; the answer bears `token`. Questions are answered by the shared content, not here.
     pub fn handle_write(&mut self, token: u64, operation: StoreOperation) {
         self.requests += 1;
-        let Some(Request::Write(content)) = Request::from_operation(operation, self.front, self.requests) else {
+        let Request::Write(content) = Request::from_operation(operation, self.front, self.requests)
+        else {
             return self.reply((token, Err(StoreError::NotLocal)));
         };
         let weight = weight(&content);
@@ -247,7 +268,13 @@ impl CloneState {
                 self.tick_without_master();
             }
             Some(master) => {
-                for content in [upkeep.nack.map(|seqs| Content::Nack { seqs }), upkeep.ack.map(|seq| Content::CumulativeAck { seq })].into_iter().flatten() {
+                for content in [
+                    upkeep.nack.map(|seqs| Content::Nack { seqs }),
+                    upkeep.ack.map(|seq| Content::CumulativeAck { seq }),
+                ]
+                .into_iter()
+                .flatten()
+                {
                     self.unicast(master.id, content);
                 }
                 self.tick_with_master(master);
@@ -273,21 +300,44 @@ impl CloneState {
     }
 
     fn handle_while_searching(&mut self, now: Timestamp, command: Command) {
-        let Content::AckClone { offset, heartbeat, snapshot } = command.content else { return };
+        let Content::AckClone {
+            offset,
+            heartbeat,
+            snapshot,
+        } = command.content
+        else {
+            return;
+        };
         if command.receiver != self.id {
             return;
         }
         let master = command.sender;
         let mut early = Vec::new();
-        let Some(ack) = self.updates.handle_handshake(offset, heartbeat, &mut |delivery| early.push(delivery)) else { return };
+        let Some(ack) = self
+            .updates
+            .handle_handshake(offset, heartbeat, &mut |delivery| early.push(delivery))
+        else {
+            return;
+        };
         let outcomes = (self.speaks)(master.endpoint);
         tracing::info!(store = %self.name, %master, entries = snapshot.len(), "found the master");
-        self.master = Some(Master { id: master, outcomes, last_heard: self.tick, overdue: 0 });
+        self.master = Some(Master {
+            id: master,
+            outcomes,
+            last_heard: self.tick,
+            overdue: 0,
+        });
         self.install(snapshot, master);
         self.view.set_revision(ack);
         self.set_freshness(Freshness::Live);
         self.unicast(master, Content::CumulativeAck { seq: ack });
-        self.writer = Producer::new(Timers { heartbeat: heartbeat.max(1), ..Timers::default() }, writer_limits());
+        self.writer = Producer::new(
+            Timers {
+                heartbeat: heartbeat.max(1),
+                ..Timers::default()
+            },
+            writer_limits(),
+        );
         self.writer.attach(master);
         self.drain_writer();
         if outcomes {
@@ -301,7 +351,9 @@ impl CloneState {
     }
 
     fn start_over(&mut self, why: &str) {
-        let Some(master) = self.master.take() else { return };
+        let Some(master) = self.master.take() else {
+            return;
+        };
         tracing::warn!(store = %self.name, master = %master.id, why, in_flight = self.writes.in_flight(), "lost the master, searching again");
         self.id = self.ids.next_id();
         self.updates = Consumer::new(Timers::default(), ConsumerLimits::default());
@@ -319,9 +371,14 @@ impl CloneState {
     }
 
     fn tick_without_master(&mut self) {
-        let answers = self.writes.give_up_before(self.tick.saturating_sub(self.patience.write));
+        let answers = self
+            .writes
+            .give_up_before(self.tick.saturating_sub(self.patience.write));
         answers.into_iter().for_each(|answer| self.reply(answer));
-        let stale = self.patience.stale.is_some_and(|patience| self.tick - self.lost_at > patience);
+        let stale = self
+            .patience
+            .stale
+            .is_some_and(|patience| self.tick - self.lost_at > patience);
         if stale && self.view.freshness() == Freshness::Lost {
             self.set_freshness(Freshness::Stale);
         }
@@ -353,7 +410,9 @@ impl CloneState {
 
     fn handle_from_master(&mut self, now: Timestamp, command: Command, len: usize) {
         let (tick, to_me) = (self.tick, command.receiver == self.id);
-        let Some(master) = &mut self.master else { return };
+        let Some(master) = &mut self.master else {
+            return;
+        };
         master.last_heard = tick;
         let master = *master;
         match command.content {
@@ -365,12 +424,17 @@ impl CloneState {
             }
             Content::RetransmitFailed { seq } if to_me => {
                 let mut delivered = Vec::new();
-                self.updates.handle_retransmit_failed(seq, &mut |delivery| delivered.push(delivery));
-                delivered.into_iter().for_each(|delivery| self.deliver(now, delivery));
+                self.updates
+                    .handle_retransmit_failed(seq, &mut |delivery| delivered.push(delivery));
+                delivered
+                    .into_iter()
+                    .for_each(|delivery| self.deliver(now, delivery));
             }
             Content::WriteResults { first, codes } if to_me => {
                 for (index, code) in codes.into_iter().enumerate() {
-                    let answer = self.writes.outcome(first.saturating_add(index as u64), code);
+                    let answer = self
+                        .writes
+                        .outcome(first.saturating_add(index as u64), code);
                     answer.into_iter().for_each(|answer| self.reply(answer));
                 }
             }
@@ -398,11 +462,15 @@ impl CloneState {
         // Nearly always it is the next one.
         let mut first = None;
         let mut rest = Vec::new();
-        self.updates.handle_message(seq, len, update, &mut |delivery| match first {
-            None => first = Some(delivery),
-            Some(_) => rest.push(delivery),
-        });
-        first.into_iter().chain(rest).for_each(|delivery| self.deliver(now, delivery));
+        self.updates
+            .handle_message(seq, len, update, &mut |delivery| match first {
+                None => first = Some(delivery),
+                Some(_) => rest.push(delivery),
+            });
+        first
+            .into_iter()
+            .chain(rest)
+            .for_each(|delivery| self.deliver(now, delivery));
     }
 
     fn deliver(&mut self, now: Timestamp, delivery: Delivery<Content>) {
@@ -425,30 +493,71 @@ impl CloneState {
         }
         let store = self.name.clone();
         match update {
-            Content::Put { key, value, expiry, publisher } => {
+            Content::Put {
+                key,
+                value,
+                expiry,
+                publisher,
+            } => {
                 let expires_at = expiry.map(|expiry| now.saturating_add(expiry));
-                let old = self.view.content.put(key.clone(), Entry { value: value.clone(), expires_at });
+                let old = self.view.content.put(
+                    key.clone(),
+                    Entry {
+                        value: value.clone(),
+                        expires_at,
+                    },
+                );
                 self.event(match old {
-                    None => StoreEvent::Insert { store, key, value, expiry, publisher },
-                    Some(old) => StoreEvent::Update { store, key, old, new: value, expiry, publisher },
+                    None => StoreEvent::Insert {
+                        store,
+                        key,
+                        value,
+                        expiry,
+                        publisher,
+                    },
+                    Some(old) => StoreEvent::Update {
+                        store,
+                        key,
+                        old,
+                        new: value,
+                        expiry,
+                        publisher,
+                    },
                 });
             }
             Content::Erase { key, publisher } => {
                 if self.view.content.erase(&key) {
-                    self.event(StoreEvent::Erase { store, key, publisher });
+                    self.event(StoreEvent::Erase {
+                        store,
+                        key,
+                        publisher,
+                    });
                 }
             }
             Content::Expire { key, publisher } => {
                 if self.view.content.erase(&key) {
-                    self.event(StoreEvent::Expire { store, key, publisher });
+                    self.event(StoreEvent::Expire {
+                        store,
+                        key,
+                        publisher,
+                    });
                 }
             }
             Content::Clear { publisher } => {
                 for key in self.view.content.clear() {
-                    self.event(StoreEvent::Erase { store: store.clone(), key, publisher });
+                    self.event(StoreEvent::Erase {
+                        store: store.clone(),
+                        key,
+                        publisher,
+                    });
                 }
             }
-            Content::PutUniqueResult { inserted, who, request, .. } if who == self.front => {
+            Content::PutUniqueResult {
+                inserted,
+                who,
+                request,
+                ..
+            } if who == self.front => {
                 let answer = self.writes.decided(request, inserted);
                 answer.into_iter().for_each(|answer| self.reply(answer));
             }
@@ -459,20 +568,46 @@ impl CloneState {
     /// Replaces the content; the events tell the difference, which at the first time is everything.
     fn install(&mut self, snapshot: Vec<(Data, Data)>, publisher: EntityId) {
         let snapshot: HashMap<_, _> = snapshot.into_iter().collect();
-        let keys: Vec<_> = snapshot.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        let mut former: HashMap<Data, Entry> = self.view.content.install(snapshot).into_iter().flatten().collect();
+        let keys: Vec<_> = snapshot
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        let mut former: HashMap<Data, Entry> = self
+            .view
+            .content
+            .install(snapshot)
+            .into_iter()
+            .flatten()
+            .collect();
         let store = self.name.clone();
         for (key, value) in keys {
             match former.remove(&key) {
-                None => self.event(StoreEvent::Insert { store: store.clone(), key, value, expiry: None, publisher }),
+                None => self.event(StoreEvent::Insert {
+                    store: store.clone(),
+                    key,
+                    value,
+                    expiry: None,
+                    publisher,
+                }),
                 Some(old) if old.value != value => {
-                    self.event(StoreEvent::Update { store: store.clone(), key, old: old.value, new: value, expiry: None, publisher });
+                    self.event(StoreEvent::Update {
+                        store: store.clone(),
+                        key,
+                        old: old.value,
+                        new: value,
+                        expiry: None,
+                        publisher,
+                    });
                 }
                 Some(_) => {}
             }
         }
         for key in former.into_keys() {
-            self.event(StoreEvent::Erase { store: store.clone(), key, publisher });
+            self.event(StoreEvent::Erase {
+                store: store.clone(),
+                key,
+                publisher,
+            });
         }
     }
 
@@ -481,8 +616,15 @@ impl CloneState {
     fn send_queued(&mut self) {
         let Some(master) = self.master else { return };
         while !self.writer.is_full() && self.writes.in_flight() < MAX_IN_FLIGHT {
-            let Some(queued) = self.writes.next_queued() else { return };
-            let mut command = Command { seq: 0, sender: self.id, receiver: master.id, content: queued.content.clone() };
+            let Some(queued) = self.writes.next_queued() else {
+                return;
+            };
+            let mut command = Command {
+                seq: 0,
+                sender: self.id,
+                receiver: master.id,
+                content: queued.content.clone(),
+            };
             let mut number = 0;
             let payload = self.writer.produce(weight(&queued.content), |seq| {
                 (number, command.seq) = (seq, seq);
@@ -498,8 +640,12 @@ impl CloneState {
         while let Some(transmit) = self.writer.poll_transmit() {
             match transmit {
                 Transmit::Handshake { to, offset } => self.attach_writer(to, offset),
-                Transmit::Resend { message, .. } => self.outputs.push_back(CloneOutput::Broadcast(message)),
-                Transmit::RetransmitFailed { to, seq } => self.broadcast(to, Content::RetransmitFailed { seq }),
+                Transmit::Resend { message, .. } => {
+                    self.outputs.push_back(CloneOutput::Broadcast(message))
+                }
+                Transmit::RetransmitFailed { to, seq } => {
+                    self.broadcast(to, Content::RetransmitFailed { seq })
+                }
                 Transmit::Keepalive { seq } => {
                     if self.writer.acked(master.id) == Some(0) {
                         self.attach_writer(master.id, FIRST_OFFSET);
@@ -511,14 +657,22 @@ impl CloneState {
     }
 
     fn attach_writer(&mut self, master: EntityId, offset: u64) {
-        self.broadcast(master, Content::AttachWriter { offset, heartbeat: Timers::default().heartbeat });
+        self.broadcast(
+            master,
+            Content::AttachWriter {
+                offset,
+                heartbeat: Timers::default().heartbeat,
+            },
+        );
     }
 
     fn handle_ack(&mut self, master: Master, seq: u64) {
         self.writer.handle_ack(master.id, seq);
         // With a gap in the updates the echo may be among those that are missing; then a later one decides.
         if !master.outcomes && !self.updates.has_gap() {
-            let answers = self.writes.acknowledged_without_echo(seq.min(self.writer.seq()));
+            let answers = self
+                .writes
+                .acknowledged_without_echo(seq.min(self.writer.seq()));
             answers.into_iter().for_each(|answer| self.reply(answer));
         }
         self.send_queued();
@@ -527,8 +681,14 @@ impl CloneState {
     /// An acknowledged write without an outcome: what told it was lost, so it is asked for again.
     fn check_outcomes(&mut self, master: Master) {
         let oldest = self.writes.oldest_in_flight().filter(|_| master.outcomes);
-        let overdue = oldest.filter(|oldest| self.writer.acked(master.id).is_some_and(|acked| *oldest <= acked));
-        let Some(current) = &mut self.master else { return };
+        let overdue = oldest.filter(|oldest| {
+            self.writer
+                .acked(master.id)
+                .is_some_and(|acked| *oldest <= acked)
+        });
+        let Some(current) = &mut self.master else {
+            return;
+        };
         let Some(first) = overdue else {
             current.overdue = 0;
             return;
@@ -548,9 +708,18 @@ impl CloneState {
 
     fn wait(&mut self, token: u64, barrier: Barrier) {
         if self.waits.len() >= MAX_WAITS {
-            return self.reply((token, Err(StoreError::BufferFull { kept: self.waits.len() })));
+            return self.reply((
+                token,
+                Err(StoreError::BufferFull {
+                    kept: self.waits.len(),
+                }),
+            ));
         }
-        self.waits.push(Wait { token, place: self.writes.latest(), barrier });
+        self.waits.push(Wait {
+            token,
+            place: self.writes.latest(),
+            barrier,
+        });
         self.send_syncs();
         self.check_waits();
     }
@@ -587,7 +756,10 @@ impl CloneState {
             let reached = match wait.barrier {
                 Barrier::NotAsked => true,
                 Barrier::Due | Barrier::Sent { .. } => false,
-                Barrier::Answered { seq } => updates.delivered() >= seq && live.is_some_and(|master| master.outcomes || !updates.has_gap()),
+                Barrier::Answered { seq } => {
+                    updates.delivered() >= seq
+                        && live.is_some_and(|master| master.outcomes || !updates.has_gap())
+                }
             };
             let over = reached && writes.answered_up_to(wait.place);
             if over {
@@ -595,7 +767,8 @@ impl CloneState {
             }
             !over
         });
-        done.into_iter().for_each(|token| self.reply((token, Ok(StoreReply::Done))));
+        done.into_iter()
+            .for_each(|token| self.reply((token, Ok(StoreReply::Done))));
     }
 
     // --- output ----------------------------------------------------------------------------------
@@ -607,7 +780,10 @@ impl CloneState {
 
     fn unicast(&mut self, receiver: EntityId, content: Content) {
         let payload = Command::control(self.id, receiver, content).encode();
-        self.outputs.push_back(CloneOutput::Unicast { to: receiver.endpoint, payload });
+        self.outputs.push_back(CloneOutput::Unicast {
+            to: receiver.endpoint,
+            payload,
+        });
     }
 
     fn event(&mut self, event: StoreEvent) {
@@ -621,7 +797,11 @@ impl CloneState {
 
 impl fmt::Debug for CloneState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CloneState").field("name", &self.name).field("id", &self.id).field("master", &self.master).finish_non_exhaustive()
+        f.debug_struct("CloneState")
+            .field("name", &self.name)
+            .field("id", &self.id)
+            .field("master", &self.master)
+            .finish_non_exhaustive()
     }
 }
 
@@ -629,7 +809,9 @@ impl fmt::Debug for CloneState {
 fn weight(content: &Content) -> usize {
     const HEADER: usize = 128;
     let data = match content {
-        Content::Put { key, value, .. } | Content::PutUnique { key, value, .. } => broker_core::binary::encoded_len(key) + broker_core::binary::encoded_len(value),
+        Content::Put { key, value, .. } | Content::PutUnique { key, value, .. } => {
+            broker_core::binary::encoded_len(key) + broker_core::binary::encoded_len(value)
+        }
         Content::Add { key, operand, .. } | Content::Subtract { key, operand, .. } => {
             broker_core::binary::encoded_len(key) + broker_core::binary::encoded_len(operand)
         }
@@ -641,7 +823,10 @@ fn weight(content: &Content) -> usize {
 
 /// The stream of writes has one consumer, and [`CloneState::send_queued`] keeps within the bounds.
 fn writer_limits() -> ProducerLimits {
-    ProducerLimits { max_consumers: 1, ..ProducerLimits::default() }
+    ProducerLimits {
+        max_consumers: 1,
+        ..ProducerLimits::default()
+    }
 }
 
 /// Writes that may wait for the present master before callers are held back.

@@ -15,7 +15,12 @@ struct Bench {
 impl Bench {
     /// A clone that searches.
     fn searching(outcomes: bool) -> Self {
-        let mut bench = Self { clone: CloneState::new("s", EntityIds::new(HERE), Patience::default(), move |_| outcomes), token: 0 };
+        let mut bench = Self {
+            clone: CloneState::new("s", EntityIds::new(HERE), Patience::default(), move |_| {
+                outcomes
+            }),
+            token: 0,
+        };
         assert_eq!(bench.sent(), [Content::Nack { seqs: vec![0] }]);
         bench
     }
@@ -24,7 +29,17 @@ impl Bench {
     fn attached(snapshot: &[(&str, u64)]) -> Self {
         let mut bench = Self::searching(true);
         bench.accept(snapshot);
-        assert_eq!(bench.sent(), [Content::CumulativeAck { seq: 1 }, Content::AttachWriter { offset: 1, heartbeat: 5 }, Content::WantResults]);
+        assert_eq!(
+            bench.sent(),
+            [
+                Content::CumulativeAck { seq: 1 },
+                Content::AttachWriter {
+                    offset: 1,
+                    heartbeat: 5
+                },
+                Content::WantResults
+            ]
+        );
         bench
     }
 
@@ -32,13 +47,29 @@ impl Bench {
     fn attached_to_cpp() -> Self {
         let mut bench = Self::searching(false);
         bench.accept(&[("k", 1)]);
-        assert_eq!(bench.sent(), [Content::CumulativeAck { seq: 1 }, Content::AttachWriter { offset: 1, heartbeat: 5 }]);
+        assert_eq!(
+            bench.sent(),
+            [
+                Content::CumulativeAck { seq: 1 },
+                Content::AttachWriter {
+                    offset: 1,
+                    heartbeat: 5
+                }
+            ]
+        );
         bench
     }
 
     fn accept(&mut self, snapshot: &[(&str, u64)]) {
-        let snapshot = snapshot.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-        self.say(Content::AckClone { offset: 1, heartbeat: 5, snapshot });
+        let snapshot = snapshot
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect();
+        self.say(Content::AckClone {
+            offset: 1,
+            heartbeat: 5,
+            snapshot,
+        });
     }
 
     /// The master says something to this clone.
@@ -49,11 +80,20 @@ impl Bench {
 
     /// The master broadcasts an update.
     fn update(&mut self, seq: u64, content: Content) {
-        self.hear(MASTER, &Command { seq, sender: MASTER, receiver: EntityId::NIL, content });
+        self.hear(
+            MASTER,
+            &Command {
+                seq,
+                sender: MASTER,
+                receiver: EntityId::NIL,
+                content,
+            },
+        );
     }
 
     fn hear(&mut self, from: EntityId, command: &Command) {
-        self.clone.handle_command(Timestamp::EPOCH, from.endpoint, &command.encode());
+        self.clone
+            .handle_command(Timestamp::EPOCH, from.endpoint, &command.encode());
     }
 
     fn write(&mut self, operation: StoreOperation) -> u64 {
@@ -68,35 +108,51 @@ impl Bench {
 
     /// What the clone has sent; everything else it wanted is forgotten.
     fn sent(&mut self) -> Vec<Content> {
-        self.all().into_iter().filter_map(|output| match output {
-            CloneOutput::Broadcast(payload) | CloneOutput::Unicast { payload, .. } => Some(Command::decode(&payload).unwrap().content),
-            _ => None,
-        })
-        .collect()
+        self.all()
+            .into_iter()
+            .filter_map(|output| match output {
+                CloneOutput::Broadcast(payload) | CloneOutput::Unicast { payload, .. } => {
+                    Some(Command::decode(&payload).unwrap().content)
+                }
+                _ => None,
+            })
+            .collect()
     }
 
     fn replies(&mut self) -> Vec<Answer> {
-        self.all().into_iter().filter_map(|output| match output {
-            CloneOutput::Reply { token, result } => Some((token, result)),
-            _ => None,
-        })
-        .collect()
+        self.all()
+            .into_iter()
+            .filter_map(|output| match output {
+                CloneOutput::Reply { token, result } => Some((token, result)),
+                _ => None,
+            })
+            .collect()
     }
 
     fn events(&mut self) -> Vec<String> {
-        self.all().into_iter().filter_map(|output| match output {
-            CloneOutput::Event(event) => Some(format!("{} {}", event.to_data().as_vector().unwrap()[0].as_string().unwrap().to_str_lossy(), event.key().as_string().unwrap().to_str_lossy())),
-            _ => None,
-        })
-        .collect()
+        self.all()
+            .into_iter()
+            .filter_map(|output| match output {
+                CloneOutput::Event(event) => Some(format!(
+                    "{} {}",
+                    event.to_data().as_vector().unwrap()[0]
+                        .as_string()
+                        .unwrap()
+                        .to_str_lossy(),
+                    event.key().as_string().unwrap().to_str_lossy()
+                )),
+                _ => None,
+            })
+            .collect()
     }
 
     fn ticks(&mut self, ticks: usize) -> Vec<Content> {
-        (0..ticks).flat_map(|_| {
-            self.clone.tick();
-            self.sent()
-        })
-        .collect()
+        (0..ticks)
+            .flat_map(|_| {
+                self.clone.tick();
+                self.sent()
+            })
+            .collect()
     }
 
     fn get(&self, key: &str) -> Option<Data> {
@@ -105,15 +161,28 @@ impl Bench {
 }
 
 fn put(key: &str, value: u64) -> Content {
-    Content::Put { key: key.into(), value: value.into(), expiry: None, publisher: MASTER }
+    Content::Put {
+        key: key.into(),
+        value: value.into(),
+        expiry: None,
+        publisher: MASTER,
+    }
 }
 
 fn put_op(key: &str, value: u64) -> StoreOperation {
-    StoreOperation::Put { key: key.into(), value: value.into(), expiry: None }
+    StoreOperation::Put {
+        key: key.into(),
+        value: value.into(),
+        expiry: None,
+    }
 }
 
 fn unique_op(key: &str) -> StoreOperation {
-    StoreOperation::PutUnique { key: key.into(), value: 1u64.into(), expiry: None }
+    StoreOperation::PutUnique {
+        key: key.into(),
+        value: 1u64.into(),
+        expiry: None,
+    }
 }
 
 const DONE: Result<StoreReply, StoreError> = Ok(StoreReply::Done);
@@ -123,7 +192,11 @@ fn a_clone_asks_for_its_master_until_it_is_there() {
     let mut bench = Bench::searching(true);
     let asked = bench.ticks(1000);
     assert_eq!(asked.len(), 500);
-    assert!(asked.iter().all(|content| *content == Content::Nack { seqs: vec![0] }));
+    assert!(
+        asked
+            .iter()
+            .all(|content| *content == Content::Nack { seqs: vec![0] })
+    );
     assert_eq!(bench.clone.view.readable().err(), Some(StoreError::Stale));
     bench.accept(&[("a", 1)]);
     assert_eq!(bench.get("a"), Some(1u64.into()));
@@ -139,7 +212,13 @@ fn updates_are_applied_in_order_and_a_missing_one_is_asked_for() {
     bench.update(2, put("a", 2));
     assert_eq!(bench.get("a"), Some(3u64.into()));
     assert_eq!(bench.clone.view.revision(), 3);
-    bench.update(4, Content::Erase { key: "a".into(), publisher: MASTER });
+    bench.update(
+        4,
+        Content::Erase {
+            key: "a".into(),
+            publisher: MASTER,
+        },
+    );
     assert_eq!(bench.get("a"), None);
 }
 
@@ -149,13 +228,25 @@ fn a_write_changes_nothing_before_its_echo() {
     let token = bench.write(put_op("a", 1));
     let sent = bench.sent();
     let front = bench.clone.front;
-    let own = Content::Put { key: "a".into(), value: 1u64.into(), expiry: None, publisher: front };
+    let own = Content::Put {
+        key: "a".into(),
+        value: 1u64.into(),
+        expiry: None,
+        publisher: front,
+    };
     assert_eq!(sent, [own.clone()]);
     assert_eq!(bench.get("a"), None);
     bench.update(2, own);
     assert_eq!(bench.get("a"), Some(1u64.into()));
-    assert_eq!(bench.replies(), [], "the echo alone does not say that it is durable for this master");
-    bench.say(Content::WriteResults { first: 2, codes: vec![0] });
+    assert_eq!(
+        bench.replies(),
+        [],
+        "the echo alone does not say that it is durable for this master"
+    );
+    bench.say(Content::WriteResults {
+        first: 2,
+        codes: vec![0],
+    });
     assert_eq!(bench.replies(), [(token, DONE)]);
 }
 
@@ -163,26 +254,62 @@ fn a_write_changes_nothing_before_its_echo() {
 fn the_masters_code_reaches_the_caller() {
     let mut bench = Bench::attached(&[]);
     let tokens: Vec<_> = (0..3).map(|n| bench.write(put_op("a", n))).collect();
-    bench.say(Content::WriteResults { first: 2, codes: vec![11, 13, 0] });
+    bench.say(Content::WriteResults {
+        first: 2,
+        codes: vec![11, 13, 0],
+    });
     let clash = Err(StoreError::Refused(ErrorCode::TypeClash));
-    let failure = Err(StoreError::Backend { report: String::new() });
-    assert_eq!(bench.replies(), [(tokens[0], clash), (tokens[1], failure), (tokens[2], DONE)]);
+    let failure = Err(StoreError::Backend {
+        report: String::new(),
+    });
+    assert_eq!(
+        bench.replies(),
+        [(tokens[0], clash), (tokens[1], failure), (tokens[2], DONE)]
+    );
 }
 
 #[test]
 fn put_unique_is_answered_by_the_decision() {
     let mut bench = Bench::attached(&[]);
-    let tokens = [bench.write(unique_op("u")), bench.write(unique_op("u")), bench.write(unique_op("v"))];
+    let tokens = [
+        bench.write(unique_op("u")),
+        bench.write(unique_op("u")),
+        bench.write(unique_op("v")),
+    ];
     let front = bench.clone.front;
-    let decision = |request, inserted| Content::PutUniqueResult { inserted, who: front, request, publisher: MASTER };
+    let decision = |request, inserted| Content::PutUniqueResult {
+        inserted,
+        who: front,
+        request,
+        publisher: MASTER,
+    };
     bench.update(2, decision(1, true));
     bench.update(3, decision(2, false));
-    bench.update(4, Content::PutUniqueResult { inserted: true, who: MASTER, request: 3, publisher: MASTER });
-    bench.say(Content::WriteResults { first: 2, codes: vec![0, 0, 13] });
+    bench.update(
+        4,
+        Content::PutUniqueResult {
+            inserted: true,
+            who: MASTER,
+            request: 3,
+            publisher: MASTER,
+        },
+    );
+    bench.say(Content::WriteResults {
+        first: 2,
+        codes: vec![0, 0, 13],
+    });
     let answers = bench.replies();
     assert_eq!(answers[0], (tokens[0], Ok(StoreReply::Value(true.into()))));
     assert_eq!(answers[1], (tokens[1], Ok(StoreReply::Value(false.into()))));
-    assert_eq!(answers[2], (tokens[2], Err(StoreError::Backend { report: String::new() })));
+    assert_eq!(
+        answers[2],
+        (
+            tokens[2],
+            Err(StoreError::Backend {
+                report: String::new()
+            })
+        )
+    );
     assert_eq!(answers.len(), 3);
 }
 
@@ -195,8 +322,18 @@ fn writes_wait_for_a_master_and_are_given_up_after_two_minutes() {
     bench.clone.tick();
     assert_eq!(bench.replies(), [(early, Err(StoreError::GivenUp))]);
     bench.accept(&[]);
-    assert_eq!(bench.sent().iter().filter(|content| matches!(content, Content::Put { .. })).count(), 1);
-    bench.say(Content::WriteResults { first: 2, codes: vec![0] });
+    assert_eq!(
+        bench
+            .sent()
+            .iter()
+            .filter(|content| matches!(content, Content::Put { .. }))
+            .count(),
+        1
+    );
+    bench.say(Content::WriteResults {
+        first: 2,
+        codes: vec![0],
+    });
     assert_eq!(bench.replies(), [(late, DONE)]);
 }
 
@@ -208,7 +345,10 @@ fn only_so_many_writes_wait() {
     }
     assert_eq!(bench.all(), []);
     let token = bench.write(put_op("a", 0));
-    assert_eq!(bench.replies(), [(token, Err(StoreError::BufferFull { kept: 65_536 }))]);
+    assert_eq!(
+        bench.replies(),
+        [(token, Err(StoreError::BufferFull { kept: 65_536 }))]
+    );
 }
 
 #[test]
@@ -220,14 +360,35 @@ fn a_silent_master_is_searched_anew_under_a_new_name_and_unanswered_writes_stay_
     assert_eq!(bench.clone.master(), Some(MASTER));
     bench.clone.tick();
     let outputs = bench.all();
-    assert!(outputs.contains(&CloneOutput::Reply { token, result: Err(StoreError::Unanswered) }));
+    assert!(outputs.contains(&CloneOutput::Reply {
+        token,
+        result: Err(StoreError::Unanswered)
+    }));
     assert!(outputs.contains(&CloneOutput::Freshness(Freshness::Lost)));
     assert_ne!(bench.clone.id(), id);
-    assert_eq!(bench.clone.view.readable().map(|content| content.get(&"a".into())), Ok(Some(1u64.into())));
+    assert_eq!(
+        bench
+            .clone
+            .view
+            .readable()
+            .map(|content| content.get(&"a".into())),
+        Ok(Some(1u64.into()))
+    );
     let restarted = EntityId::new(EndpointId::from_bytes([0xcc; 16]), 1);
     let receiver = bench.clone.id();
     let snapshot = vec![("b".into(), 2u64.into())];
-    bench.hear(restarted, &Command::control(restarted, receiver, Content::AckClone { offset: 1, heartbeat: 5, snapshot }));
+    bench.hear(
+        restarted,
+        &Command::control(
+            restarted,
+            receiver,
+            Content::AckClone {
+                offset: 1,
+                heartbeat: 5,
+                snapshot,
+            },
+        ),
+    );
     assert_eq!(bench.events(), ["insert b", "erase a"]);
     assert_eq!((bench.get("a"), bench.get("b")), (None, Some(2u64.into())));
 }
@@ -280,14 +441,49 @@ fn broadcast_keepalives_reveal_what_is_missing_and_are_a_sign_of_life() {
 fn strangers_and_commands_for_others_change_nothing() {
     let mut bench = Bench::attached(&[("a", 1)]);
     let stranger = EntityId::new(THERE, 8);
-    bench.hear(stranger, &Command { seq: 2, sender: stranger, receiver: EntityId::NIL, content: put("a", 2) });
-    bench.hear(EntityId::new(HERE, 1), &Command { seq: 2, sender: MASTER, receiver: EntityId::NIL, content: put("a", 2) });
-    bench.hear(MASTER, &Command::control(MASTER, stranger, Content::RetransmitFailed { seq: 2 }));
-    bench.clone.handle_command(Timestamp::EPOCH, THERE, b"nonsense");
-    assert_eq!((bench.get("a"), bench.clone.master()), (Some(1u64.into()), Some(MASTER)));
+    bench.hear(
+        stranger,
+        &Command {
+            seq: 2,
+            sender: stranger,
+            receiver: EntityId::NIL,
+            content: put("a", 2),
+        },
+    );
+    bench.hear(
+        EntityId::new(HERE, 1),
+        &Command {
+            seq: 2,
+            sender: MASTER,
+            receiver: EntityId::NIL,
+            content: put("a", 2),
+        },
+    );
+    bench.hear(
+        MASTER,
+        &Command::control(MASTER, stranger, Content::RetransmitFailed { seq: 2 }),
+    );
+    bench
+        .clone
+        .handle_command(Timestamp::EPOCH, THERE, b"nonsense");
+    assert_eq!(
+        (bench.get("a"), bench.clone.master()),
+        (Some(1u64.into()), Some(MASTER))
+    );
     assert_eq!(bench.clone.rejected(), 2);
     let mut bench = Bench::searching(true);
-    bench.hear(MASTER, &Command::control(MASTER, stranger, Content::AckClone { offset: 1, heartbeat: 5, snapshot: vec![] }));
+    bench.hear(
+        MASTER,
+        &Command::control(
+            MASTER,
+            stranger,
+            Content::AckClone {
+                offset: 1,
+                heartbeat: 5,
+                snapshot: vec![],
+            },
+        ),
+    );
     assert_eq!(bench.clone.master(), None);
 }
 
@@ -324,7 +520,10 @@ fn idle_is_when_every_write_is_answered() {
     let write = bench.write(put_op("a", 1));
     bench.clone.handle_await_idle(41);
     bench.write(put_op("a", 2));
-    bench.say(Content::WriteResults { first: 2, codes: vec![0] });
+    bench.say(Content::WriteResults {
+        first: 2,
+        codes: vec![0],
+    });
     assert_eq!(bench.replies(), [(write, DONE), (41, DONE)]);
 }
 
@@ -335,8 +534,14 @@ fn outcomes_that_got_lost_are_asked_for_again() {
     bench.say(Content::CumulativeAck { seq: 2 });
     bench.sent();
     let sent = bench.ticks(5);
-    assert!(sent.contains(&Content::ResultsQuery { first: 2 }), "{sent:?}");
-    bench.say(Content::WriteResults { first: 2, codes: vec![0] });
+    assert!(
+        sent.contains(&Content::ResultsQuery { first: 2 }),
+        "{sent:?}"
+    );
+    bench.say(Content::WriteResults {
+        first: 2,
+        codes: vec![0],
+    });
     assert_eq!(bench.replies(), [(token, DONE)]);
 }
 
@@ -344,18 +549,41 @@ fn outcomes_that_got_lost_are_asked_for_again() {
 fn a_cpp_masters_echo_is_success_and_its_silence_is_not() {
     let mut bench = Bench::attached_to_cpp();
     let front = bench.clone.front;
-    let increment = |key: &str| StoreOperation::Increment { key: key.into(), amount: 1u64.into(), expiry: None };
+    let increment = |key: &str| StoreOperation::Increment {
+        key: key.into(),
+        amount: 1u64.into(),
+        expiry: None,
+    };
     let failed = bench.write(increment("text"));
     let put = bench.write(put_op("a", 1));
     let added = bench.write(increment("a"));
     let erased = bench.write(StoreOperation::Erase("missing".into()));
     bench.all();
-    bench.update(2, Content::Put { key: "a".into(), value: 1u64.into(), expiry: None, publisher: front });
+    bench.update(
+        2,
+        Content::Put {
+            key: "a".into(),
+            value: 1u64.into(),
+            expiry: None,
+            publisher: front,
+        },
+    );
     assert_eq!(bench.replies(), [(put, DONE)]);
-    bench.update(3, Content::Put { key: "a".into(), value: 2u64.into(), expiry: None, publisher: front });
+    bench.update(
+        3,
+        Content::Put {
+            key: "a".into(),
+            value: 2u64.into(),
+            expiry: None,
+            publisher: front,
+        },
+    );
     assert_eq!(bench.replies(), [(added, DONE)]);
     bench.say(Content::CumulativeAck { seq: 5 });
-    assert_eq!(bench.replies(), [(failed, Err(StoreError::NotEchoed)), (erased, DONE)]);
+    assert_eq!(
+        bench.replies(),
+        [(failed, Err(StoreError::NotEchoed)), (erased, DONE)]
+    );
 }
 
 #[test]
@@ -367,7 +595,15 @@ fn without_the_echo_nothing_is_decided_while_updates_are_missing() {
     bench.update(3, put("b", 1));
     bench.say(Content::CumulativeAck { seq: 2 });
     assert_eq!(bench.replies(), []);
-    bench.update(2, Content::Put { key: "a".into(), value: 1u64.into(), expiry: None, publisher: front });
+    bench.update(
+        2,
+        Content::Put {
+            key: "a".into(),
+            value: 1u64.into(),
+            expiry: None,
+            publisher: front,
+        },
+    );
     assert_eq!(bench.replies(), [(token, DONE)]);
 }
 
@@ -384,7 +620,10 @@ fn nothing_of_ours_is_said_to_a_cpp_master() {
 #[test]
 fn the_writer_is_announced_until_the_first_acknowledgement() {
     let mut bench = Bench::attached(&[]);
-    let attach = Content::AttachWriter { offset: 1, heartbeat: 5 };
+    let attach = Content::AttachWriter {
+        offset: 1,
+        heartbeat: 5,
+    };
     let count = |sent: &[Content]| sent.iter().filter(|content| **content == attach).count();
     assert_eq!(count(&bench.ticks(10)), 2);
     bench.say(Content::CumulativeAck { seq: 1 });
@@ -405,21 +644,50 @@ fn a_write_the_master_missed_is_sent_again() {
 fn expiry_is_the_masters_business() {
     let mut bench = Bench::attached(&[]);
     let expiry = Some(Timespan::from_secs(1));
-    bench.update(2, Content::Put { key: "a".into(), value: 1u64.into(), expiry, publisher: MASTER });
+    bench.update(
+        2,
+        Content::Put {
+            key: "a".into(),
+            value: 1u64.into(),
+            expiry,
+            publisher: MASTER,
+        },
+    );
     let entries = bench.clone.view.content.scan(None, 9);
-    assert_eq!(entries[0].1.expires_at, Some(Timestamp::from_nanos(1_000_000_000)));
+    assert_eq!(
+        entries[0].1.expires_at,
+        Some(Timestamp::from_nanos(1_000_000_000))
+    );
     bench.ticks(40);
     assert_eq!(bench.get("a"), Some(1u64.into()));
-    bench.update(3, Content::Expire { key: "a".into(), publisher: MASTER });
+    bench.update(
+        3,
+        Content::Expire {
+            key: "a".into(),
+            publisher: MASTER,
+        },
+    );
     assert_eq!(bench.events(), ["expire a"]);
 }
 
 #[test]
 fn an_update_only_a_writer_may_send_is_ignored() {
     let mut bench = Bench::attached(&[("n", 1)]);
-    bench.update(2, Content::Add { key: "n".into(), operand: 1u64.into(), init: DataKind::Count, expiry: None, publisher: MASTER });
+    bench.update(
+        2,
+        Content::Add {
+            key: "n".into(),
+            operand: 1u64.into(),
+            init: DataKind::Count,
+            expiry: None,
+            publisher: MASTER,
+        },
+    );
     assert_eq!(bench.get("n"), Some(1u64.into()));
-    bench.say(Content::WriteResults { first: u64::MAX, codes: vec![0, 0] });
+    bench.say(Content::WriteResults {
+        first: u64::MAX,
+        codes: vec![0, 0],
+    });
     bench.say(Content::CumulativeAck { seq: u64::MAX });
     bench.update(0, Content::Keepalive { seq: u64::MAX });
 }

@@ -29,7 +29,11 @@ pub enum Freshness {
 
 impl CloneView {
     pub(crate) fn new() -> Self {
-        Self { content: Content::new(), freshness: AtomicU8::new(Freshness::Empty as u8), revision: AtomicU64::new(0) }
+        Self {
+            content: Content::new(),
+            freshness: AtomicU8::new(Freshness::Empty as u8),
+            revision: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn freshness(&self) -> Freshness {

@@ -67,16 +67,30 @@ enum Expect {
 
 impl Writes {
     /// Takes a write at `tick`; an error if too many wait.
-    pub(super) fn submit(&mut self, tick: u64, token: u64, weight: usize, content: Content) -> Result<(), StoreError> {
+    pub(super) fn submit(
+        &mut self,
+        tick: u64,
+        token: u64,
+        weight: usize,
+        content: Content,
+    ) -> Result<(), StoreError> {
         if self.queued.len() >= MAX_QUEUED || self.queued_bytes >= MAX_QUEUED_BYTES {
-            return Err(StoreError::BufferFull { kept: self.queued.len() });
+            return Err(StoreError::BufferFull {
+                kept: self.queued.len(),
+            });
         }
         self.submitted += 1;
         self.queued_bytes += weight;
         if let Content::PutUnique { request, .. } = &content {
             self.uniques.insert(*request, token);
         }
-        self.queued.push_back(Queued { place: self.submitted, token, since: tick, weight, content });
+        self.queued.push_back(Queued {
+            place: self.submitted,
+            token,
+            since: tick,
+            weight,
+            content,
+        });
         Ok(())
     }
 
@@ -97,8 +111,13 @@ impl Writes {
 
     /// Whether every write up to this place is answered.
     pub(super) fn answered_up_to(&self, place: u64) -> bool {
-        let oldest = self.in_flight.first_key_value().map(|(_, flight)| flight.place);
-        oldest.or_else(|| self.queued.front().map(|queued| queued.place)).is_none_or(|oldest| oldest > place)
+        let oldest = self
+            .in_flight
+            .first_key_value()
+            .map(|(_, flight)| flight.place);
+        oldest
+            .or_else(|| self.queued.front().map(|queued| queued.place))
+            .is_none_or(|oldest| oldest > place)
     }
 
     /// The next write to be sent.
@@ -110,7 +129,12 @@ impl Writes {
 
     /// The write was sent as number `seq` to a master that tells `outcomes`, or one that does not.
     pub(super) fn sent(&mut self, seq: u64, queued: Queued, outcomes: bool) {
-        let Queued { place, token, content, .. } = queued;
+        let Queued {
+            place,
+            token,
+            content,
+            ..
+        } = queued;
         let expect = match content {
             Content::PutUnique { request, .. } => Expect::Decision { request },
             _ if outcomes => Expect::Outcome,
@@ -120,7 +144,14 @@ impl Writes {
             Content::Clear { .. } => Expect::Clear,
             _ => Expect::Outcome,
         };
-        self.in_flight.insert(seq, Flight { place, token, expect });
+        self.in_flight.insert(
+            seq,
+            Flight {
+                place,
+                token,
+                expect,
+            },
+        );
     }
 
     /// Our master tells how write `seq` went.
@@ -149,7 +180,12 @@ impl Writes {
 
     /// An update that this clone's front end caused has come back.
     pub(super) fn echoed(&mut self, update: &Content) -> Option<Answer> {
-        let find = |matches: &dyn Fn(&Expect) -> bool| self.in_flight.iter().find(|(_, flight)| matches(&flight.expect)).map(|(seq, _)| *seq);
+        let find = |matches: &dyn Fn(&Expect) -> bool| {
+            self.in_flight
+                .iter()
+                .find(|(_, flight)| matches(&flight.expect))
+                .map(|(seq, _)| *seq)
+        };
         let seq = match update {
             Content::Put { key, value, .. } => find(&|expect| matches!(expect, Expect::Put { key: k, value: v } if k == key && v == value))
                 .or_else(|| find(&|expect| matches!(expect, Expect::Computed { key: k } if k == key))),
@@ -183,15 +219,27 @@ impl Writes {
         for flight in std::mem::take(&mut self.in_flight).into_values() {
             answers.extend(self.answer(flight, Err(StoreError::Unanswered)));
         }
-        let waiting: Vec<_> = self.queued.iter().filter_map(|queued| match queued.content {
-            Content::PutUnique { request, .. } => Some(request),
-            _ => None,
-        })
-        .collect();
+        let waiting: Vec<_> = self
+            .queued
+            .iter()
+            .filter_map(|queued| match queued.content {
+                Content::PutUnique { request, .. } => Some(request),
+                _ => None,
+            })
+            .collect();
         // Decisions that were still to come although the write itself was settled.
-        let undecided: Vec<_> = self.uniques.keys().filter(|request| !waiting.contains(request)).copied().collect();
+        let undecided: Vec<_> = self
+            .uniques
+            .keys()
+            .filter(|request| !waiting.contains(request))
+            .copied()
+            .collect();
         for request in undecided {
-            answers.extend(self.uniques.remove(&request).map(|token| (token, Err(StoreError::Unanswered))));
+            answers.extend(
+                self.uniques
+                    .remove(&request)
+                    .map(|token| (token, Err(StoreError::Unanswered))),
+            );
         }
         answers
     }
@@ -199,8 +247,14 @@ impl Writes {
     /// Gives up the writes that have waited since before `tick`.
     pub(super) fn give_up_before(&mut self, tick: u64) -> Vec<Answer> {
         let mut answers = Vec::new();
-        while self.queued.front().is_some_and(|queued| queued.since < tick) {
-            let Some(queued) = self.next_queued() else { break };
+        while self
+            .queued
+            .front()
+            .is_some_and(|queued| queued.since < tick)
+        {
+            let Some(queued) = self.next_queued() else {
+                break;
+            };
             if let Content::PutUnique { request, .. } = queued.content {
                 self.uniques.remove(&request);
             }
@@ -221,7 +275,10 @@ impl Writes {
 /// Who published an update.
 pub(super) const fn publisher(update: &Content) -> Option<EntityId> {
     match update {
-        Content::Put { publisher, .. } | Content::Erase { publisher, .. } | Content::Expire { publisher, .. } | Content::Clear { publisher } => Some(*publisher),
+        Content::Put { publisher, .. }
+        | Content::Erase { publisher, .. }
+        | Content::Expire { publisher, .. }
+        | Content::Clear { publisher } => Some(*publisher),
         _ => None,
     }
 }

@@ -228,6 +228,10 @@ impl MasterState {
                 self.make_room(REQUEST_WEIGHT);
                 self.stage(now, content, Origin::Caller { token });
             }
+            Request::Unknown => {
+                let error = StoreError::Refused(ErrorCode::InvalidMessage);
+                self.group.then(Effect::Refusal { token, error });
+            }
             Request::Read(query) => {
                 // A walk sees the backend only.
                 if matches!(query, Query::Keys | Query::Scan { .. }) {
@@ -782,6 +786,7 @@ impl MasterState {
                     .map(StoreReply::Value)
                     .map_err(StoreError::Refused)
             }
+            Query::Nothing => Ok(StoreReply::Done),
             Query::Keys => Ok(StoreReply::Value(
                 self.keys()?.into_iter().collect::<Set>().into(),
             )),

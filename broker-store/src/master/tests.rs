@@ -98,7 +98,7 @@ impl Bench {
     }
 
     fn ask(&mut self, operation: StoreOperation) -> Result<StoreReply, StoreError> {
-        let request = Request::from_operation(operation, MASTER, 1).unwrap();
+        let request = Request::from_operation(operation, MASTER, 1);
         self.master.handle_request(self.now(), 99, request);
         self.master.commit();
         let replies = self.all().into_iter().filter_map(|output| match output {

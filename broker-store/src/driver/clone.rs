@@ -1,0 +1,93 @@
+//! The task of a clone.
+
+use std::sync::Arc;
+
+use broker_core::{Endpoint, EndpointId};
+use tokio::sync::{mpsc, watch};
+
+use super::{Ask, Clock, Common, Shared, Topics, What};
+use crate::clone::{CloneOutput, CloneState, Freshness};
+use crate::command::FEATURE;
+
+/// Feeds a clone.
+#[derive(Debug)]
+pub(crate) struct CloneDriver {
+    common: Common,
+    freshness: watch::Sender<Freshness>,
+}
+
+impl CloneDriver {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        topics: Topics,
+        asks: mpsc::Receiver<Ask>,
+        shared: Arc<Shared>,
+        clock: Clock,
+        freshness: watch::Sender<Freshness>,
+    ) -> Self {
+        let common = Common::new(
+            endpoint,
+            topics.clone,
+            topics.master,
+            topics.events,
+            asks,
+            shared,
+            clock,
+        );
+        Self { common, freshness }
+    }
+
+    /// Runs until the endpoint shuts down.
+    pub(crate) async fn run(mut self, mut state: CloneState) {
+        self.carry_out(&mut state);
+        loop {
+            let batch = self.common.next_batch(state.is_busy()).await;
+            let now = self.common.clock.now();
+            for command in batch.commands {
+                state.handle_command(now, command.sender, &command.payload);
+            }
+            for (token, what) in batch.asks {
+                match what {
+                    What::Operation(operation) => state.handle_write(token, operation),
+                    What::Sync => state.handle_sync(token),
+                    What::AwaitIdle => state.handle_await_idle(token),
+                }
+            }
+            if batch.tick {
+                state.tick();
+                let answers = &self.common.answers;
+                state.forget_waits(|token| Common::is_gone(answers, token));
+            }
+            self.carry_out(&mut state);
+            if batch.last {
+                break;
+            }
+        }
+        self.common.close();
+    }
+
+    fn carry_out(&mut self, state: &mut CloneState) {
+        let view = state.view();
+        self.common
+            .set_figures(view.content.len() as u64, view.revision());
+        while let Some(output) = state.poll_output() {
+            match output {
+                CloneOutput::Broadcast(payload) => self.common.broadcast(payload),
+                CloneOutput::Unicast { to, payload } => self.common.unicast(to, payload),
+                CloneOutput::Event(event) => self.common.tell(event),
+                CloneOutput::Reply { token, result } => self.common.reply(token, result),
+                CloneOutput::Freshness(freshness) => {
+                    self.freshness.send_replace(freshness);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the peer `id` of `endpoint` understands our own store commands.
+pub(crate) fn speaks(endpoint: &Endpoint, id: EndpointId) -> bool {
+    endpoint
+        .peers()
+        .iter()
+        .any(|peer| peer.id == id && peer.features.iter().any(|feature| feature == FEATURE))
+}

@@ -1,0 +1,103 @@
+//! The task of a master.
+
+use std::sync::Arc;
+
+use broker_core::{Endpoint, EntityId, Timestamp};
+use tokio::sync::mpsc;
+
+use super::{Ask, Batch, Clock, Common, Shared, Topics, What};
+use crate::master::{MasterOutput, MasterState};
+use crate::operation::{Query, Request};
+
+/// Feeds a master, on a thread for blocking work if its backend may wait for a disk.
+#[derive(Debug)]
+pub(crate) struct MasterDriver {
+    common: Common,
+    front: EntityId,
+}
+
+impl MasterDriver {
+    /// `front` is whom the writes of this node's callers are published by.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        front: EntityId,
+        topics: Topics,
+        asks: mpsc::Receiver<Ask>,
+        shared: Arc<Shared>,
+        clock: Clock,
+    ) -> Self {
+        let common = Common::new(
+            endpoint,
+            topics.master,
+            topics.clone,
+            topics.events,
+            asks,
+            shared,
+            clock,
+        );
+        Self { common, front }
+    }
+
+    /// Runs until the endpoint shuts down.
+    pub(crate) async fn run(mut self, state: MasterState) {
+        let mut state = Box::new(state);
+        loop {
+            let batch = self.common.next_batch(false).await;
+            let last = batch.last;
+            let (now, front) = (self.common.clock.now(), self.front);
+            let work = move |mut state: Box<MasterState>| {
+                feed(&mut state, batch, now, front);
+                state
+            };
+            state = if state.may_block() {
+                match tokio::task::spawn_blocking(move || work(state)).await {
+                    Ok(state) => state,
+                    Err(error) => {
+                        // A panic in a backend of a user's; the store ends, the node does not.
+                        tracing::error!(topic = %self.common.port.topic(), %error, "the master's backend broke down, the store is closed");
+                        break;
+                    }
+                }
+            } else {
+                work(state)
+            };
+            self.carry_out(&mut state);
+            if last {
+                break;
+            }
+        }
+        self.common.close();
+    }
+
+    fn carry_out(&mut self, state: &mut MasterState) {
+        // Before the answers, so that who has one finds the figures up to date.
+        self.common.set_figures(state.entries(), state.seq());
+        while let Some(output) = state.poll_output() {
+            match output {
+                MasterOutput::Broadcast(payload) => self.common.broadcast(payload),
+                MasterOutput::Unicast { to, payload } => self.common.unicast(to, payload),
+                MasterOutput::Event(event) => self.common.tell(event),
+                MasterOutput::Reply { token, result } => self.common.reply(token, result),
+            }
+        }
+    }
+}
+
+fn feed(state: &mut MasterState, batch: Batch, now: Timestamp, front: EntityId) {
+    for command in batch.commands {
+        state.handle_command(now, command.sender, &command.payload);
+    }
+    for (token, what) in batch.asks {
+        let request = match what {
+            // Number of a put_unique's request: callers of this node are answered by token.
+            What::Operation(operation) => Request::from_operation(operation, front, token),
+            // The master is always idle and in step with itself once it has come this far.
+            What::Sync | What::AwaitIdle => Request::Read(Query::Nothing),
+        };
+        state.handle_request(now, token, request);
+    }
+    if batch.tick {
+        state.tick(now);
+    }
+    state.commit();
+}

@@ -1,0 +1,246 @@
+//! The tasks around the state machines: they move commands, requests and time into them and carry out what they want.
+//!
+//! One task per store. It takes what has arrived, up to a bound, as one batch; a batch is one group of a master. The task
+//! ends when the endpoint shuts down, after it has dealt with what had arrived by then.
+
+mod clone;
+mod master;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use broker_core::topic::reserved;
+use broker_core::{
+    Command, CommandPort, Endpoint, EndpointId, StoreOperation, StoreReply, Timestamp, Topic,
+    TopicError,
+};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+pub(crate) use self::clone::{CloneDriver, speaks};
+pub(crate) use self::master::MasterDriver;
+
+use crate::channel::TICK;
+use crate::error::StoreError;
+use crate::event::StoreEvent;
+use crate::watch::Watchers;
+
+/// What the handle of a store asks its task for.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) what: What,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+pub(crate) type Answer = Result<StoreReply, StoreError>;
+
+#[derive(Debug)]
+pub(crate) enum What {
+    Operation(StoreOperation),
+    Sync,
+    AwaitIdle,
+}
+
+/// The wall clock at the start, moved on by a clock that nobody sets: deadlines are wall clock on disk and monotonic while
+/// the node runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    wall: Timestamp,
+    start: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self {
+            wall: Timestamp::now(),
+            start: Instant::now(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.wall.saturating_add(self.start.elapsed().into())
+    }
+}
+
+/// The topics of one store.
+#[derive(Clone, Debug)]
+pub(crate) struct Topics {
+    pub(crate) master: Topic,
+    pub(crate) clone: Topic,
+    pub(crate) events: Topic,
+}
+
+impl Topics {
+    pub(crate) fn new(name: &str) -> Result<Self, TopicError> {
+        Ok(Self {
+            master: reserved::master(name)?,
+            clone: reserved::clone(name)?,
+            events: reserved::store_events(name)?,
+        })
+    }
+}
+
+/// What the task of a store shares with its handle.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) watchers: Watchers,
+    pub(crate) entries: AtomicU64,
+    pub(crate) revision: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn set_figures(&self, entries: u64, revision: u64) {
+        self.entries.store(entries, Ordering::Release);
+        self.revision.store(revision, Ordering::Release);
+    }
+}
+
+/// What a store's task has in common whatever its role.
+#[derive(Debug)]
+struct Common {
+    endpoint: Endpoint,
+    /// Where commands come in, and where ours go.
+    port: CommandPort,
+    peers_topic: Topic,
+    events_topic: Topic,
+    asks: mpsc::Receiver<Ask>,
+    shared: Arc<Shared>,
+    clock: Clock,
+    interval: Interval,
+    answers: HashMap<u64, oneshot::Sender<Answer>>,
+    tokens: u64,
+}
+
+/// What came in at one turn.
+#[derive(Debug, Default)]
+struct Batch {
+    commands: Vec<Command>,
+    asks: Vec<(u64, What)>,
+    tick: bool,
+    /// The endpoint shuts down: this is the last batch.
+    last: bool,
+}
+
+impl Common {
+    fn new(
+        endpoint: Endpoint,
+        own_topic: Topic,
+        peers_topic: Topic,
+        events_topic: Topic,
+        asks: mpsc::Receiver<Ask>,
+        shared: Arc<Shared>,
+        clock: Clock,
+    ) -> Self {
+        let mut interval = tokio::time::interval(TICK);
+        // After a pause one tick is enough; ticks made up for would look like silence of everybody else.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let port = endpoint.command_port(own_topic);
+        Self {
+            endpoint,
+            port,
+            peers_topic,
+            events_topic,
+            asks,
+            shared,
+            clock,
+            interval,
+            answers: HashMap::new(),
+            tokens: 0,
+        }
+    }
+
+    /// Waits for something to do and takes all of it that is there, up to a bound. `hold_back` leaves the callers'
+    /// requests where they are.
+    async fn next_batch(&mut self, hold_back: bool) -> Batch {
+        let mut batch = Batch::default();
+        let mut asks = Vec::new();
+        tokio::select! {
+            biased;
+            () = self.endpoint.stopping() => batch.last = true,
+            _ = self.interval.tick() => batch.tick = true,
+            count = self.port.recv_many(&mut batch.commands, MAX_BATCH) => {
+                if count == 0 && !self.endpoint.is_shutting_down() {
+                    tracing::warn!(topic = %self.port.topic(), "store commands came faster than they were taken; some are lost and will be asked for again");
+                    self.port = self.endpoint.command_port(self.port.topic().clone());
+                }
+            }
+            // The registry holds a handle as long as the store lives.
+            _ = self.asks.recv_many(&mut asks, MAX_BATCH), if !hold_back => {}
+        }
+        if batch.last {
+            self.asks.close();
+        }
+        while batch.commands.len() < MAX_BATCH
+            && let Some(command) = self.port.try_recv()
+        {
+            batch.commands.push(command);
+        }
+        while (!hold_back || batch.last)
+            && asks.len() < MAX_BATCH
+            && let Ok(ask) = self.asks.try_recv()
+        {
+            asks.push(ask);
+        }
+        for Ask { what, answer } in asks {
+            self.tokens += 1;
+            self.answers.insert(self.tokens, answer);
+            batch.asks.push((self.tokens, what));
+        }
+        // The port takes what is below its topic as well.
+        let topic = self.port.topic();
+        batch.commands.retain(|command| command.topic == *topic);
+        batch
+    }
+
+    fn broadcast(&self, payload: Bytes) {
+        self.endpoint
+            .send_command(None, self.peers_topic.clone(), payload);
+    }
+
+    fn unicast(&self, to: EndpointId, payload: Bytes) {
+        self.endpoint
+            .send_command(Some(to), self.peers_topic.clone(), payload);
+    }
+
+    fn tell(&self, event: StoreEvent) {
+        let event = Arc::new(event);
+        self.shared.watchers.tell(&event);
+        self.endpoint
+            .publish_local(&self.events_topic, || event.to_data());
+    }
+
+    fn reply(&mut self, token: u64, answer: Answer) {
+        if let Some(caller) = self.answers.remove(&token) {
+            // A caller whose time was up has gone.
+            let _ = caller.send(answer);
+        }
+    }
+
+    /// Whether the caller behind `token` does not wait any more.
+    fn is_gone(answers: &HashMap<u64, oneshot::Sender<Answer>>, token: u64) -> bool {
+        answers.get(&token).is_none_or(oneshot::Sender::is_closed)
+    }
+
+    fn close(&mut self) {
+        self.shared.watchers.close();
+        for (_, caller) in self.answers.drain() {
+            let _ = caller.send(Err(StoreError::Closed));
+        }
+        self.asks.close();
+        while let Ok(ask) = self.asks.try_recv() {
+            let _ = ask.answer.send(Err(StoreError::Closed));
+        }
+    }
+
+    fn set_figures(&self, entries: u64, revision: u64) {
+        self.shared.set_figures(entries, revision);
+    }
+}
+
+/// Commands, and requests, taken at one turn.
+const MAX_BATCH: usize = 1024;
+
+/// Requests that wait for a store's task; a caller beyond waits for room.
+pub(crate) const MAX_ASKS: usize = 8192;

@@ -1,0 +1,552 @@
+//! The handle of a store: what applications call.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use broker_core::{Data, ErrorCode, QueueOptions, Set, StoreEntry, StoreOperation, StoreReply};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use crate::clone::{CloneView, Freshness};
+use crate::content::Content;
+use crate::driver::{Answer, Ask, Clock, Shared, What};
+use crate::error::StoreError;
+use crate::master::remaining;
+use crate::semantics;
+use crate::watch::{self as watching, StoreEvents};
+
+/// A handle to a master or clone on this node. Cloning is cheap and gives another handle to the same store, which lives
+/// until its endpoint shuts down.
+///
+/// A write returns when the master has applied it and holds it as durably as configured, or with the master's error; on a
+/// clone of ours the change is visible by then. Reads of a clone are local. Every call ends within the request timeout;
+/// an `expiry` is counted from the moment the master applies the write.
+///
+/// # Cancel safety
+/// A future that is dropped leaves a write applied or not.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+/// What a store on this node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It has the entries.
+    Master,
+    /// It has a copy of them.
+    Clone,
+}
+
+pub(crate) struct Inner {
+    pub(crate) name: Arc<str>,
+    pub(crate) backend: String,
+    pub(crate) asks: mpsc::Sender<Ask>,
+    pub(crate) copy: Option<Copy>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Clock,
+    pub(crate) request_timeout: Duration,
+}
+
+/// What only a clone has.
+pub(crate) struct Copy {
+    pub(crate) view: Arc<CloneView>,
+    pub(crate) freshness: watch::Receiver<Freshness>,
+    pub(crate) get_delay: Duration,
+}
+
+impl Store {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The store's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Whether this is the master or a clone.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        if self.inner.copy.is_some() {
+            Role::Clone
+        } else {
+            Role::Master
+        }
+    }
+
+    /// What the entries are kept in: `memory`, `sqlite`, `sled`, or a name of a user's backend.
+    #[must_use]
+    pub fn backend(&self) -> &str {
+        &self.inner.backend
+    }
+
+    /// How many entries there are here.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match &self.inner.copy {
+            Some(copy) => copy.view.content.len() as u64,
+            None => self.inner.shared.entries.load(Ordering::Acquire),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of the last update: sent by the master, or applied by this clone. The master counts only while clones
+    /// are attached, and begins anew when it is restarted.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        match &self.inner.copy {
+            Some(copy) => copy.view.revision(),
+            None => self.inner.shared.revision.load(Ordering::Acquire),
+        }
+    }
+
+    /// How fresh the content is; a master's always is.
+    #[must_use]
+    pub fn freshness(&self) -> Freshness {
+        self.inner
+            .copy
+            .as_ref()
+            .map_or(Freshness::Live, |copy| copy.view.freshness())
+    }
+
+    /// Whether the store is closed, since its endpoint shut down or its backend broke.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.inner.asks.is_closed()
+    }
+
+    // --- writing ---------------------------------------------------------------------------------
+
+    /// Stores a value, replacing what was there, its expiry included.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; this holds for all calls below.
+    pub async fn put(
+        &self,
+        key: impl Into<Data>,
+        value: impl Into<Data>,
+        expiry: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        self.write(StoreOperation::Put {
+            key: key.into(),
+            value: value.into(),
+            expiry,
+        })
+        .await
+    }
+
+    /// Stores a value only if the key is free. Returns whether it did.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn put_unique(
+        &self,
+        key: impl Into<Data>,
+        value: impl Into<Data>,
+        expiry: Option<Duration>,
+    ) -> Result<bool, StoreError> {
+        let reply = self
+            .execute(StoreOperation::PutUnique {
+                key: key.into(),
+                value: value.into(),
+                expiry,
+            })
+            .await?;
+        Ok(matches!(reply, StoreReply::Value(Data::Boolean(true))))
+    }
+
+    /// Removes a key; a missing one is no error.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn erase(&self, key: impl Into<Data>) -> Result<(), StoreError> {
+        self.write(StoreOperation::Erase(key.into())).await
+    }
+
+    /// Removes everything.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn clear(&self) -> Result<(), StoreError> {
+        self.write(StoreOperation::Clear).await
+    }
+
+    /// Adds to a number, or moves a timestamp by a timespan. A missing key starts from zero, or from the epoch for a
+    /// timespan. Without an `expiry` the entry keeps its own; so do all calls below.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn increment(
+        &self,
+        key: impl Into<Data>,
+        amount: impl Into<Data>,
+        expiry: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        self.write(StoreOperation::Increment {
+            key: key.into(),
+            amount: amount.into(),
+            expiry,
+        })
+        .await
+    }
+
+    /// Subtracts from a number or time; the key has to be there.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn decrement(
+        &self,
+        key: impl Into<Data>,
+        amount: impl Into<Data>,
+        expiry: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        self.write(StoreOperation::Decrement {
+            key: key.into(),
+            amount: amount.into(),
+            expiry,
+        })
+        .await
+    }
+
+    /// Appends to a string; a missing key starts empty.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn append(
+        &self,
+        key: impl Into<Data>,
+        text: impl Into<Data>,
+        expiry: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        self.write(StoreOperation::Append {
+            key: key.into(),
+            value: text.into(),
+            expiry,
+        })
+        .await
+    }
+
+    /// Inserts an element into a set; a missing key starts empty.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn insert_into(
+        &self,
+        key: impl Into<Data>,
+        element: impl Into<Data>,
+        expiry: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        self.write(StoreOperation::InsertInto {
+            key: key.into(),
+            index: element.into(),
+            value: None,
+            expiry,
+        })
+        .await
+    }
+
+    /// Inserts a value into a table, replacing the one at `index`; a missing key starts empty.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn insert_into_table(
+        &self,
+        key: impl Into<Data>,
+        index: impl Into<Data>,
+        value: impl Into<Data>,
+        expiry: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        self.write(StoreOperation::InsertInto {
+            key: key.into(),
+            index: index.into(),
+            value: Some(value.into()),
+            expiry,
+        })
+        .await
+    }
+
+    /// Removes an element from a set or table, if it is there.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn remove_from(
+        &self,
+        key: impl Into<Data>,
+        index: impl Into<Data>,
+        expiry: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        self.write(StoreOperation::RemoveFrom {
+            key: key.into(),
+            index: index.into(),
+            expiry,
+        })
+        .await
+    }
+
+    /// Appends a value to a vector; a missing key starts empty.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn push(
+        &self,
+        key: impl Into<Data>,
+        value: impl Into<Data>,
+        expiry: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        self.write(StoreOperation::Push {
+            key: key.into(),
+            value: value.into(),
+            expiry,
+        })
+        .await
+    }
+
+    /// Removes the last element of a vector, if there is one.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn pop(
+        &self,
+        key: impl Into<Data>,
+        expiry: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        self.write(StoreOperation::Pop {
+            key: key.into(),
+            expiry,
+        })
+        .await
+    }
+
+    // --- reading ---------------------------------------------------------------------------------
+
+    /// The value at a key. On a clone without a master yet, this and all reads below wait for the first snapshot, at most
+    /// [`get_delay`](crate::CloneOptions::get_delay).
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn get(&self, key: impl Into<Data>) -> Result<Option<Data>, StoreError> {
+        found(self.execute(StoreOperation::Get(key.into())).await)
+    }
+
+    /// Whether there is a value at a key.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn exists(&self, key: impl Into<Data>) -> Result<bool, StoreError> {
+        Ok(matches!(
+            self.execute(StoreOperation::Exists(key.into())).await?,
+            StoreReply::Value(Data::Boolean(true))
+        ))
+    }
+
+    /// All keys.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn keys(&self) -> Result<Set, StoreError> {
+        Ok(match self.execute(StoreOperation::Keys).await? {
+            StoreReply::Value(Data::Set(keys)) => keys,
+            _ => Set::new(),
+        })
+    }
+
+    /// The element at `index` of the vector or table at `key`, or whether the set there has it; a value that is no
+    /// container is returned as it is. `None` if there is no such key or element.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn get_index_from_value(
+        &self,
+        key: impl Into<Data>,
+        index: impl Into<Data>,
+    ) -> Result<Option<Data>, StoreError> {
+        found(
+            self.execute(StoreOperation::GetIndex {
+                key: key.into(),
+                index: index.into(),
+            })
+            .await,
+        )
+    }
+
+    /// A page of at most `limit` entries in key order, beginning behind `after`. The store may return fewer, and returns
+    /// none only at the end. Key order is the bytewise order of encoded keys.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn scan(
+        &self,
+        after: Option<Data>,
+        limit: usize,
+    ) -> Result<Vec<StoreEntry>, StoreError> {
+        Ok(
+            match self.execute(StoreOperation::Scan { after, limit }).await? {
+                StoreReply::Entries(entries) => entries,
+                _ => Vec::new(),
+            },
+        )
+    }
+
+    /// The value at a key of a clone, without waiting. The key has to be in
+    /// [normal form](crate::semantics::normalize_key), which all keys without -0.0 and subnormal numbers are.
+    ///
+    /// # Errors
+    /// `stale_data` if the clone has no content, [`StoreError::NotLocal`] on a master.
+    pub fn get_local(&self, key: &Data) -> Result<Option<Data>, StoreError> {
+        Ok(self.readable()?.get(key))
+    }
+
+    /// Whether a clone has a value at a key, without waiting; as [`get_local`](Self::get_local).
+    #[expect(clippy::missing_errors_doc, reason = "said at `get_local`")]
+    pub fn exists_local(&self, key: &Data) -> Result<bool, StoreError> {
+        Ok(self.readable()?.contains(key))
+    }
+
+    /// What `read` makes of the value at a key of a clone, without waiting and without copying the value; as
+    /// [`get_local`](Self::get_local). The part of the store that the key is in cannot change meanwhile, so `read` should
+    /// be quick.
+    #[expect(clippy::missing_errors_doc, reason = "said at `get_local`")]
+    pub fn with_local<R>(
+        &self,
+        key: &Data,
+        read: impl FnOnce(&Data) -> R,
+    ) -> Result<Option<R>, StoreError> {
+        Ok(self.readable()?.with(key, read))
+    }
+
+    // --- waiting and watching --------------------------------------------------------------------
+
+    /// Waits until every write that was begun here before is answered.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn await_idle(&self) -> Result<(), StoreError> {
+        self.ask(What::AwaitIdle, self.inner.request_timeout)
+            .await
+            .map(drop)
+    }
+
+    /// Waits until this clone has all that the master had applied when it was asked, and every write that was begun here
+    /// before is answered. A C++ master cannot be asked; with one it waits for what is known to be on its way.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn sync(&self, limit: Duration) -> Result<(), StoreError> {
+        self.ask(What::Sync, limit).await.map(drop)
+    }
+
+    /// Waits until the clone has found its master and its content; at most `limit`. Returns whether it has.
+    pub async fn attached(&self, limit: Duration) -> bool {
+        let Some(copy) = &self.inner.copy else {
+            return true;
+        };
+        let mut freshness = copy.freshness.clone();
+        let live = timeout(
+            limit,
+            freshness.wait_for(|freshness| *freshness == Freshness::Live),
+        )
+        .await;
+        matches!(live, Ok(Ok(_)))
+    }
+
+    /// The changes from now on, in the order of application. If they are not taken in time the oldest are dropped; the
+    /// stream counts them. [`events_with`](Self::events_with) chooses otherwise.
+    pub fn events(&self) -> StoreEvents {
+        self.events_with(watching::lossy())
+    }
+
+    /// The changes from now on, in a queue of one's own choice. The store never waits for it.
+    pub fn events_with(&self, queue: QueueOptions) -> StoreEvents {
+        self.inner.shared.watchers.watch(queue)
+    }
+
+    // --- in general ------------------------------------------------------------------------------
+
+    /// Does `operation`: what all the calls above come down to.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn execute(&self, operation: StoreOperation) -> Result<StoreReply, StoreError> {
+        let Some(copy) = &self.inner.copy else {
+            return self
+                .ask(What::Operation(operation), self.inner.request_timeout)
+                .await;
+        };
+        let is_read = matches!(
+            operation,
+            StoreOperation::Get(_)
+                | StoreOperation::Exists(_)
+                | StoreOperation::Keys
+                | StoreOperation::GetIndex { .. }
+                | StoreOperation::Scan { .. }
+        );
+        if !is_read {
+            return self
+                .ask(What::Operation(operation), self.inner.request_timeout)
+                .await;
+        }
+        if copy.view.freshness() == Freshness::Empty {
+            let mut freshness = copy.freshness.clone();
+            let _ = timeout(
+                copy.get_delay,
+                freshness.wait_for(|freshness| *freshness != Freshness::Empty),
+            )
+            .await;
+        }
+        self.read(copy.view.readable()?, operation)
+    }
+
+    async fn write(&self, operation: StoreOperation) -> Result<(), StoreError> {
+        self.ask(What::Operation(operation), self.inner.request_timeout)
+            .await
+            .map(drop)
+    }
+
+    async fn ask(&self, what: What, limit: Duration) -> Answer {
+        let answered = async {
+            let (answer, answered) = oneshot::channel();
+            self.inner
+                .asks
+                .send(Ask { what, answer })
+                .await
+                .map_err(|_| StoreError::Closed)?;
+            answered.await.unwrap_or(Err(StoreError::Closed))
+        };
+        timeout(limit, answered)
+            .await
+            .unwrap_or(Err(StoreError::TimedOut(limit)))
+    }
+
+    fn readable(&self) -> Result<&Content, StoreError> {
+        self.inner
+            .copy
+            .as_ref()
+            .ok_or(StoreError::NotLocal)?
+            .view
+            .readable()
+    }
+
+    fn read(&self, content: &Content, operation: StoreOperation) -> Answer {
+        let normal = |mut key: Data| {
+            semantics::normalize_key(&mut key)
+                .map_err(StoreError::Refused)
+                .map(|()| key)
+        };
+        let missing = || StoreError::Refused(ErrorCode::NoSuchKey);
+        Ok(StoreReply::Value(match operation {
+            StoreOperation::Get(key) => content.get(&normal(key)?).ok_or_else(missing)?,
+            StoreOperation::Exists(key) => content.contains(&normal(key)?).into(),
+            StoreOperation::Keys => content.keys().into_iter().collect::<Set>().into(),
+            StoreOperation::GetIndex { key, index } => {
+                let found = content.with(&normal(key)?, |value| semantics::index(value, &index));
+                found.ok_or_else(missing)?.map_err(StoreError::Refused)?
+            }
+            StoreOperation::Scan { after, limit } => {
+                let now = self.inner.clock.now();
+                let page =
+                    content.scan(after.map(normal).transpose()?.as_ref(), limit.min(MAX_PAGE));
+                let entries = page.into_iter().map(|(key, entry)| StoreEntry {
+                    key,
+                    value: entry.value,
+                    expires_in: remaining(entry.expires_at, now),
+                });
+                return Ok(StoreReply::Entries(entries.collect()));
+            }
+            _ => return Err(StoreError::NotLocal),
+        }))
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("name", &self.inner.name)
+            .field("role", &self.role())
+            .field("entries", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn found(answer: Answer) -> Result<Option<Data>, StoreError> {
+    match answer {
+        Ok(StoreReply::Value(value)) => Ok(Some(value)),
+        Ok(_) | Err(StoreError::Refused(ErrorCode::NoSuchKey)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Entries of one page, whatever was asked for.
+const MAX_PAGE: usize = 4096;

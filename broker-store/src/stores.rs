@@ -1,0 +1,318 @@
+//! The stores of one endpoint: attaching them, and the doors to them that core offers to the layers beside.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use broker_core::{
+    BoxFuture, Endpoint, NodeStatus, StatusSource, StoreAccess, StoreFailure, StoreOperation,
+    StoreReply, StoreStatus, StoreWatch,
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::backend::Backend;
+use crate::channel::Timers;
+use crate::clone::{CloneState, Freshness};
+use crate::driver::{Clock, CloneDriver, MAX_ASKS, MasterDriver, Shared, Topics, speaks};
+use crate::error::AttachError;
+use crate::ids::EntityIds;
+use crate::master::MasterState;
+use crate::options::{CloneOptions, MasterOptions};
+use crate::store::{Copy, Inner, Role, Store};
+use crate::watch as watching;
+
+/// Stores on an endpoint: what this crate adds to [`Endpoint`].
+///
+/// An endpoint whose stores are to talk to those of other nodes of ours should announce
+/// [`FEATURE`](crate::FEATURE) ([`EndpointBuilder::feature`](broker_core::EndpointBuilder::feature)): then writes of
+/// clones are answered with the master's result. Without it they are answered by their echo, as with C++ nodes.
+pub trait StoreExt {
+    /// Attaches the master of the store called `name` over `backend`. If this endpoint has it already, that one is
+    /// returned and `backend` dropped.
+    ///
+    /// # Errors
+    /// A peer announces that it has the master, this endpoint has a clone, the backend fails, or the name is unusable.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the store is attached or not.
+    fn attach_master(
+        &self,
+        name: &str,
+        backend: impl Backend,
+        options: MasterOptions,
+    ) -> impl Future<Output = Result<Store, AttachError>> + Send;
+
+    /// Attaches a clone of the store called `name`. Succeeds at once: the clone looks for its master until it is there.
+    /// If this endpoint has a clone already, that one is returned.
+    ///
+    /// # Errors
+    /// This endpoint has the master, or the name is unusable.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the store is attached or not.
+    fn attach_clone(
+        &self,
+        name: &str,
+        options: CloneOptions,
+    ) -> impl Future<Output = Result<Store, AttachError>> + Send;
+
+    /// The store called `name`, if this endpoint has it.
+    fn store(&self, name: &str) -> Option<Store>;
+
+    /// The stores of this endpoint, by name.
+    fn stores(&self) -> Vec<Store>;
+}
+
+impl StoreExt for Endpoint {
+    async fn attach_master(
+        &self,
+        name: &str,
+        backend: impl Backend,
+        options: MasterOptions,
+    ) -> Result<Store, AttachError> {
+        let stores = Stores::of(self)?;
+        let topics = topics(name)?;
+        let _one_at_a_time = stores.inner.attaching.lock().await;
+        match stores.get(name) {
+            Some(store) if store.role() == Role::Master => return Ok(store),
+            Some(_) => {
+                return Err(AttachError::CloneExists {
+                    name: name.to_owned(),
+                });
+            }
+            None => {}
+        }
+        // Only the very topic counts: a peer that subscribed to a shorter prefix has no master.
+        if let Some(peer) = self
+            .peers()
+            .into_iter()
+            .find(|peer| peer.filter.contains(topics.master.as_bytes()))
+        {
+            let peer = if peer.name.is_empty() {
+                peer.id.to_string()
+            } else {
+                peer.name
+            };
+            return Err(AttachError::MasterExists {
+                name: name.to_owned(),
+                peer,
+            });
+        }
+        let id = stores.inner.ids.next_id();
+        let shared_name: Arc<str> = name.into();
+        let state_name = Arc::clone(&shared_name);
+        let open = move || MasterState::new(state_name, id, Box::new(backend), Timers::default());
+        let state = tokio::task::spawn_blocking(open)
+            .await
+            .map_err(|_| AttachError::Closed)??;
+        let (asks, received) = mpsc::channel(MAX_ASKS);
+        let (shared, clock) = (Arc::new(Shared::default()), Clock::start());
+        shared.set_figures(state.entries(), state.seq());
+        let store = Store::new(Inner {
+            name: shared_name,
+            backend: state.backend_name().to_owned(),
+            asks,
+            copy: None,
+            shared: Arc::clone(&shared),
+            clock,
+            request_timeout: options.request_timeout,
+        });
+        let driver = MasterDriver::new(self.unowned(), id, topics, received, shared, clock);
+        self.spawn(driver.run(state));
+        stores.insert(store.clone());
+        Ok(store)
+    }
+
+    async fn attach_clone(&self, name: &str, options: CloneOptions) -> Result<Store, AttachError> {
+        let stores = Stores::of(self)?;
+        let topics = topics(name)?;
+        let _one_at_a_time = stores.inner.attaching.lock().await;
+        match stores.get(name) {
+            Some(store) if store.role() == Role::Clone => return Ok(store),
+            Some(_) => {
+                return Err(AttachError::MasterIsHere {
+                    name: name.to_owned(),
+                });
+            }
+            None => {}
+        }
+        let endpoint = self.unowned();
+        let state = CloneState::new(
+            name,
+            stores.inner.ids.clone(),
+            options.patience(),
+            move |id| speaks(&endpoint, id),
+        );
+        let (asks, received) = mpsc::channel(MAX_ASKS);
+        let (freshness, watched) = watch::channel(Freshness::Empty);
+        let (shared, clock) = (Arc::new(Shared::default()), Clock::start());
+        let store = Store::new(Inner {
+            name: name.into(),
+            backend: COPY_BACKEND.to_owned(),
+            asks,
+            copy: Some(Copy {
+                view: state.view(),
+                freshness: watched,
+                get_delay: options.get_delay,
+            }),
+            shared: Arc::clone(&shared),
+            clock,
+            request_timeout: options.request_timeout,
+        });
+        let driver = CloneDriver::new(self.unowned(), topics, received, shared, clock, freshness);
+        self.spawn(driver.run(state));
+        stores.insert(store.clone());
+        Ok(store)
+    }
+
+    fn store(&self, name: &str) -> Option<Store> {
+        Stores::find(self)?.get(name)
+    }
+
+    fn stores(&self) -> Vec<Store> {
+        Stores::find(self)
+            .map(|stores| stores.all())
+            .unwrap_or_default()
+    }
+}
+
+/// The stores of one endpoint. Holds nothing of the endpoint, which holds it.
+#[derive(Clone, Debug)]
+struct Stores {
+    inner: Arc<StoresInner>,
+}
+
+#[derive(Debug)]
+struct StoresInner {
+    ids: EntityIds,
+    by_name: Mutex<BTreeMap<String, Store>>,
+    attaching: tokio::sync::Mutex<()>,
+}
+
+impl Stores {
+    /// The stores of `endpoint`, installed there at the first call.
+    fn of(endpoint: &Endpoint) -> Result<Self, AttachError> {
+        if endpoint.is_shutting_down() {
+            return Err(AttachError::Closed);
+        }
+        let mut fresh = None;
+        let access = endpoint.store_access_or_set(|| {
+            let ids = EntityIds::new(endpoint.id());
+            let stores = Self {
+                inner: Arc::new(StoresInner {
+                    ids,
+                    by_name: Mutex::default(),
+                    attaching: tokio::sync::Mutex::default(),
+                }),
+            };
+            Arc::new(fresh.insert(stores).clone())
+        });
+        if let Some(stores) = fresh {
+            endpoint.register_status(Arc::new(stores));
+        }
+        Self::downcast(&*access).ok_or(AttachError::ForeignAccess)
+    }
+
+    fn find(endpoint: &Endpoint) -> Option<Self> {
+        Self::downcast(&*endpoint.store_access()?)
+    }
+
+    fn downcast(access: &dyn StoreAccess) -> Option<Self> {
+        let access: &dyn Any = access;
+        access.downcast_ref::<Self>().cloned()
+    }
+
+    /// The store of this name, unless it is closed.
+    fn get(&self, name: &str) -> Option<Store> {
+        self.lock()
+            .get(name)
+            .filter(|store| !store.is_closed())
+            .cloned()
+    }
+
+    fn all(&self) -> Vec<Store> {
+        self.lock()
+            .values()
+            .filter(|store| !store.is_closed())
+            .cloned()
+            .collect()
+    }
+
+    fn insert(&self, store: Store) {
+        self.lock().insert(store.name().to_owned(), store);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Store>> {
+        self.inner
+            .by_name
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find_or_fail(&self, name: &str) -> Result<Store, StoreFailure> {
+        self.get(name).ok_or_else(|| StoreFailure::NoSuchStore {
+            name: name.to_owned(),
+            available: self.store_names(),
+        })
+    }
+}
+
+impl StoreAccess for Stores {
+    fn store_names(&self) -> Vec<String> {
+        self.all()
+            .iter()
+            .map(|store| store.name().to_owned())
+            .collect()
+    }
+
+    fn execute<'a>(
+        &'a self,
+        store: &'a str,
+        operation: StoreOperation,
+    ) -> BoxFuture<'a, Result<StoreReply, StoreFailure>> {
+        Box::pin(async move { Ok(self.find_or_fail(store)?.execute(operation).await?) })
+    }
+
+    fn watch<'a>(
+        &'a self,
+        store: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn StoreWatch>, StoreFailure>> {
+        Box::pin(async move {
+            let events = self.find_or_fail(store)?.events_with(watching::complete());
+            Ok(Box::new(events) as Box<dyn StoreWatch>)
+        })
+    }
+}
+
+impl StatusSource for Stores {
+    fn contribute(&self, status: &mut NodeStatus) {
+        for store in self.all() {
+            let role = match store.role() {
+                Role::Master => "master",
+                Role::Clone => "clone",
+            };
+            status.stores.push(StoreStatus {
+                name: store.name().to_owned(),
+                role: role.to_owned(),
+                backend: store.backend().to_owned(),
+                entries: store.len(),
+            });
+        }
+    }
+}
+
+fn topics(name: &str) -> Result<Topics, AttachError> {
+    if name.is_empty() {
+        return Err(AttachError::InvalidName {
+            name: name.to_owned(),
+            source: None,
+        });
+    }
+    Topics::new(name).map_err(|source| AttachError::InvalidName {
+        name: name.to_owned(),
+        source: Some(source),
+    })
+}
+
+/// Where a clone keeps its copy.
+const COPY_BACKEND: &str = "memory";
