@@ -409,6 +409,27 @@ async fn without_loggers_the_manager_writes_the_logs_in_the_form_asked_for() {
 }
 
 #[tokio::test]
+async fn stores_of_the_layout_are_on_every_node() {
+    let mut cluster = Cluster::start(&format!("[stores.hosts]\n{CLUSTER}")).await;
+    let here = cluster.node("worker-1").store("hosts").unwrap();
+    let there = cluster.node("proxy-2").store("hosts").unwrap();
+    assert_eq!(
+        cluster.node("manager").store("hosts").unwrap().role(),
+        broker_store::Role::Master
+    );
+    here.increment("192.0.2.1", Data::Count(2), None)
+        .await
+        .unwrap();
+    there
+        .increment("192.0.2.1", Data::Count(3), None)
+        .await
+        .unwrap();
+    here.sync(LIMIT).await.unwrap();
+    assert_eq!(here.get("192.0.2.1").await.unwrap(), Some(Data::Count(5)));
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn a_restarted_manager_does_not_announce_the_start_again_and_is_told_of_it() {
     let mut cluster = Cluster::start(CLUSTER).await;
     cluster.node("manager").shutdown().await;

@@ -469,3 +469,68 @@ impl LogStream {
         Ok(written)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use broker_core::Data;
+    use broker_core::zeek::Message as ZeekMessage;
+
+    use super::*;
+    use crate::log::{Column, ColumnType};
+
+    fn columns(names: &[(&str, &str)]) -> Vec<Column> {
+        let column = |(name, ty): &(&str, &str)| Column {
+            optional: false,
+            ..Column::new(*name, ColumnType::parse(ty).unwrap())
+        };
+        names.iter().map(column).collect()
+    }
+
+    #[test]
+    fn our_log_create_is_byte_for_byte_zeek_s() {
+        let recorded = include_str!("../../tests/golden/cluster-worker-logger.txt")
+            .lines()
+            .nth(1)
+            .unwrap();
+        let (topic, hex) = recorded.split_once(' ').unwrap();
+        let payload: Vec<u8> = hex
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect();
+        let Ok(ZeekMessage::LogCreate(theirs)) =
+            ZeekMessage::from_data(&Data::decode(&payload).unwrap())
+        else {
+            panic!("a LogCreate")
+        };
+        let schema = Schema {
+            path: "cluster".to_owned(),
+            columns: columns(&[("ts", "time"), ("node", "string"), ("message", "string")]),
+        };
+        let mut ours = LogSpec::new(schema).to_create();
+        ours.info.network_time = theirs.info.network_time;
+        assert_eq!(ours.into_data().to_bytes().as_ref(), payload);
+        assert_eq!(
+            topics::log_topic(b"Cluster::LOG").as_bytes(),
+            topic.as_bytes()
+        );
+    }
+
+    #[test]
+    fn a_format_asked_for_is_said_and_none_is_not() {
+        let schema = Schema {
+            path: "x".to_owned(),
+            columns: Vec::new(),
+        };
+        let config = |spec: LogSpec| spec.to_create().info.config;
+        assert_eq!(config(LogSpec::new(schema.clone())), []);
+        assert_eq!(
+            config(LogSpec::new(schema.clone()).format(LogFormat::Tsv)),
+            [("use_json".into(), "F".into())]
+        );
+        assert_eq!(
+            config(LogSpec::new(schema).format(LogFormat::Json)),
+            [("use_json".into(), "T".into())]
+        );
+    }
+}

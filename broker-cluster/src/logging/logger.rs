@@ -830,4 +830,80 @@ mod tests {
         .to_string();
         assert!(error.starts_with("log directory "), "{error}");
     }
+
+    /// Topic and payload of what a Zeek worker sent to a logger.
+    fn recorded() -> Vec<(String, Vec<u8>)> {
+        let unhex = |hex: &str| {
+            hex.as_bytes()
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+                .collect()
+        };
+        let lines = include_str!("../../tests/golden/cluster-worker-logger.txt")
+            .lines()
+            .filter(|line| !line.starts_with('#'));
+        lines
+            .map(|line| line.split_once(' ').unwrap())
+            .map(|(topic, hex)| (topic.to_owned(), unhex(hex)))
+            .collect()
+    }
+
+    #[test]
+    fn a_recorded_zeek_session_becomes_files() {
+        let mut f = Fixture::new();
+        for (_, payload) in recorded() {
+            f.logger.receive(&payload, f.now);
+        }
+        assert_eq!(f.commit(), []);
+        let rows = f.rows("cluster.log");
+        assert!(
+            rows[0].ends_with(
+                "\tworker-1\tgot hello from proxy-1 (1f1121cc-7e66-5c48-a1b1-ec281372c494)"
+            ),
+            "{rows:?}"
+        );
+        assert_eq!(f.rows("golden.log").len(), 2);
+        assert_eq!(
+            f.counted("Golden::LOG"),
+            LogCounters {
+                received: 2,
+                written: 2,
+                ..LogCounters::default()
+            }
+        );
+        assert_eq!(f.counted(UNKNOWN), LogCounters::default());
+    }
+
+    #[test]
+    fn our_batches_are_byte_for_byte_those_of_zeek() {
+        let mut batches = 0;
+        for (_, payload) in recorded() {
+            let MessageView::Batch(batch) =
+                MessageView::parse(DataView::parse(&payload).unwrap()).unwrap()
+            else {
+                continue;
+            };
+            let mut entries = Vec::new();
+            for message in batch.iter() {
+                let MessageView::LogWrite {
+                    stream,
+                    writer,
+                    path,
+                    record,
+                } = message
+                else {
+                    panic!("a write")
+                };
+                let text = |bytes: &[u8]| std::str::from_utf8(bytes).unwrap().to_owned();
+                wire::push_entry(
+                    &wire::entry_prefix(&text(stream), &text(writer), &text(path)),
+                    record,
+                    &mut entries,
+                );
+            }
+            assert_eq!(wire::batch(&entries, batch.len() as u32), payload);
+            batches += 1;
+        }
+        assert_eq!(batches, 3);
+    }
 }

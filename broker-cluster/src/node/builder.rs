@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::driver::Driver;
 use super::status::NodeReport;
+use super::stores;
 use super::{ClusterNode, EventStream, NODE_EVENTS, Progress, Shared, StartError, State};
 use crate::events::LOG_RECEIPTS;
 use crate::layout::{Layout, dial_url};
@@ -80,12 +81,12 @@ impl ClusterNodeBuilder {
         self
     }
 
-    /// Starts the node: opens the log directory (on a logger), binds every address, and begins to dial. It does not
-    /// wait for anybody.
+    /// Starts the node: opens its stores and, on a logger, the log directory, binds every address, and begins to dial.
+    /// It does not wait for anybody.
     ///
     /// # Errors
-    /// The node is not in the layout, an address cannot be spoken or bound, or the log directory cannot be used. Then
-    /// nothing is left running.
+    /// The node is not in the layout, an address cannot be spoken or bound, or a store or the log directory cannot be
+    /// opened. Then nothing is left running.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -98,6 +99,7 @@ impl ClusterNodeBuilder {
             .forwarding(false)
             .peer_queue(spec.queue)
             .feature(LOG_RECEIPTS)
+            .feature(broker_store::FEATURE)
             .start();
         let spoken = endpoint.schemes();
         layout.check_spoken(&self.name, &spoken)?;
@@ -167,6 +169,7 @@ impl ClusterNodeBuilder {
         endpoint.forward(&subscriptions);
         endpoint.register_status(Arc::new(NodeReport(Arc::downgrade(&shared))));
         let driver = Driver::new(Arc::clone(&shared), self.hear_started);
+        stores::attach(&endpoint, &layout, spec).await?;
         for url in &spec.listen {
             endpoint.listen(url).await?;
         }

@@ -3,6 +3,7 @@
 use std::io;
 
 use broker_core::{ListenError, PublishError};
+use broker_store::{AttachError, BackendError};
 
 use crate::layout::LayoutError;
 
@@ -19,6 +20,25 @@ pub enum StartError {
     /// The log directory cannot be used.
     #[error("cannot write logs")]
     Logs(#[source] io::Error),
+    /// The storage of a master cannot be opened.
+    #[error("cannot open store {store:?}")]
+    Backend {
+        /// The store.
+        store: String,
+        /// Why not.
+        source: BackendError,
+    },
+    /// A store cannot be attached.
+    #[error("cannot attach store {store:?}")]
+    Store {
+        /// The store.
+        store: String,
+        /// Why not.
+        source: AttachError,
+    },
+    /// The runtime is shutting down.
+    #[error("the runtime is shutting down")]
+    Runtime(#[source] tokio::task::JoinError),
 }
 
 /// Why an event could not be published to the cluster.

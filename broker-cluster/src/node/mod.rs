@@ -7,6 +7,7 @@
 //! | `driver` | the task that feeds peerings and cluster events to membership and readiness, and does what they say |
 //! | `event_stream` | what others published to this node |
 //! | `publish` | publishing to roles, nodes and pools |
+//! | `stores` | masters on the manager, clones elsewhere |
 
 mod builder;
 mod driver;
@@ -14,12 +15,14 @@ mod error;
 mod event_stream;
 mod publish;
 mod status;
+mod stores;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use broker_core::{Endpoint, EndpointId, Filter, LogCounters, QueueOptions};
+use broker_store::{Store, StoreExt};
 use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -136,6 +139,12 @@ impl ClusterNode {
     #[must_use]
     pub fn logs(&self) -> &LogClient {
         &self.shared.logs
+    }
+
+    /// The store of that name on this node: of the layout, or attached since.
+    #[must_use]
+    pub fn store(&self, name: &str) -> Option<Store> {
+        self.shared.endpoint.store(name)
     }
 
     /// What was published to this node's topics, those of its pools and `extra`, from now on; events of the cluster
