@@ -111,6 +111,11 @@ impl Victim {
     }
 
     async fn is_well(&mut self) {
+        self.is_well_beside(1).await;
+    }
+
+    /// Whether the friend's messages arrive, with so many peers in all.
+    async fn is_well_beside(&mut self, peers: usize) {
         self.sent += 1;
         self.friend
             .publish(Message::new(Topic::from_static("/x"), self.sent))
@@ -120,7 +125,7 @@ impl Victim {
             within(self.inbox.recv()).await.unwrap().data().unwrap(),
             &Data::from(self.sent)
         );
-        assert_eq!(self.node.peers().len(), 1);
+        assert_eq!(self.node.peers().len(), peers);
     }
 
     async fn tcp(&self) -> TcpStream {
@@ -392,6 +397,50 @@ async fn a_connection_carries_one_peering_and_unknown_calls_are_refused() {
         within(alien.unary(tonic::Request::new(proto::StatusRequest {}), path, codec)).await;
     assert_eq!(refused.unwrap_err().code(), tonic::Code::Unimplemented);
     victim.is_well().await;
+    victim.stop().await;
+}
+
+#[tokio::test]
+async fn what_comes_beyond_the_limit_is_closed_and_room_is_made_by_whoever_leaves() {
+    let transport = GrpcTransport::new().max_connections(2.try_into().unwrap());
+    let node = Endpoint::builder()
+        .name("node")
+        .transport(transport)
+        .start();
+    let address = node
+        .listen(&"grpc://127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
+    let one = within(BrokerClient::connect(&address)).await.unwrap();
+    let other = within(BrokerClient::connect(&address)).await.unwrap();
+    let mut third = TcpStream::connect(address.authority(0)).await.unwrap();
+    closed(&mut third).await;
+    assert!(within(one.status()).await.is_ok());
+    drop(other);
+    within(async {
+        while BrokerClient::connect(&address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(within(one.status()).await.is_ok());
+    within(node.shutdown()).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_nothing_but_empty_frames_does_not_stop_the_others() {
+    let mut victim = Victim::start().await;
+    let mut events = victim.node.statuses();
+    let (out, _answer) = raw_call(&victim.address).await;
+    out.send(hello()).await.unwrap();
+    until(&mut events, StatusEventCode::PeerAdded).await;
+    let empty = Bytes::from(framed(Content::Batch(proto::Batch::default())).repeat(100_000));
+    for _ in 0..20 {
+        out.send(empty.clone()).await.unwrap();
+        victim.is_well_beside(2).await;
+    }
+    drop(out);
+    until(&mut events, StatusEventCode::PeerLost).await;
     victim.stop().await;
 }
 

@@ -53,6 +53,12 @@ pub enum FrameError {
         /// How long it is.
         len: usize,
     },
+    /// More fields than there can be a use for.
+    #[error("more than {limit} fields")]
+    TooManyFields {
+        /// The limit.
+        limit: usize,
+    },
     /// A frame of the handshake after its end.
     #[error("a frame of the handshake after its end")]
     LateHandshake,

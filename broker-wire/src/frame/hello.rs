@@ -6,6 +6,8 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::deframer::{PREFIX_LEN, prefix};
+use super::error::FrameError;
+use super::reader::{Field, Reader};
 use crate::proto::{self, frame::Content};
 
 /// Writes one frame, gRPC prefix included.
@@ -43,6 +45,9 @@ pub(crate) fn encode_handshake(frame: HandshakeFrame) -> Bytes {
 
 /// Reads one frame, without prefix. `Ok(None)` is a frame that this version does not know.
 pub(crate) fn decode_handshake(frame: Bytes) -> Result<Option<HandshakeFrame>, HandshakeError> {
+    check_fields(frame.clone()).map_err(|error| HandshakeError::Protocol {
+        reason: error.to_string(),
+    })?;
     let frame = proto::Frame::decode(frame).map_err(|error| HandshakeError::Protocol {
         reason: error.to_string(),
     })?;
@@ -66,6 +71,29 @@ pub(crate) fn decode_handshake(frame: Bytes) -> Result<Option<HandshakeFrame>, H
             });
         }
     })
+}
+
+/// Counts fields before anything is made of them: each takes a hundred bytes in memory, and may have taken two
+/// in the frame.
+fn check_fields(frame: Bytes) -> Result<(), FrameError> {
+    let mut reader = Reader::new(frame);
+    let end = reader.len();
+    let mut count = 0;
+    while reader.position() < end {
+        let field = reader.field(end, "frame")?;
+        count += 1;
+        if let (1, Field::Bytes(hello)) = field {
+            reader.seek(hello.start);
+            while reader.position() < hello.end && count <= MAX_FIELDS {
+                reader.field(hello.end, "hello")?;
+                count += 1;
+            }
+        }
+        if count > MAX_FIELDS {
+            return Err(FrameError::TooManyFields { limit: MAX_FIELDS });
+        }
+    }
+    Ok(())
 }
 
 fn hello_from(hello: proto::Hello) -> Result<Hello, HandshakeError> {
@@ -112,6 +140,8 @@ pub(crate) fn one_line(text: &str) -> String {
         .collect()
 }
 
+/// As many prefixes as core lets a filter have, and the rest.
+const MAX_FIELDS: usize = (64 << 10) + 1024;
 const MAX_FEATURES: usize = 256;
 const MAX_TEXT: usize = 256;
 
@@ -176,5 +206,23 @@ mod tests {
             decode_handshake(Bytes::from_static(&[0x0a, 2, 0x0a, 0])),
             Err(HandshakeError::Protocol { .. })
         ));
+    }
+
+    #[test]
+    fn a_hello_with_too_many_fields_is_refused_before_it_is_read() {
+        let hello = |fields: usize| {
+            let filter = [0x42, 0].repeat(fields);
+            let id = [&[0x0a, 16][..], &[7; 16]].concat();
+            let mut frame = vec![0x0a];
+            prost::encoding::encode_varint((id.len() + filter.len()) as u64, &mut frame);
+            frame.extend(id);
+            frame.extend(filter);
+            decode_handshake(Bytes::from(frame))
+        };
+        assert!(matches!(hello(1000), Ok(Some(HandshakeFrame::Hello(_)))));
+        let Err(HandshakeError::Protocol { reason }) = hello(1_000_000) else {
+            panic!("not refused");
+        };
+        assert!(reason.contains("more than"), "{reason}");
     }
 }

@@ -8,7 +8,7 @@ pub const MAX_FRAME: usize = MAX_PAYLOAD + (128 << 10);
 
 /// The largest gRPC message taken before both sides are peers. A hello carries the whole filter,
 /// which is at most 8 MiB.
-pub const MAX_HANDSHAKE_FRAME: usize = 16 << 20;
+pub const MAX_HANDSHAKE_FRAME: usize = 9 << 20;
 
 /// At this size a sender starts a new batch. Small enough that a reader who keeps one message of a
 /// batch keeps little else alive, large enough that its cost is spread over many messages.

@@ -157,7 +157,7 @@ impl Protocol {
         }
     }
 }
-/// One message of a peering stream. At most 64 MiB; before the accept at most 16 MiB.
+/// One message of a peering stream. At most 64 MiB; before the accept at most 9 MiB.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
     /// What it is.

@@ -1,6 +1,7 @@
 //! The listening side: bind, accept, hand over.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept;
 use super::router::Router;
-use super::settings::{DEFAULT_PORT, MAX_CONNECTIONS};
+use super::settings::DEFAULT_PORT;
 
 /// How long to wait after accepting failed, which is when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -56,8 +57,16 @@ impl Listener {
     }
 
     /// Accepts until `stop` is cancelled.
-    pub(crate) async fn run(self, local: LocalNode, router: Router, stop: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    pub(crate) async fn run(
+        self,
+        local: LocalNode,
+        router: Router,
+        max_connections: NonZeroUsize,
+        stop: CancellationToken,
+    ) {
+        let slots = Arc::new(Semaphore::new(
+            max_connections.get().min(Semaphore::MAX_PERMITS),
+        ));
         let complaints = Arc::new(Mutex::new(RateLimit::default()));
         while let Some(accepted) = stop.run_until_cancelled(self.socket.accept()).await {
             let (stream, peer) = match accepted {
@@ -75,7 +84,7 @@ impl Listener {
                 complain(
                     &complaints,
                     format_args!(
-                        "{}: refused {peer}: {MAX_CONNECTIONS} connections are open",
+                        "{}: refused {peer}: {max_connections} connections are open",
                         self.url
                     ),
                 );

@@ -9,6 +9,8 @@ pub(crate) mod settings;
 pub(crate) mod stoppable;
 mod stream;
 
+use std::num::NonZeroUsize;
+
 use broker_core::handshake::{HandshakeError, Side, negotiate};
 use broker_core::{
     BoxFuture, ConnectError, Connection, ListenError, LocalNode, PeerUrl, Transport,
@@ -23,6 +25,7 @@ pub use self::dial::DialError;
 use self::dial::dial;
 use self::listen::Listener;
 pub(crate) use self::router::{Router, RouterBuilder};
+use self::settings::MAX_CONNECTIONS;
 pub(crate) use self::stoppable::stopping;
 use self::stream::{FrameBody, FrameSource, GrpcIo, Unread, frame_channel};
 use crate::services;
@@ -46,16 +49,33 @@ use crate::services;
 /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct GrpcTransport {
-    _private: (),
+    max_connections: NonZeroUsize,
 }
 
 impl GrpcTransport {
     /// The transport with its defaults.
     #[must_use]
     pub const fn new() -> Self {
-        Self { _private: () }
+        Self {
+            max_connections: MAX_CONNECTIONS,
+        }
+    }
+
+    /// Sets how many connections one listener serves at a time; default 1024. More is needed where more
+    /// nodes and clients connect to one node, and takes as many file descriptors; what comes beyond it
+    /// is closed at once, peers included.
+    #[must_use]
+    pub const fn max_connections(mut self, connections: NonZeroUsize) -> Self {
+        self.max_connections = connections;
+        self
+    }
+}
+
+impl Default for GrpcTransport {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -93,7 +113,9 @@ impl Transport for GrpcTransport {
             let listener = Listener::bind(url).await?;
             let bound = listener.url().clone();
             let router = services::router(&local, &shutdown).await;
-            local.clone().spawn(listener.run(local, router, shutdown));
+            local
+                .clone()
+                .spawn(listener.run(local, router, self.max_connections, shutdown));
             Ok(bound)
         })
     }

@@ -1,5 +1,6 @@
 //! How we speak HTTP/2, both ways round, and the bounds of a listener.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -9,8 +10,8 @@ use super::dial::Tasks;
 /// The port of `grpc://` addresses that name none.
 pub const DEFAULT_PORT: u16 = 9998;
 
-/// How many connections one listener serves at a time; more are closed at once.
-pub const MAX_CONNECTIONS: usize = 1024;
+/// How many connections one listener serves at a time by default; more are closed at once.
+pub const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
 
 /// How many calls one connection may have open at a time; a peering has exactly one.
 pub const MAX_STREAMS: u32 = 128;

@@ -178,6 +178,14 @@ impl FrameSource {
 
     /// The next frame; `None` at the orderly end.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        // A peer that sends nothing but empty frames must not keep its reader from yielding.
+        let coop = ready!(tokio::task::coop::poll_proceed(cx));
+        let next = ready!(self.poll_frame(cx));
+        coop.made_progress();
+        Poll::Ready(next)
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
         loop {
             if let Some(message) = self.deframer.next().map_err(StreamError::Frame)? {
                 return Poll::Ready(Ok(Some(message)));
