@@ -7,21 +7,15 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use crate::failure::{FAILED, MISUSED, complain};
-use crate::{bench, cluster_up, node, publish, status, store, subscribe};
+use crate::{bench, cluster_up, demo, node, publish, status, store, subscribe};
 
 /// Zeek's Broker framework: publish and subscribe, replicated stores, clusters.
 #[derive(Debug, Parser)]
 #[command(name = "broker", version, propagate_version = true, after_help = AFTER_HELP, max_term_width = 120)]
 pub(crate) struct Cli {
     /// What to log on stderr: off, error, warn, info, debug, trace, or directives like info,broker_wire=debug
-    /// [default: info for node, cluster and demo nodes, else warn]
-    #[arg(
-        long,
-        global = true,
-        env = "BROKER_LOG",
-        value_name = "LEVEL",
-        hide_env_values = true
-    )]
+    /// [default: info for node and cluster, error for demo and bench, else warn]
+    #[arg(long, global = true, env = "BROKER_LOG", value_name = "LEVEL", hide_env_values = true)]
     log_level: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -30,6 +24,8 @@ pub(crate) struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a whole cluster on this machine and feed Zeek logs through it
+    Demo(demo::Args),
     /// Run one node: a member of a cluster, or a relay
     Node(Box<node::Args>),
     /// Run the nodes of a cluster
@@ -60,15 +56,13 @@ pub(crate) enum ClusterCommand {
 impl Cli {
     /// What to log: what was asked for, or what suits the command.
     pub(crate) fn log_directives(&self) -> &str {
-        let default = if matches!(self.command, Command::Node(_) | Command::Cluster(_)) {
-            "info"
-        } else {
-            "warn"
+        let default = match self.command {
+            Command::Node(_) | Command::Cluster(_) => "info",
+            // Nodes come and go in these, which is no news.
+            Command::Demo(_) | Command::Bench(_) => "error",
+            _ => "warn",
         };
-        self.log_level
-            .as_deref()
-            .filter(|level| !level.is_empty())
-            .unwrap_or(default)
+        self.log_level.as_deref().filter(|level| !level.is_empty()).unwrap_or(default)
     }
 }
 
@@ -78,11 +72,12 @@ impl Command {
         matches!(self, Self::Node(_) | Self::Bench(_))
     }
 
-    /// Runs the command to its end.
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    /// Runs the command to its end. `log` is what to log, also for nodes that it starts.
+    pub(crate) async fn run(self, log: &str) -> anyhow::Result<()> {
         match self {
+            Self::Demo(args) => demo::run(args, log).await,
             Self::Node(args) => node::run(*args).await,
-            Self::Cluster(ClusterCommand::Up(args)) => cluster_up::run(args).await,
+            Self::Cluster(ClusterCommand::Up(args)) => cluster_up::run(args, log).await,
             Self::Pub(args) => publish::run_pub(args).await,
             Self::Event(args) => publish::run_event(args).await,
             Self::Sub(args) => subscribe::run(args).await,
@@ -130,19 +125,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let told = text
-        .split("\n\nUsage:")
-        .next()
-        .unwrap_or(text)
-        .split("\n\nFor more information")
-        .next()
-        .unwrap_or(text);
-    let told = told
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ");
+    let told = text.split("\n\nUsage:").next().unwrap_or(text).split("\n\nFor more information").next().unwrap_or(text);
+    let told = told.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     format!("{told} (see --help)")
 }
 
@@ -176,18 +160,10 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_in_one_line() {
-        for args in [
-            vec!["broker", "pub"],
-            vec!["broker", "bogus"],
-            vec!["broker", "status", "--bogus"],
-            vec!["broker", "sub", "grpc://h", "a", "--count", "x"],
-        ] {
+        for args in [vec!["broker", "pub"], vec!["broker", "bogus"], vec!["broker", "status", "--bogus"], vec!["broker", "sub", "grpc://h", "a", "--count", "x"]] {
             let error = Cli::try_parse_from(&args).expect_err("wrong");
             let line = one_line(&error);
-            assert!(
-                !line.contains('\n') && line.ends_with("(see --help)") && !line.contains("Usage"),
-                "{line}"
-            );
+            assert!(!line.contains('\n') && line.ends_with("(see --help)") && !line.contains("Usage"), "{line}");
         }
     }
 }

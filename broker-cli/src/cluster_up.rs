@@ -25,7 +25,7 @@ pub(crate) struct Args {
 }
 
 /// Runs `broker cluster up`.
-pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
     let layout = Layout::load(&args.config).map_err(|error| misuse(error.to_string()))?;
     let here = args.host.clone().unwrap_or_else(host_name);
     let names: Vec<String> = layout
@@ -50,6 +50,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         args: [
             OsString::from("node"),
             "--supervised".into(),
+            "--log-level".into(),
+            log.into(),
             "--config".into(),
             args.config.clone().into(),
             "--name".into(),

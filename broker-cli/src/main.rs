@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod client;
 mod cluster_up;
+mod demo;
 mod failure;
 mod logging;
 mod node;
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: args::Cli) -> anyhow::Result<()> {
-    logging::init(cli.log_directives())?;
+    let log = cli.log_directives().to_owned();
+    logging::init(&log)?;
     let runtime = if cli.command.is_busy() {
         tokio::runtime::Builder::new_multi_thread()
     } else {
@@ -44,7 +46,7 @@ fn run(cli: args::Cli) -> anyhow::Result<()> {
     }
     .enable_all()
     .build()?;
-    let result = runtime.block_on(cli.command.run());
+    let result = runtime.block_on(cli.command.run(&log));
     // What still blocks a thread (a backend, stdin) must not keep a finished program alive.
     runtime.shutdown_background();
     result

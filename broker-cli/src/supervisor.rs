@@ -236,6 +236,8 @@ impl Keeper {
 
     /// Waits until the node ends, and makes it end if that is ordered.
     async fn attend(&mut self, child: &mut Child) -> Ended {
+        // Held here: waiting for a child closes its stdin otherwise.
+        let stdin = child.stdin.take();
         loop {
             tokio::select! {
                 status = child.wait() => return Ended::ByItself(status.ok()),
@@ -245,7 +247,7 @@ impl Keeper {
                         let _ = child.start_kill();
                     }
                     Some(Order::Stop(answer)) => {
-                        drop(child.stdin.take());
+                        drop(stdin);
                         let status = match tokio::time::timeout(STOP_GRACE, child.wait()).await {
                             Ok(status) => status.ok(),
                             Err(_) => {

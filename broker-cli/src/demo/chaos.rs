@@ -19,12 +19,8 @@ impl Chaos {
     }
 
     /// Whom to kill now, given how far each worker is.
-    pub(super) fn due(&mut self, phase: impl Fn(&str) -> u64, workers: &[String]) -> Vec<String> {
-        if self.begun
-            || workers
-                .iter()
-                .any(|worker| phase(worker) < Phase::Dawdling as u64)
-        {
+    pub(super) fn due(&mut self, phases: &[u64]) -> Vec<String> {
+        if self.begun || phases.iter().any(|phase| *phase < Phase::Dawdling as u64) {
             return Vec::new();
         }
         self.begun = true;
@@ -43,20 +39,10 @@ mod tests {
 
     #[test]
     fn the_victims_are_named_once_and_only_when_every_worker_is_in_the_middle() {
-        let workers = ["worker-1".to_owned(), "worker-2".to_owned()];
         let mut chaos = Chaos::new(vec!["logger-1".to_owned()]);
-        let late = |name: &str| {
-            if name == "worker-1" {
-                Phase::Dawdling as u64
-            } else {
-                Phase::Reading as u64
-            }
-        };
-        assert!(chaos.due(late, &workers).is_empty());
-        assert_eq!(
-            chaos.due(|_| Phase::Dawdling as u64, &workers),
-            ["logger-1"]
-        );
-        assert!(chaos.due(|_| Phase::Dawdling as u64, &workers).is_empty());
+        let (reading, dawdling) = (Phase::Reading as u64, Phase::Dawdling as u64);
+        assert!(chaos.due(&[dawdling, reading]).is_empty());
+        assert_eq!(chaos.due(&[dawdling, dawdling]), ["logger-1"]);
+        assert!(chaos.due(&[dawdling, dawdling]).is_empty());
     }
 }

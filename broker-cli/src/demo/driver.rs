@@ -1,14 +1,14 @@
 //! Starts the nodes of a demo, watches them until the workers have finished, stops them in order, and adds up what
 //! they say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_core::{NodeStatus, PeerUrl};
-use broker_wire::client::BrokerClient;
+use broker_wire::BrokerClient;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::Args;
@@ -149,7 +149,7 @@ impl Driver {
                 _ = look.tick() => {
                     self.ask_all().await;
                     self.progress.show(self.statuses());
-                    for victim in self.chaos.due(|name| self.phase(name), &self.nodes.workers) {
+                    for victim in self.due_victims() {
                         self.seen.insert(victim.clone(), Node::default());
                         self.supervisor.kill(&victim).await;
                     }
@@ -231,6 +231,11 @@ impl Driver {
             );
         }
         Ok(statuses)
+    }
+
+    fn due_victims(&mut self) -> Vec<String> {
+        let phases: Vec<_> = self.nodes.workers.iter().map(|name| self.phase(name)).collect();
+        self.chaos.due(&phases)
     }
 
     fn statuses(&self) -> impl Iterator<Item = &NodeStatus> + Clone {

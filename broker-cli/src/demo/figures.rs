@@ -25,8 +25,12 @@ pub(super) const MILLISECONDS: &str = "demo.milliseconds";
 pub(super) const PHASE: &str = "demo.phase";
 /// Workers that a manager knows to be drained.
 pub(super) const WORKERS_DRAINED: &str = "demo.workers_drained";
+/// Distinct records in the files of all loggers, as the manager finds them.
+pub(super) const RECORDS_IN_FILES: &str = "demo.records_in_files";
+/// Records that are there once more.
+pub(super) const RECORDS_TWICE: &str = "demo.records_twice";
 
-const ALL: [&str; 10] = [
+const ALL: [&str; 12] = [
     RECORDS_IN,
     LINES_SKIPPED,
     EVENTS_PUBLISHED,
@@ -37,6 +41,8 @@ const ALL: [&str; 10] = [
     MILLISECONDS,
     PHASE,
     WORKERS_DRAINED,
+    RECORDS_IN_FILES,
+    RECORDS_TWICE,
 ];
 
 /// How far a worker is.

@@ -59,8 +59,8 @@ pub(crate) struct Args {
 }
 
 /// Runs `broker demo`.
-pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    driver::run(args).await
+pub(crate) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
+    driver::run(args, log).await
 }
 
 const HELP: &str = "\

@@ -1,0 +1,57 @@
+//! What a node of a demo does besides being a node: the work of its role.
+
+mod input;
+mod manager;
+mod proxy;
+mod worker;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use broker_cluster::{ClusterNode, EventStream, Role};
+use broker_core::zeek::Event;
+
+use super::events::DemoEvent;
+use super::figures::Figures;
+use super::plan::Plan;
+
+/// The store that proxies count hosts in.
+pub(super) const STORE: &str = "hosts";
+
+/// A node of a demo, whatever its role.
+struct Actor {
+    node: ClusterNode,
+    plan: Plan,
+    name: String,
+    events: EventStream,
+    figures: Arc<Figures>,
+}
+
+/// Does the work of `node` in the demo that the plan in `file` describes, until the node is stopped.
+pub(crate) async fn run(node: ClusterNode, events: EventStream, file: &Path) -> anyhow::Result<()> {
+    let figures = Arc::new(Figures::new());
+    node.endpoint().register_status(Arc::clone(&figures) as Arc<_>);
+    let actor = Actor { plan: Plan::load(file)?, name: node.spec().name.clone(), events, figures, node };
+    match actor.node.spec().role {
+        Role::Worker => worker::run(actor).await,
+        Role::Proxy => proxy::run(actor).await,
+        Role::Manager => manager::run(actor).await,
+        Role::Logger => std::future::pending().await,
+    }
+}
+
+impl Actor {
+    /// Sends `event` to one node; how many got it under way. Nobody, if it is not up: it is sent again then.
+    async fn tell(&self, node: &str, event: &DemoEvent) -> usize {
+        self.node.publish_to_node(node, event.to_event()).await.map_or(0, |reached| reached.peers)
+    }
+
+    /// The event of the demo that `event` is.
+    fn understand(event: &Event) -> Option<DemoEvent> {
+        let understood = DemoEvent::from_event(event);
+        if understood.is_none() {
+            tracing::warn!("an event that is none of the demo's: {}", event.name.to_str_lossy());
+        }
+        understood
+    }
+}
