@@ -1,5 +1,7 @@
 //! Whole clusters in one process, over `mem://`.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

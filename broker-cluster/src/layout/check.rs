@@ -118,7 +118,7 @@ fn is_dialable(url: &PeerUrl) -> bool {
 
 /// The port an address stands for. These are the defaults of the transports.
 fn port(url: &PeerUrl) -> Option<u16> {
-    url.port().or(match url.scheme() {
+    url.port().or_else(|| match url.scheme() {
         "grpc" | "grpcs" => Some(9998),
         "broker" | "brokers" => Some(9999),
         "ws" | "wss" => Some(9997),
@@ -423,13 +423,11 @@ mod tests {
 
     #[test]
     fn a_backend_that_is_not_built_names_its_feature() {
-        for backend in ["sqlite", "sled"] {
+        for (backend, built) in [
+            ("sqlite", cfg!(feature = "sqlite")),
+            ("sled", cfg!(feature = "sled")),
+        ] {
             let text = format!("{MANAGER}[stores.s]\nbackend = \"{backend}\"\n");
-            let built = if backend == "sqlite" {
-                cfg!(feature = "sqlite")
-            } else {
-                cfg!(feature = "sled")
-            };
             match parse(&text) {
                 Ok(layout) => {
                     assert!(built);

@@ -1,7 +1,7 @@
 //! What can be wrong with a layout file: one line that names the file, the line and the fix.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::pools::AllocationError;
 use crate::role::UnknownRole;
@@ -14,7 +14,17 @@ pub struct LayoutError {
     /// The line, counted from 1, where one is to blame.
     pub line: Option<usize>,
     /// What is wrong.
-    pub problem: LayoutProblem,
+    pub problem: Box<LayoutProblem>,
+}
+
+impl LayoutError {
+    pub(super) fn new(file: &Path, line: Option<usize>, problem: LayoutProblem) -> Self {
+        Self {
+            file: file.to_owned(),
+            line,
+            problem: Box::new(problem),
+        }
+    }
 }
 
 impl fmt::Display for LayoutError {

@@ -108,12 +108,14 @@ impl Layout {
     /// The file cannot be read, or says what it may not.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, LayoutError> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|reason| LayoutError {
-            file: path.to_owned(),
-            line: None,
-            problem: LayoutProblem::Unreadable {
-                reason: reason.to_string(),
-            },
+        let text = std::fs::read_to_string(path).map_err(|reason| {
+            LayoutError::new(
+                path,
+                None,
+                LayoutProblem::Unreadable {
+                    reason: reason.to_string(),
+                },
+            )
         })?;
         Self::parse(&text, path)
     }
@@ -172,13 +174,15 @@ impl Layout {
     /// # Errors
     /// There is no such node.
     pub fn require(&self, name: &str) -> Result<&NodeSpec, LayoutError> {
-        self.node(name).ok_or_else(|| LayoutError {
-            file: self.file.clone(),
-            line: None,
-            problem: LayoutProblem::NoSuchNode {
-                name: name.to_owned(),
-                known: self.nodes.keys().cloned().collect(),
-            },
+        self.node(name).ok_or_else(|| {
+            LayoutError::new(
+                &self.file,
+                None,
+                LayoutProblem::NoSuchNode {
+                    name: name.to_owned(),
+                    known: self.nodes.keys().cloned().collect(),
+                },
+            )
         })
     }
 
@@ -247,14 +251,16 @@ impl Layout {
     /// There is no such node, or an address it cannot speak.
     pub fn check_spoken(&self, name: &str, spoken: &[&str]) -> Result<(), LayoutError> {
         let node = self.require(name)?;
-        let refuse = |node: &NodeSpec, url: &PeerUrl| LayoutError {
-            file: self.file.clone(),
-            line: None,
-            problem: LayoutProblem::NotSpoken {
-                table: format!("[node.{}]", node.name),
-                url: url.to_string(),
-                spoken: spoken.iter().map(|scheme| (*scheme).to_owned()).collect(),
-            },
+        let refuse = |node: &NodeSpec, url: &PeerUrl| {
+            LayoutError::new(
+                &self.file,
+                None,
+                LayoutProblem::NotSpoken {
+                    table: format!("[node.{}]", node.name),
+                    url: url.to_string(),
+                    spoken: spoken.iter().map(|scheme| (*scheme).to_owned()).collect(),
+                },
+            )
         };
         if let Some(url) = node
             .listen

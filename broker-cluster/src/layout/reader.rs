@@ -133,7 +133,7 @@ fn node(table: &Table<'_>, name: &str) -> Result<PlacedNode, LayoutError> {
     let (advertise, advertise_lines) = table.urls("advertise")?;
     let dial_line = advertise_lines
         .first()
-        .or(listen_lines.first())
+        .or_else(|| listen_lines.first())
         .copied()
         .unwrap_or_else(|| table.line());
     let mut queue = QueueOptions::peer();
@@ -362,11 +362,7 @@ impl Source<'_> {
     }
 
     pub(super) fn at_line(&self, line: Option<usize>, problem: LayoutProblem) -> LayoutError {
-        LayoutError {
-            file: self.file.to_owned(),
-            line,
-            problem,
-        }
+        LayoutError::new(self.file, line, problem)
     }
 }
 
@@ -464,7 +460,7 @@ impl<'a> Table<'a> {
     fn named<T>(
         &self,
         key: &str,
-        read: impl Fn(Table<'a>, &str) -> Result<T, LayoutError>,
+        read: impl Fn(Self, &str) -> Result<T, LayoutError>,
     ) -> Result<Vec<T>, LayoutError> {
         let Some(outer) = self.table(key, format!("[{key}]"))? else {
             return Ok(Vec::new());

@@ -124,13 +124,11 @@ impl Driver {
             Some(ClusterEvent::Receipt { logger, batches }) => {
                 self.shared.logs.receipts(&logger, &batches)
             }
-            Some(ClusterEvent::Relay { topic, event }) => {
-                // Own and reserved topics are refused by the endpoint; a relay of a relay would be a way to circulate.
-                if !ClusterEvent::is_one(&event.name) {
-                    self.publish(Message::new(topic, event)).await;
-                }
+            // Own and reserved topics are refused by the endpoint; a relay of a relay would be a way to circulate.
+            Some(ClusterEvent::Relay { topic, event }) if !ClusterEvent::is_one(&event.name) => {
+                self.publish(Message::new(topic, event)).await;
             }
-            None => {}
+            Some(ClusterEvent::Relay { .. }) | None => {}
         }
     }
 

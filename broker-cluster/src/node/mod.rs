@@ -149,7 +149,6 @@ impl ClusterNode {
 
     /// What was published to this node's topics, those of its pools and `extra`, from now on; events of the cluster
     /// itself are left out. Each stream gets everything.
-    #[must_use]
     pub fn events(&self, extra: Filter, queue: QueueOptions) -> EventStream {
         let mut filter = self.shared.subscriptions.clone();
         filter.union(&extra);

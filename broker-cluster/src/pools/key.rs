@@ -163,9 +163,9 @@ pub enum KeyValue<'a> {
     /// A `subnet`.
     Subnet(Subnet),
     /// A `record`: name, type and value of each field, in the order of declaration.
-    Record(Vec<(&'a str, KeyType, Option<KeyValue<'a>>)>),
+    Record(Vec<(&'a str, KeyType, Option<Self>)>),
     /// A `vector` and the type of its elements, some of which may be unset.
-    Vector(KeyType, Vec<Option<KeyValue<'a>>>),
+    Vector(KeyType, Vec<Option<Self>>),
 }
 
 impl KeyValue<'_> {
