@@ -119,6 +119,7 @@ async fn next(frames: &mut Streaming<proto::Frame>) -> Content {
 
 /// The next envelope that is data; pings are answered.
 async fn next_data(
+    node: &Endpoint,
     frames: &mut Streaming<proto::Frame>,
     out: &mpsc::Sender<proto::Frame>,
 ) -> proto::Envelope {
@@ -131,6 +132,7 @@ async fn next_data(
                 proto::MessageKind::Data => return envelope,
                 proto::MessageKind::Ping => {
                     envelope.set_kind(proto::MessageKind::Pong);
+                    envelope.receiver = Bytes::copy_from_slice(node.id().as_bytes());
                     let pong = frame(Content::Batch(proto::Batch {
                         envelopes: vec![envelope],
                     }));
@@ -239,7 +241,7 @@ async fn a_peer_made_of_generated_code_connects_to_us() {
     node.publish(Message::new(Topic::from_static("/x/1"), "answer"))
         .await
         .unwrap();
-    let envelope = next_data(&mut frames, &out).await;
+    let envelope = next_data(&node, &mut frames, &out).await;
     assert_eq!(
         (&envelope.topic[..], &envelope.payload),
         (&b"/x/1"[..], &Data::from("answer").to_bytes())
@@ -281,11 +283,13 @@ async fn we_connect_to_a_peer_made_of_generated_code() {
         .await
         .unwrap();
     assert_eq!(
-        next_data(&mut frames, &out).await.payload,
+        next_data(&node, &mut frames, &out).await.payload,
         Data::from(1u64).to_bytes()
     );
     // Not our own doing: the node says goodbye, and we answer.
+    let goodbye = node.clone();
     let answering = tokio::spawn(async move {
+        let node = goodbye;
         while let Ok(Some(proto::Frame {
             content: Some(Content::Batch(batch)),
         })) = frames.message().await
@@ -293,6 +297,7 @@ async fn we_connect_to_a_peer_made_of_generated_code() {
             for mut envelope in batch.envelopes {
                 if envelope.kind() == proto::MessageKind::Ping {
                     envelope.set_kind(proto::MessageKind::Pong);
+                    envelope.receiver = Bytes::copy_from_slice(node.id().as_bytes());
                     let pong = frame(Content::Batch(proto::Batch {
                         envelopes: vec![envelope],
                     }));

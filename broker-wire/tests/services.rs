@@ -269,7 +269,7 @@ async fn a_stranger_sends_and_gets_typed_values() {
     );
 
     let reply = within(replies.message()).await.unwrap().unwrap();
-    let Some(subscribe_reply::Item::Messages(proto::Messages { messages })) = reply.item else {
+    let Some(subscribe_reply::Item::Messages(proto::Messages { messages, .. })) = reply.item else {
         panic!("{reply:?}")
     };
     assert!(matches!(
@@ -300,6 +300,38 @@ async fn a_slow_subscriber_gets_everything_and_a_gone_one_frees_its_place() {
         assert!(within(slow.recv()).await.unwrap().is_some());
     }
     assert_eq!(within(publishing).await.unwrap().unwrap().accepted, 50_000);
+    within(node.shutdown()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_stands_still_holds_nobody_for_long_and_learns_what_it_lost() {
+    const COUNT: u64 = 20_000;
+    let (node, address) = node("node").await;
+    let mut inbox = within(client(&address).await.subscribe(&filter("/x")))
+        .await
+        .unwrap();
+    let message = Message::new(topic("/x"), vec![7u8; 10_000]);
+    // 200 MB: more than the queue and everything on the way can hold.
+    within(async {
+        for _ in 0..COUNT {
+            node.publish(message.clone()).await.unwrap();
+        }
+    })
+    .await;
+    let mut received = 0;
+    while received + inbox.dropped() < COUNT {
+        assert!(within(inbox.recv()).await.unwrap().is_some());
+        received += 1;
+    }
+    assert!(inbox.dropped() > 0);
+    // Having caught up, it gets everything again. (Of the last batch, some may still be there.)
+    node.publish(Message::new(topic("/x"), "the last"))
+        .await
+        .unwrap();
+    while within(inbox.recv()).await.unwrap().unwrap().data().unwrap() != &Data::from("the last") {
+        received += 1;
+    }
+    assert_eq!(received + inbox.dropped(), COUNT);
     within(node.shutdown()).await;
 }
 

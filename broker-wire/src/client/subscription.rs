@@ -21,6 +21,7 @@ pub struct ClientSubscription {
     replies: Streaming<proto::SubscribeReply>,
     /// Of the reply received last; its size is bounded by the largest message taken.
     messages: VecDeque<proto::Message>,
+    dropped: u64,
     _channel: Channel,
 }
 
@@ -33,6 +34,7 @@ impl ClientSubscription {
         let mut subscription = Self {
             replies,
             messages: VecDeque::new(),
+            dropped: 0,
             _channel: channel,
         };
         match poll_fn(|cx| Pin::new(&mut subscription.replies).poll_next(cx)).await {
@@ -58,6 +60,13 @@ impl ClientSubscription {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
+    /// How many messages this subscription has lost because this client was too slow, as the node said with the
+    /// messages that came last.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, ClientError>> {
         loop {
             if let Some(message) = self.messages.pop_front() {
@@ -65,9 +74,10 @@ impl ClientSubscription {
             }
             match ready!(Pin::new(&mut self.replies).poll_next(cx)) {
                 Some(Ok(proto::SubscribeReply {
-                    item: Some(Item::Messages(proto::Messages { messages })),
+                    item: Some(Item::Messages(proto::Messages { messages, dropped })),
                 })) => {
                     self.messages = messages.into();
+                    self.dropped = dropped;
                 }
                 // What a newer node may say is not for us.
                 Some(Ok(_)) => {}

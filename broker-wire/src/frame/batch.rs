@@ -14,6 +14,8 @@
 //! **Invariant:** reading any bytes gives envelopes or [`FrameError`]; it never panics, and a frame
 //! yields at most as many envelopes at a time as the caller asked for.
 
+use std::ops::Range;
+
 use broker_core::{EndpointId, Envelope, INITIAL_HOPS, MessageKind, Topic};
 use bytes::Bytes;
 
@@ -161,11 +163,7 @@ impl BatchReader {
                     return Ok(true);
                 }
                 match self.reader.field(self.batch_end, "batch")? {
-                    (1, Field::Bytes(range)) => {
-                        if let Some(envelope) = self.envelope(range.start, range.end)? {
-                            out.push(envelope);
-                        }
-                    }
+                    (1, Field::Bytes(range)) => self.envelope(range, out)?,
                     (1, _) => return Err(FrameError::BadKey { within: "batch" }),
                     _ => {}
                 }
@@ -186,7 +184,9 @@ impl BatchReader {
         }
     }
 
-    fn envelope(&mut self, start: usize, end: usize) -> Result<Option<Envelope>, FrameError> {
+    #[inline]
+    fn envelope(&mut self, range: Range<usize>, out: &mut Vec<Envelope>) -> Result<(), FrameError> {
+        let Range { start, end } = range;
         let mut topic = 0..0;
         let mut payload = 0..0;
         let mut kind = Some(MessageKind::Data);
@@ -210,7 +210,7 @@ impl BatchReader {
             }
         }
         let Some(kind) = kind else {
-            return Ok(None);
+            return Ok(());
         };
         if sequence != 0 && origin.is_nil() {
             origin = self.peer;
@@ -219,7 +219,7 @@ impl BatchReader {
         let topic =
             Topic::new(self.reader.share(topic)).map_err(|_| FrameError::LongTopic { len })?;
         let payload = self.reader.share(payload);
-        Ok(Some(Envelope {
+        out.push(Envelope {
             sender: self.peer,
             receiver,
             origin,
@@ -228,7 +228,8 @@ impl BatchReader {
             kind,
             topic,
             payload,
-        }))
+        });
+        Ok(())
     }
 }
 

@@ -664,6 +664,9 @@ pub struct Messages {
     /// The messages, in order.
     #[prost(message, repeated, tag = "1")]
     pub messages: ::prost::alloc::vec::Vec<Message>,
+    /// Messages this subscription has lost so far because the client was too slow.
+    #[prost(uint64, tag = "2")]
+    pub dropped: u64,
 }
 /// One item of an attached client.
 #[derive(Clone, PartialEq, ::prost::Message)]

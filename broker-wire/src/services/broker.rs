@@ -26,6 +26,11 @@ const REPLY_MESSAGES: usize = 256;
 /// ... and ends after about so many bytes.
 const REPLY_BYTES: usize = 256 << 10;
 
+/// Messages that wait for one client: as for local subscribers, but whoever publishes, and whoever reads a peering,
+/// waits for a client that stands still for no longer than this. Then the client loses messages, and is told how
+/// many, until it has caught up with half of its queue.
+const CLIENT_QUEUE: QueueOptions = QueueOptions::local().block_timeout(Duration::from_secs(1));
+
 /// How long the word that a subscription is in place may wait for the node's peers to know of it.
 const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -64,7 +69,7 @@ impl Broker for BrokerService {
     ) -> Result<Response<proto::PublishReply>, Status> {
         let endpoint = self.local.endpoint();
         let mut requests = request.into_inner();
-        let (publisher, _hub) = endpoint.hub(Filter::new(), QueueOptions::local()).split();
+        let (publisher, _hub) = endpoint.hub(Filter::new(), CLIENT_QUEUE).split();
         let mut reply = proto::PublishReply::default();
         while let Some(request) = next_or_stop(&endpoint, &mut requests).await? {
             publish(&publisher, request, &mut reply).await?;
@@ -77,10 +82,7 @@ impl Broker for BrokerService {
         request: Request<proto::SubscribeRequest>,
     ) -> Result<Response<Subscription>, Status> {
         let proto::SubscribeRequest { prefixes, encoded } = request.into_inner();
-        let hub = self
-            .local
-            .endpoint()
-            .hub(filter(&prefixes)?, QueueOptions::local());
+        let hub = self.local.endpoint().hub(filter(&prefixes)?, CLIENT_QUEUE);
         let (_, subscriber) = hub.split();
         Ok(Response::new(self.subscription(subscriber, encoded).await))
     }
@@ -101,9 +103,7 @@ impl Broker for BrokerService {
                 "the first request must be the subscription",
             ));
         };
-        let (publisher, subscriber) = endpoint
-            .hub(filter(&prefixes)?, QueueOptions::local())
-            .split();
+        let (publisher, subscriber) = endpoint.hub(filter(&prefixes)?, CLIENT_QUEUE).split();
         let mut subscription = self.subscription(subscriber, encoded).await;
         let (failed, failure) = oneshot::channel();
         subscription.failure = Some(failure);
@@ -246,7 +246,8 @@ impl Stream for Subscription {
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        reply(Item::Messages(proto::Messages { messages }))
+        let dropped = self.subscriber.counters().dropped_total();
+        reply(Item::Messages(proto::Messages { messages, dropped }))
     }
 }
 
