@@ -19,6 +19,8 @@ mod open;
 pub mod operation;
 mod options;
 pub mod semantics;
+#[cfg(test)]
+mod simulation;
 #[cfg(feature = "sled")]
 mod sled_backend;
 #[cfg(feature = "sqlite")]
