@@ -15,7 +15,13 @@ use crate::{bench, cluster_up, demo, node, publish, status, store, subscribe};
 pub(crate) struct Cli {
     /// What to log on stderr: off, error, warn, info, debug, trace, or directives like info,broker_wire=debug
     /// [default: info for node and cluster, error for demo and bench, else warn]
-    #[arg(long, global = true, env = "BROKER_LOG", value_name = "LEVEL", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "BROKER_LOG",
+        value_name = "LEVEL",
+        hide_env_values = true
+    )]
     log_level: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -62,7 +68,10 @@ impl Cli {
             Command::Demo(_) | Command::Bench(_) => "error",
             _ => "warn",
         };
-        self.log_level.as_deref().filter(|level| !level.is_empty()).unwrap_or(default)
+        self.log_level
+            .as_deref()
+            .filter(|level| !level.is_empty())
+            .unwrap_or(default)
     }
 }
 
@@ -125,8 +134,19 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
 fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let told = text.split("\n\nUsage:").next().unwrap_or(text).split("\n\nFor more information").next().unwrap_or(text);
-    let told = told.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let told = text
+        .split("\n\nUsage:")
+        .next()
+        .unwrap_or(text)
+        .split("\n\nFor more information")
+        .next()
+        .unwrap_or(text);
+    let told = told
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
     format!("{told} (see --help)")
 }
 
@@ -160,10 +180,18 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_in_one_line() {
-        for args in [vec!["broker", "pub"], vec!["broker", "bogus"], vec!["broker", "status", "--bogus"], vec!["broker", "sub", "grpc://h", "a", "--count", "x"]] {
+        for args in [
+            vec!["broker", "pub"],
+            vec!["broker", "bogus"],
+            vec!["broker", "status", "--bogus"],
+            vec!["broker", "sub", "grpc://h", "a", "--count", "x"],
+        ] {
             let error = Cli::try_parse_from(&args).expect_err("wrong");
             let line = one_line(&error);
-            assert!(!line.contains('\n') && line.ends_with("(see --help)") && !line.contains("Usage"), "{line}");
+            assert!(
+                !line.contains('\n') && line.ends_with("(see --help)") && !line.contains("Usage"),
+                "{line}"
+            );
         }
     }
 }

@@ -116,7 +116,7 @@ fn numbers_strings_and_containers_change_in_place() {
     );
     assert!(
         store
-            .run(&["push", "n", "1u"])
+            .run(&["push", "n", "text"])
             .failed(1)
             .contains("type_clash")
     );

@@ -62,11 +62,13 @@ pub(super) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
         supervisor,
         progress: Progress::new(),
         chaos: Chaos::new(victims),
+        logger_lost: false,
     };
     let outcome = tokio::select! {
         statuses = driver.until_finished() => statuses.map(Some),
         _ = signals.received() => Ok(None),
     };
+    let logger_lost = driver.logger_lost;
     let stopped = signals.drain(driver.stop()).await?;
     let Some(statuses) = outcome? else {
         complain(&format!(
@@ -77,7 +79,7 @@ pub(super) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
     };
     stopped?;
     conclude(
-        &Summary::of(&Nodes::new(&args), &statuses),
+        &Summary::of(&Nodes::new(&args), &statuses, logger_lost),
         &args,
         workspace.path(),
     )
@@ -121,6 +123,8 @@ struct Driver {
     supervisor: Supervisor,
     progress: Progress,
     chaos: Chaos,
+    /// Whether a logger has ended before its time.
+    logger_lost: bool,
 }
 
 /// What the driver knows about a node.
@@ -181,6 +185,7 @@ impl Driver {
                 how, restart_in, ..
             } => {
                 let failures = node.failures + 1;
+                self.logger_lost |= self.nodes.loggers.iter().any(|logger| logger == name);
                 *node = Node {
                     failures,
                     ..Node::default()
@@ -234,7 +239,12 @@ impl Driver {
     }
 
     fn due_victims(&mut self) -> Vec<String> {
-        let phases: Vec<_> = self.nodes.workers.iter().map(|name| self.phase(name)).collect();
+        let phases: Vec<_> = self
+            .nodes
+            .workers
+            .iter()
+            .map(|name| self.phase(name))
+            .collect();
         self.chaos.due(&phases)
     }
 

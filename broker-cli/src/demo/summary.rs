@@ -27,8 +27,13 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Adds up what the nodes say about themselves.
-    pub(super) fn of(nodes: &Nodes, statuses: &BTreeMap<String, NodeStatus>) -> Self {
+    /// Adds up what the nodes say about themselves. A logger that was killed cannot say any more what it had written:
+    /// with `logger_lost` the records in the files are those that the manager has found there.
+    pub(super) fn of(
+        nodes: &Nodes,
+        statuses: &BTreeMap<String, NodeStatus>,
+        logger_lost: bool,
+    ) -> Self {
         let sum = |figure: &str| {
             statuses
                 .values()
@@ -55,16 +60,19 @@ impl Summary {
                 .filter_map(|name| statuses.get(name))
                 .flat_map(|status| status.logs.values())
             {
-                total.received += log.received;
                 total.written += log.written;
                 total.dropped += log.dropped;
-                total.duplicates += log.duplicates;
             }
             total
         };
         let (files, senders) = (logs(writers), logs(&nodes.workers));
-        // What a logger has in its files, less what the writers know to be in another logger's files too.
-        let duplicates = files.duplicates + senders.duplicates;
+        // Only the files of all loggers together show what is there twice.
+        let duplicates = sum(figures::RECORDS_TWICE);
+        let records_written = if logger_lost {
+            sum(figures::RECORDS_IN_FILES)
+        } else {
+            files.written.saturating_sub(duplicates)
+        };
         let keys = nodes.proxies.iter().map(|name| {
             (
                 name.clone(),
@@ -77,7 +85,7 @@ impl Summary {
             nodes: statuses.len(),
             records_in: sum(figures::RECORDS_IN),
             lines_skipped: sum(figures::LINES_SKIPPED),
-            records_written: files.written.saturating_sub(senders.duplicates),
+            records_written,
             duplicates,
             events_published: sum(figures::EVENTS_PUBLISHED),
             events_received: sum(figures::EVENTS_RECEIVED)
@@ -153,4 +161,103 @@ impl Summary {
 
 fn counter(status: &NodeStatus, name: &str) -> u64 {
     status.counters.get(name).copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use broker_core::{LogCounters, PeerStatus};
+
+    use super::*;
+
+    fn nodes() -> Nodes {
+        Nodes {
+            manager: "manager".to_owned(),
+            loggers: vec!["logger-1".to_owned()],
+            proxies: vec!["proxy-1".to_owned(), "proxy-2".to_owned()],
+            workers: vec!["worker-1".to_owned()],
+        }
+    }
+
+    fn statuses() -> BTreeMap<String, NodeStatus> {
+        let status = |counters: &[(&str, u64)], written: u64| NodeStatus {
+            counters: counters
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), *value))
+                .collect(),
+            logs: BTreeMap::from([(
+                "Conn::LOG".to_owned(),
+                LogCounters {
+                    written,
+                    ..LogCounters::default()
+                },
+            )]),
+            ..NodeStatus::default()
+        };
+        BTreeMap::from([
+            (
+                "manager".to_owned(),
+                status(
+                    &[(figures::RECORDS_IN_FILES, 10), (figures::RECORDS_TWICE, 2)],
+                    0,
+                ),
+            ),
+            ("logger-1".to_owned(), status(&[], 12)),
+            (
+                "proxy-1".to_owned(),
+                status(&[(figures::EVENTS_RECEIVED, 11), (figures::KEYS, 3)], 0),
+            ),
+            ("proxy-2".to_owned(), status(&[], 0)),
+            (
+                "worker-1".to_owned(),
+                status(
+                    &[
+                        (figures::RECORDS_IN, 10),
+                        (figures::EVENTS_PUBLISHED, 10),
+                        (figures::EVENTS_TWICE, 1),
+                        (figures::STORE_ENTRIES, 3),
+                        (figures::MILLISECONDS, 1_500),
+                    ],
+                    10,
+                ),
+            ),
+        ])
+    }
+
+    #[test]
+    fn the_figures_of_the_nodes_are_added_up() {
+        let summary = Summary::of(&nodes(), &statuses(), false);
+        let expected = serde_json::json!({
+            "nodes": 5, "records_in": 10, "lines_skipped": 0, "records_written": 10, "duplicates": 2,
+            "events_published": 10, "events_received": 10, "proxy_keys": {"proxy-1": 3, "proxy-2": 0},
+            "store_entries": 3, "dropped": 0, "seconds": 1.5,
+        });
+        assert_eq!(serde_json::to_value(&summary).expect("json"), expected);
+        assert_eq!(summary.verdict(), Ok(()));
+    }
+
+    #[test]
+    fn what_a_killed_logger_had_written_is_found_in_the_files() {
+        let mut statuses = statuses();
+        if let Some(logger) = statuses.get_mut("logger-1") {
+            logger.logs.clear();
+        }
+        assert_eq!(Summary::of(&nodes(), &statuses, true).verdict(), Ok(()));
+        let verdict = Summary::of(&nodes(), &statuses, false).verdict();
+        assert_eq!(
+            verdict,
+            Err("10 records were read but 0 written".to_owned())
+        );
+    }
+
+    #[test]
+    fn anything_dropped_is_a_failure() {
+        let mut statuses = statuses();
+        if let Some(proxy) = statuses.get_mut("proxy-1") {
+            proxy.peers.push(PeerStatus {
+                dropped: 1,
+                ..PeerStatus::default()
+            });
+        }
+        assert!(Summary::of(&nodes(), &statuses, false).verdict().is_err());
+    }
 }

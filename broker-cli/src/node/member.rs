@@ -15,13 +15,24 @@ use crate::{demo, transports};
 pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
     let layout = Layout::load(config).map_err(|error| misuse(error.to_string()))?;
     let Some(name) = args.name.as_deref().filter(|name| !name.is_empty()) else {
-        return Err(misuse(format!("{}: which node is this? Say it with --name or CLUSTER_NODE", config.display())));
+        return Err(misuse(format!(
+            "{}: which node is this? Say it with --name or CLUSTER_NODE",
+            config.display()
+        )));
     };
-    layout.check_spoken(name, transports::SCHEMES).map_err(|error| misuse(error.to_string()))?;
-    let prefixes = args.subscribe.iter().map(|text| parse_topic(text)).collect::<anyhow::Result<Filter>>()?;
+    layout
+        .check_spoken(name, transports::SCHEMES)
+        .map_err(|error| misuse(error.to_string()))?;
+    let prefixes = args
+        .subscribe
+        .iter()
+        .map(|text| parse_topic(text))
+        .collect::<anyhow::Result<Filter>>()?;
 
     let mut running = Running::begin(args.supervised)?;
-    let mut builder = ClusterNode::builder(layout, name).endpoint_builder(transports::builder()).subscribe(prefixes);
+    let mut builder = ClusterNode::builder(layout, name)
+        .endpoint_builder(transports::builder())
+        .subscribe(prefixes);
     if args.demo.is_some() {
         builder = builder.events(QueueOptions::local());
     }
@@ -39,7 +50,9 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
     }
     let worked = match &args.demo {
         Some(plan) => {
-            let events = node.take_events().ok_or_else(|| anyhow::anyhow!("the events were taken"))?;
+            let events = node
+                .take_events()
+                .ok_or_else(|| anyhow::anyhow!("the events were taken"))?;
             tokio::select! {
                 () = running.until_stopped() => Ok(()),
                 worked = demo::run_role(node.clone(), events, plan) => worked,

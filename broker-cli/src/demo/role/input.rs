@@ -29,7 +29,10 @@ pub(super) struct LogShape {
 }
 
 /// Reads the share of the worker called `name` and sends it in pieces, in order; the channel ends with the inputs.
-pub(super) fn read(plan: &Plan, name: &str) -> anyhow::Result<mpsc::Receiver<anyhow::Result<Vec<Item>>>> {
+pub(super) fn read(
+    plan: &Plan,
+    name: &str,
+) -> anyhow::Result<mpsc::Receiver<anyhow::Result<Vec<Item>>>> {
     let (index, workers) = position(plan, name)?;
     let inputs = plan.inputs.clone();
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
@@ -58,12 +61,21 @@ pub(super) fn count(plan: &Plan, name: &str) -> anyhow::Result<u64> {
 }
 
 fn position(plan: &Plan, name: &str) -> anyhow::Result<(u64, NonZeroU64)> {
-    let index = plan.workers.iter().position(|worker| worker == name).context("not a worker of the plan")?;
+    let index = plan
+        .workers
+        .iter()
+        .position(|worker| worker == name)
+        .context("not a worker of the plan")?;
     let workers = NonZeroU64::new(plan.workers.len() as u64).context("no workers")?;
     Ok((index as u64, workers))
 }
 
-fn read_one(input: &Input, index: u64, workers: NonZeroU64, sender: &mpsc::Sender<anyhow::Result<Vec<Item>>>) -> anyhow::Result<()> {
+fn read_one(
+    input: &Input,
+    index: u64,
+    workers: NonZeroU64,
+    sender: &mpsc::Sender<anyhow::Result<Vec<Item>>>,
+) -> anyhow::Result<()> {
     let reader = LogReader::open(&input.file)?.share(index, workers);
     let style = reader.style();
     let shape = |schema: &Arc<Schema>| {
@@ -71,16 +83,26 @@ fn read_one(input: &Input, index: u64, workers: NonZeroU64, sender: &mpsc::Sende
         // Of the path it had: that two logs of it are kept apart does not make them two streams.
         let stream = schema.stream_id().into_owned();
         schema.path.clone_from(&input.path);
-        Item::Log(LogShape { schema, stream, style: style.clone() })
+        Item::Log(LogShape {
+            schema,
+            stream,
+            style: style.clone(),
+        })
     };
     let mut piece = vec![shape(reader.schema())];
     for item in reader {
-        piece.push(match item.with_context(|| format!("cannot read {}", input.file.display()))? {
-            LogItem::Record { record, .. } => Item::Record(record),
-            LogItem::Schema(schema) => shape(&schema),
-            LogItem::BadLine(error) => Item::Bad(error.to_string()),
-        });
-        if piece.len() >= PIECE && sender.blocking_send(Ok(std::mem::take(&mut piece))).is_err() {
+        piece.push(
+            match item.with_context(|| format!("cannot read {}", input.file.display()))? {
+                LogItem::Record { record, .. } => Item::Record(record),
+                LogItem::Schema(schema) => shape(&schema),
+                LogItem::BadLine(error) => Item::Bad(error.to_string()),
+            },
+        );
+        if piece.len() >= PIECE
+            && sender
+                .blocking_send(Ok(std::mem::take(&mut piece)))
+                .is_err()
+        {
             return Ok(());
         }
     }

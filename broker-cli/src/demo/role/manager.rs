@@ -17,10 +17,14 @@ pub(super) async fn run(mut actor: Actor) -> anyhow::Result<()> {
     let mut audited = false;
     loop {
         let (_, event) = actor.events.recv().await.context("the node has stopped")?;
-        let Some(DemoEvent::Drained { worker }) = Actor::understand(&event) else { continue };
+        let Some(DemoEvent::Drained { worker }) = Actor::understand(&event) else {
+            continue;
+        };
         if workers.contains(&worker) {
             drained.insert(worker);
-            actor.figures.set(figures::WORKERS_DRAINED, drained.len() as u64);
+            actor
+                .figures
+                .set(figures::WORKERS_DRAINED, drained.len() as u64);
         }
         if drained.len() < workers.len() {
             continue;
@@ -29,7 +33,10 @@ pub(super) async fn run(mut actor: Actor) -> anyhow::Result<()> {
             audit(&actor).await?;
         }
         // Workers repeat themselves until they have heard this.
-        actor.node.publish_to_role(Role::Worker, DemoEvent::Finish.to_event()).await?;
+        actor
+            .node
+            .publish_to_role(Role::Worker, DemoEvent::Finish.to_event())
+            .await?;
     }
 }
 
@@ -37,8 +44,14 @@ pub(super) async fn run(mut actor: Actor) -> anyhow::Result<()> {
 /// of all loggers together can be seen what is there twice because a logger was killed.
 async fn audit(actor: &Actor) -> anyhow::Result<()> {
     let directory = actor.node.layout().log_dir().to_owned();
-    let audit = tokio::task::spawn_blocking(move || audit_logs(&directory)).await?.context("cannot count the records in the files")?;
-    actor.figures.set(figures::RECORDS_IN_FILES, audit.records());
-    actor.figures.set(figures::RECORDS_TWICE, audit.duplicates());
+    let audit = tokio::task::spawn_blocking(move || audit_logs(&directory))
+        .await?
+        .context("cannot count the records in the files")?;
+    actor
+        .figures
+        .set(figures::RECORDS_IN_FILES, audit.records());
+    actor
+        .figures
+        .set(figures::RECORDS_TWICE, audit.duplicates());
     Ok(())
 }

@@ -30,8 +30,15 @@ struct Actor {
 /// Does the work of `node` in the demo that the plan in `file` describes, until the node is stopped.
 pub(crate) async fn run(node: ClusterNode, events: EventStream, file: &Path) -> anyhow::Result<()> {
     let figures = Arc::new(Figures::new());
-    node.endpoint().register_status(Arc::clone(&figures) as Arc<_>);
-    let actor = Actor { plan: Plan::load(file)?, name: node.spec().name.clone(), events, figures, node };
+    node.endpoint()
+        .register_status(Arc::clone(&figures) as Arc<_>);
+    let actor = Actor {
+        plan: Plan::load(file)?,
+        name: node.spec().name.clone(),
+        events,
+        figures,
+        node,
+    };
     match actor.node.spec().role {
         Role::Worker => worker::run(actor).await,
         Role::Proxy => proxy::run(actor).await,
@@ -43,14 +50,20 @@ pub(crate) async fn run(node: ClusterNode, events: EventStream, file: &Path) -> 
 impl Actor {
     /// Sends `event` to one node; how many got it under way. Nobody, if it is not up: it is sent again then.
     async fn tell(&self, node: &str, event: &DemoEvent) -> usize {
-        self.node.publish_to_node(node, event.to_event()).await.map_or(0, |reached| reached.peers)
+        self.node
+            .publish_to_node(node, event.to_event())
+            .await
+            .map_or(0, |reached| reached.peers)
     }
 
     /// The event of the demo that `event` is.
     fn understand(event: &Event) -> Option<DemoEvent> {
         let understood = DemoEvent::from_event(event);
         if understood.is_none() {
-            tracing::warn!("an event that is none of the demo's: {}", event.name.to_str_lossy());
+            tracing::warn!(
+                "an event that is none of the demo's: {}",
+                event.name.to_str_lossy()
+            );
         }
         understood
     }

@@ -18,9 +18,24 @@ use crate::demo::tally::Tally;
 /// Counts until the node is stopped.
 pub(super) async fn run(actor: Actor) -> anyhow::Result<()> {
     let mut changes = actor.node.node_events();
-    let store = actor.node.endpoint().attach_clone(STORE, CloneOptions::default()).await?;
-    let tally = Tally::open(&actor.plan.directory.join(&actor.name).join("received.journal"))?;
-    let mut proxy = Proxy { actor, store, tally, answers: BTreeMap::new() };
+    let store = actor
+        .node
+        .endpoint()
+        .attach_clone(STORE, CloneOptions::default())
+        .await?;
+    let tally = Tally::open(
+        &actor
+            .plan
+            .directory
+            .join(&actor.name)
+            .join("received.journal"),
+    )?;
+    let mut proxy = Proxy {
+        actor,
+        store,
+        tally,
+        answers: BTreeMap::new(),
+    };
     // What a killed process had counted, but perhaps not brought into the store.
     proxy.settle().await?;
     // Workers may have come up before anybody listened.
@@ -54,13 +69,21 @@ impl Proxy {
     /// Tells a worker that came up what is counted of it already.
     async fn greet(&self, name: &str, role: Role) {
         if role == Role::Worker {
-            let claims = DemoEvent::Claims { proxy: self.actor.name.clone(), numbers: self.tally.recent(name) };
+            let claims = DemoEvent::Claims {
+                proxy: self.actor.name.clone(),
+                numbers: self.tally.recent(name),
+            };
             self.actor.tell(name, &claims).await;
         }
     }
 
     fn heard(&mut self, event: &Event) {
-        if let Some(DemoEvent::Host { worker, number, host }) = Actor::understand(event) {
+        if let Some(DemoEvent::Host {
+            worker,
+            number,
+            host,
+        }) = Actor::understand(event)
+        {
             self.tally.add(&worker, number, host);
             self.answers.entry(worker).or_default().push(number);
         }
@@ -68,7 +91,9 @@ impl Proxy {
 
     fn take_what_is_there(&mut self) {
         for _ in 0..AT_ONCE {
-            let Some((_, event)) = self.actor.events.try_recv() else { break };
+            let Some((_, event)) = self.actor.events.try_recv() else {
+                break;
+            };
             self.heard(&event);
         }
     }
@@ -76,7 +101,9 @@ impl Proxy {
     /// Journal, then store, then answers: what is answered for survives a kill.
     async fn settle(&mut self) -> anyhow::Result<()> {
         self.tally.write().context("cannot write the journal")?;
-        self.actor.figures.set(figures::EVENTS_RECEIVED, self.tally.received());
+        self.actor
+            .figures
+            .set(figures::EVENTS_RECEIVED, self.tally.received());
         self.actor.figures.set(figures::KEYS, self.tally.hosts());
         let mut writes = JoinSet::new();
         for (host, times) in self.tally.unapplied() {
@@ -92,7 +119,15 @@ impl Proxy {
         }
         self.tally.applied().context("cannot write the journal")?;
         for (worker, numbers) in std::mem::take(&mut self.answers) {
-            self.actor.tell(&worker, &DemoEvent::Counted { proxy: self.actor.name.clone(), numbers }).await;
+            self.actor
+                .tell(
+                    &worker,
+                    &DemoEvent::Counted {
+                        proxy: self.actor.name.clone(),
+                        numbers,
+                    },
+                )
+                .await;
         }
         Ok(())
     }
@@ -100,7 +135,10 @@ impl Proxy {
 
 /// Adds to a host's count, as often as it takes: the master may be away for a while.
 async fn count(store: Store, host: Address, times: u64) {
-    while let Err(error) = store.increment(Data::from(host), Data::Count(times), None).await {
+    while let Err(error) = store
+        .increment(Data::from(host), Data::Count(times), None)
+        .await
+    {
         tracing::warn!("cannot count {host}: {error}");
         tokio::time::sleep(TRY_AGAIN_AFTER).await;
     }

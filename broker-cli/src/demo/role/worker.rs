@@ -27,7 +27,11 @@ use crate::failure::complain;
 /// Does a worker's work from the first record to the last entry of its clone, then waits to be stopped.
 pub(super) async fn run(actor: Actor) -> anyhow::Result<()> {
     let changes = actor.node.node_events();
-    let store = actor.node.endpoint().attach_clone(STORE, CloneOptions::default()).await?;
+    let store = actor
+        .node
+        .endpoint()
+        .attach_clone(STORE, CloneOptions::default())
+        .await?;
     let total = if actor.plan.victims.is_empty() {
         None
     } else {
@@ -136,12 +140,19 @@ impl Worker {
             Some(DemoEvent::Finish) if self.phase == Phase::Drained => self.finish().await?,
             _ => {}
         }
-        self.actor.figures.set(figures::EVENTS_TWICE, self.outbox.duplicates());
+        self.actor
+            .figures
+            .set(figures::EVENTS_TWICE, self.outbox.duplicates());
         Ok(())
     }
 
     async fn ticked(&mut self) -> anyhow::Result<()> {
-        for (number, host) in self.outbox.due(Instant::now()).into_iter().take(RESEND_AT_ONCE) {
+        for (number, host) in self
+            .outbox
+            .due(Instant::now())
+            .into_iter()
+            .take(RESEND_AT_ONCE)
+        {
             self.publish(number, host).await?;
         }
         let last = self.total.is_some_and(|total| self.read + 1 >= total);
@@ -149,15 +160,27 @@ impl Worker {
             self.send(1).await?;
         }
         if self.phase == Phase::Draining
-            && self.logs_drained.as_ref().is_some_and(JoinHandle::is_finished)
+            && self
+                .logs_drained
+                .as_ref()
+                .is_some_and(JoinHandle::is_finished)
             && self.outbox.is_settled(self.actor.plan.proxies.iter())
         {
-            self.actor.figures.set(figures::MILLISECONDS, elapsed_ms(self.started));
+            self.actor
+                .figures
+                .set(figures::MILLISECONDS, elapsed_ms(self.started));
             self.enter(Phase::Drained);
         }
         if self.phase == Phase::Drained {
             let manager = self.actor.node.layout().manager().name.clone();
-            self.actor.tell(&manager, &DemoEvent::Drained { worker: self.actor.name.clone() }).await;
+            self.actor
+                .tell(
+                    &manager,
+                    &DemoEvent::Drained {
+                        worker: self.actor.name.clone(),
+                    },
+                )
+                .await;
         }
         Ok(())
     }
@@ -174,7 +197,9 @@ impl Worker {
                 Some(Item::Bad(line)) => self.skip(&line),
                 None => break,
             }
-            if self.phase == Phase::Reading && self.total.is_some_and(|total| self.read >= total / 2) {
+            if self.phase == Phase::Reading
+                && self.total.is_some_and(|total| self.read >= total / 2)
+            {
                 self.enter(Phase::Dawdling);
                 break;
             }
@@ -189,9 +214,14 @@ impl Worker {
 
     async fn open(&mut self, shape: LogShape) -> anyhow::Result<()> {
         let host = shape.schema.position("id.orig_h");
-        let key = format!("{} {:?} {:?}", shape.schema.path, shape.style.format, shape.schema.columns);
+        let key = format!(
+            "{} {:?} {:?}",
+            shape.schema.path, shape.style.format, shape.schema.columns
+        );
         if !self.logs.contains_key(&key) {
-            let spec = LogSpec::new(shape.schema).stream(shape.stream).style(&shape.style);
+            let spec = LogSpec::new(shape.schema)
+                .stream(shape.stream)
+                .style(&shape.style);
             let stream = self.actor.node.logs().stream(spec).await?;
             self.logs.insert(key.clone(), Log { stream, host });
         }
@@ -200,13 +230,19 @@ impl Worker {
     }
 
     async fn record(&mut self, record: &[LogValue]) -> anyhow::Result<()> {
-        let log = self.log.as_ref().and_then(|key| self.logs.get_mut(key)).context("a record before its log")?;
+        let log = self
+            .log
+            .as_ref()
+            .and_then(|key| self.logs.get_mut(key))
+            .context("a record before its log")?;
         self.read += 1;
         self.actor.figures.add(figures::RECORDS_IN, 1);
         log.stream.write(record).await?;
         if let Some(host) = log.host.and_then(|column| address(&record[column])) {
             let number = self.outbox.add(Instant::now(), host);
-            self.actor.figures.set(figures::EVENTS_PUBLISHED, self.outbox.published());
+            self.actor
+                .figures
+                .set(figures::EVENTS_PUBLISHED, self.outbox.published());
             self.publish(number, host).await?;
         }
         Ok(())
@@ -215,13 +251,21 @@ impl Worker {
     /// Publishes a host to the proxy that rendezvous hashing names. This is `publish_hrw` in two steps, since the
     /// outbox has to know where the event went.
     async fn publish(&mut self, number: u64, host: Address) -> anyhow::Result<()> {
-        let proxy = self.actor.node.hrw_node(PoolSpec::PROXY, &HrwKey::address(host))?;
+        let proxy = self
+            .actor
+            .node
+            .hrw_node(PoolSpec::PROXY, &HrwKey::address(host))?;
         let mut sent = false;
         if let Some(proxy) = &proxy {
-            let event = DemoEvent::Host { worker: self.actor.name.clone(), number, host };
+            let event = DemoEvent::Host {
+                worker: self.actor.name.clone(),
+                number,
+                host,
+            };
             sent = self.actor.tell(proxy, &event).await > 0;
         }
-        self.outbox.sent(Instant::now(), number, proxy.as_deref().filter(|_| sent));
+        self.outbox
+            .sent(Instant::now(), number, proxy.as_deref().filter(|_| sent));
         Ok(())
     }
 
@@ -229,13 +273,20 @@ impl Worker {
     fn drain(&mut self) {
         self.enter(Phase::Draining);
         let logs = self.actor.node.logs().clone();
-        self.logs_drained = Some(tokio::spawn(async move { while !logs.drained(FOREVER).await {} }));
+        self.logs_drained = Some(tokio::spawn(async move {
+            while !logs.drained(FOREVER).await {}
+        }));
     }
 
     /// Everybody has drained: the clone has all there is once it has caught up with the master.
     async fn finish(&mut self) -> anyhow::Result<()> {
-        self.store.sync(SYNC_WITHIN).await.context("the store does not catch up")?;
-        self.actor.figures.set(figures::STORE_ENTRIES, self.store.len());
+        self.store
+            .sync(SYNC_WITHIN)
+            .await
+            .context("the store does not catch up")?;
+        self.actor
+            .figures
+            .set(figures::STORE_ENTRIES, self.store.len());
         self.enter(Phase::Finished);
         Ok(())
     }
@@ -252,7 +303,9 @@ fn address(value: &LogValue) -> Option<Address> {
 
 fn elapsed_ms(since: Instant) -> u64 {
     // At least one: a figure of 0 is not shown.
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(since.elapsed().as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 /// How often a worker looks after what is not answered.
