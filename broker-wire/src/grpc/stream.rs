@@ -192,8 +192,11 @@ impl FrameSource {
             }
             match &mut self.body {
                 IncomingBody::Awaited(response) => {
-                    let response = ready!(response.as_mut().poll(cx))
-                        .map_err(|error| StreamError::Broken(describe(&error)))?;
+                    let response = ready!(response.as_mut().poll(cx));
+                    // It has resolved: whatever came of it, nobody may await it again.
+                    self.body = IncomingBody::Ended;
+                    let response =
+                        response.map_err(|error| StreamError::Broken(describe(&error)))?;
                     check_response(&response)?;
                     self.body = IncomingBody::Open(response.into_body());
                 }
