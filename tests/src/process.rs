@@ -173,7 +173,6 @@ impl Done {
     /// # Panics
     /// If the exit code is not 0.
     #[track_caller]
-    #[must_use]
     pub fn ok(self) -> String {
         assert_eq!(
             self.code,
@@ -190,7 +189,6 @@ impl Done {
     /// # Panics
     /// If it did not.
     #[track_caller]
-    #[must_use]
     pub fn failed(self, code: i32) -> String {
         assert_eq!(
             self.code,

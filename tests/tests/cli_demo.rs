@@ -84,7 +84,7 @@ fn records(log: &str) -> Vec<String> {
 }
 
 /// The hosts in the third column, which is `id.orig_h` in conn.log and dns.log.
-fn hosts<'a>(log: &'a str) -> impl Iterator<Item = &'a str> {
+fn hosts(log: &str) -> impl Iterator<Item = &str> {
     log.lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split('\t').nth(2))
