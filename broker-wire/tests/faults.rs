@@ -12,8 +12,9 @@ use broker_core::{
     Data, Endpoint, Filter, Heartbeat, Message, PeerUrl, QueueOptions, StatusEventCode,
     StatusSubscriber, Subscriber, Topic,
 };
+use broker_wire::limits::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT};
 use broker_wire::proto::{self, frame::Content};
-use broker_wire::{BrokerClient, GrpcTransport};
+use broker_wire::{BrokerClient, ClientError, GrpcTransport};
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use hyper::http::Request;
@@ -577,4 +578,34 @@ async fn a_peer_that_goes_silent_is_lost_within_the_heartbeat_time() {
     // Neither side keeps the dead connection.
     within(proxy.given_up).await.unwrap();
     within(async { tokio::join!(left.shutdown(), right.shutdown()) }).await;
+}
+
+#[tokio::test]
+async fn a_client_notices_that_its_node_has_gone_silent() {
+    let node = Endpoint::builder()
+        .name("node")
+        .transport(GrpcTransport::new())
+        .start();
+    let address = node
+        .listen(&"grpc://127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
+    let proxy = Proxy::to(&address).await;
+    let client = within(BrokerClient::connect(&proxy.address)).await.unwrap();
+    let prefixes = Filter::from_iter([Topic::from_static("/x")]);
+    let mut inbox = within(client.subscribe(&prefixes)).await.unwrap();
+    proxy.frozen.send_replace(true);
+    // From here on time passes as fast as nobody has anything to do.
+    tokio::time::pause();
+    let before = tokio::time::Instant::now();
+    let error = inbox.recv().await.unwrap_err();
+    assert!(matches!(error, ClientError::Lost { .. }), "{error}");
+    let stated = KEEP_ALIVE_INTERVAL + KEEP_ALIVE_TIMEOUT;
+    assert!(
+        before.elapsed() <= stated + Duration::from_secs(1),
+        "{:?}",
+        before.elapsed()
+    );
+    drop((inbox, client));
+    proxy.given_up.await.unwrap();
 }

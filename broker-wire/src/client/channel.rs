@@ -16,6 +16,7 @@ use tonic::codegen::Service;
 use crate::grpc::DialError;
 use crate::grpc::dial::{Alive, dial};
 use crate::grpc::origin;
+use crate::grpc::settings::KeepAlive;
 
 /// A connection. Clones share it; it closes when the last one is gone.
 #[derive(Clone)]
@@ -32,7 +33,7 @@ impl Channel {
             reason: "it is no host name".to_owned(),
         };
         let origin = origin(url).ok_or_else(no_host)?;
-        let (http, alive) = dial(url, std::future::ready(()), |driver| {
+        let (http, alive) = dial(url, KeepAlive::Pinged, std::future::ready(()), |driver| {
             drop(tokio::spawn(driver))
         })
         .await?;

@@ -15,12 +15,12 @@ use crate::services::{ERROR_KEY, NO_SUCH_STORE, STORES_KEY};
 #[non_exhaustive]
 pub enum ClientError {
     /// There is no connection to the address.
-    #[error("cannot reach {url}: {source}")]
+    #[error("cannot reach {url}: {reason}")]
     Unreachable {
         /// The address.
         url: PeerUrl,
         /// Why.
-        source: DialError,
+        reason: DialError,
     },
     /// What answers is no node, or none that is ready.
     #[error("{url} is no Broker node: {reason}")]

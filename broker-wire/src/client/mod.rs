@@ -73,9 +73,9 @@ impl BrokerClient {
     /// # Cancel safety
     /// If the future is dropped, the connection is closed.
     pub async fn connect(url: &PeerUrl) -> Result<Self, ClientError> {
-        let unreachable = |source| ClientError::Unreachable {
+        let unreachable = |reason| ClientError::Unreachable {
             url: url.clone(),
-            source,
+            reason,
         };
         let late = |_| {
             unreachable(DialError::TimedOut {
@@ -118,7 +118,7 @@ impl BrokerClient {
                 let reason = status.message().to_owned();
                 Err(ClientError::Unreachable {
                     url: url.clone(),
-                    source: DialError::NotHttp2 { reason },
+                    reason: DialError::NotHttp2 { reason },
                 })
             }
         }

@@ -139,7 +139,6 @@ fn connect(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
         sender,
         source: FrameSource::of_request(request.into_body()),
         alive,
-        answered: true,
     };
     let (local, peer) = (shared.local.clone(), shared.peer);
     shared.local.spawn(async move {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::settings::{self, CLOSE_GRACE, DEFAULT_PORT};
+use super::settings::{self, CLOSE_GRACE, DEFAULT_PORT, KeepAlive};
 
 /// How long one of several addresses of a host may take to answer before the next is tried.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -124,6 +124,7 @@ pub(crate) async fn dial_tcp(url: &PeerUrl) -> Result<TcpStream, DialError> {
 /// dropped, that task runs `farewell`, and the connection is closed when both are done, or soon after.
 pub(crate) async fn dial<B>(
     url: &PeerUrl,
+    keep_alive: KeepAlive,
     farewell: impl Future<Output = ()> + Send + 'static,
     spawn: impl FnOnce(Driver),
 ) -> Result<(SendRequest<B>, Alive), DialError>
@@ -133,7 +134,7 @@ where
 {
     let stream = dial_tcp(url).await?;
     let tasks = Tasks::default();
-    let (sender, requests) = settings::client(tasks.clone())
+    let (sender, requests) = settings::client(tasks.clone(), keep_alive)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| DialError::NotHttp2 {

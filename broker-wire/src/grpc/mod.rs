@@ -25,7 +25,7 @@ pub use self::dial::DialError;
 use self::dial::dial;
 use self::listen::Listener;
 pub(crate) use self::router::{Router, RouterBuilder};
-use self::settings::MAX_CONNECTIONS;
+use self::settings::{KeepAlive, MAX_CONNECTIONS};
 pub(crate) use self::stoppable::stopping;
 use self::stream::{FrameBody, FrameSource, GrpcIo, Unread, frame_channel};
 use crate::services;
@@ -123,8 +123,13 @@ impl Transport for GrpcTransport {
 
 async fn connect(url: &PeerUrl, local: &LocalNode) -> Result<Connection, ConnectError> {
     let unread = Unread::default();
-    let dialled =
-        dial::<FrameBody>(url, unread.clone().drain(), |driver| local.spawn(driver)).await;
+    let dialled = dial::<FrameBody>(
+        url,
+        KeepAlive::Elsewhere,
+        unread.clone().drain(),
+        |driver| local.spawn(driver),
+    )
+    .await;
     let (mut http, alive) = dialled.map_err(|error| unreachable(url, &error))?;
     let (sender, body) = frame_channel(false);
     let response = http.send_request(connect_request(url, body)?);
@@ -132,11 +137,10 @@ async fn connect(url: &PeerUrl, local: &LocalNode) -> Result<Connection, Connect
         sender,
         source: FrameSource::of_response(response, unread),
         alive,
-        answered: false,
     };
     let negotiated = match negotiate(Side::Connector, local, &mut io).await {
         Ok(negotiated) => negotiated,
-        Err(HandshakeError::Disconnected { reason }) if !io.answered => {
+        Err(HandshakeError::Disconnected { reason }) if !io.source.has_answered() => {
             return Err(unreachable(url, &DialError::NotHttp2 { reason }));
         }
         Err(source) => {

@@ -33,10 +33,10 @@ const MAX_HEADERS: u32 = 16 << 10;
 /// Bytes one call may have written without the socket having taken them.
 const SEND_BUFFER: usize = 1 << 20;
 
-/// A client that is silent for this long is pinged on the HTTP/2 level ...
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// ... and dropped if it does not answer. (Peerings have the heartbeats of core.)
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client or server that is silent for this long is pinged on the HTTP/2 level ...
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// ... and given up if it does not answer for this long. (Peerings have the heartbeats of core.)
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long an ending connection may take to write what it still has.
 pub(crate) const CLOSE_GRACE: Duration = Duration::from_secs(2);
@@ -64,7 +64,10 @@ pub(crate) fn server() -> hyper::server::conn::http2::Builder<TokioExecutor> {
     builder
 }
 
-pub(crate) fn client(tasks: Tasks) -> hyper::client::conn::http2::Builder<Tasks> {
+pub(crate) fn client(
+    tasks: Tasks,
+    keep_alive: KeepAlive,
+) -> hyper::client::conn::http2::Builder<Tasks> {
     let mut builder = hyper::client::conn::http2::Builder::new(tasks);
     builder
         .timer(TokioTimer::new())
@@ -73,5 +76,20 @@ pub(crate) fn client(tasks: Tasks) -> hyper::client::conn::http2::Builder<Tasks>
         .max_frame_size(MAX_HTTP2_FRAME)
         .max_header_list_size(MAX_HEADERS)
         .max_send_buf_size(SEND_BUFFER);
+    if keep_alive == KeepAlive::Pinged {
+        builder
+            .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true);
+    }
     builder
+}
+
+/// How a dialled connection notices that the other side has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeepAlive {
+    /// By pings of HTTP/2.
+    Pinged,
+    /// Whoever uses it sees to that.
+    Elsewhere,
 }

@@ -112,6 +112,8 @@ enum StreamError {
 pub(crate) struct FrameSource {
     body: IncomingBody,
     deframer: Deframer,
+    /// Whether what is at the other end is known to speak of peerings.
+    answered: bool,
     /// Of a client: where the body goes when nobody wants to read it any more.
     unread: Option<Unread>,
 }
@@ -172,8 +174,14 @@ impl FrameSource {
         Self {
             body,
             deframer: Deframer::new(MAX_HANDSHAKE_FRAME),
+            answered: unread.is_none(),
             unread,
         }
+    }
+
+    /// Whether what is at the other end is known to speak of peerings.
+    pub(crate) const fn has_answered(&self) -> bool {
+        self.answered
     }
 
     /// The next frame; `None` at the orderly end.
@@ -199,6 +207,7 @@ impl FrameSource {
                         response.map_err(|error| StreamError::Broken(describe(&error)))?;
                     check_response(&response)?;
                     self.body = IncomingBody::Open(response.into_body());
+                    self.answered = true;
                 }
                 IncomingBody::Open(body) => match ready!(Pin::new(body).poll_frame(cx)) {
                     Some(Ok(frame)) => match frame.into_data() {
@@ -263,8 +272,6 @@ pub(crate) struct GrpcIo {
     pub(crate) sender: FrameSender,
     pub(crate) source: FrameSource,
     pub(crate) alive: Alive,
-    /// Whether what answers is known to be a peering.
-    pub(crate) answered: bool,
 }
 
 impl GrpcIo {
@@ -308,10 +315,6 @@ impl HandshakeIo for GrpcIo {
     async fn recv(&mut self) -> Result<HandshakeFrame, HandshakeError> {
         loop {
             let next = poll_fn(|cx| self.source.poll_next(cx)).await;
-            self.answered |= matches!(
-                self.source.body,
-                IncomingBody::Open(_) | IncomingBody::Ended
-            );
             match next {
                 Ok(Some(frame)) => {
                     if let Some(frame) = decode_handshake(frame)? {
