@@ -457,4 +457,15 @@ mod tests {
             "[node.w]\nrole = \"worker\"\nhost = \"b\"\nlisten = [\"grpc://127.0.0.1:7001\"]\n";
         assert!(parse(&format!("{MANAGER}{elsewhere}")).is_ok());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_stops_the_reader(head in ".{0,60}", lines in proptest::collection::vec("(\\[{1,2}[a-z.\"]{0,12}\\]{1,2}|[a-z_]{1,12} ?= ?[-a-z0-9\"\\[\\]{}/:,.]{0,24})", 0..12)) {
+            for text in [head.clone(), format!("{MANAGER}{head}\n{}", lines.join("\n"))] {
+                if let Err(error) = parse(&text) {
+                    proptest::prop_assert_eq!(error.to_string().lines().count(), 1);
+                }
+            }
+        }
+    }
 }

@@ -554,6 +554,7 @@ mod tests {
 
     use broker_core::zeek::{LogField, LogWrite, WriterInfo};
     use broker_core::{Data, zeek};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::log::LogValue;
@@ -905,5 +906,29 @@ mod tests {
             batches += 1;
         }
         assert_eq!(batches, 3);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn nothing_a_peer_sends_can_stop_the_logger(
+            at in any::<prop::sample::Index>(),
+            value in any::<u8>(),
+            cut in any::<prop::sample::Index>(),
+            noise in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let mut f = Fixture::new();
+            f.logger.receive(&noise, f.now);
+            for (_, mut payload) in recorded() {
+                let index = at.index(payload.len());
+                payload[index] = value;
+                f.logger.receive(&payload, f.now);
+                payload.truncate(cut.index(payload.len()));
+                f.logger.receive(&payload, f.now);
+            }
+            f.logger.commit(f.now);
+            f.numbered(1, &two_columns(), &[record("one", 1)]);
+            prop_assert_eq!(f.commit(), [(1, 1, 0)]);
+        }
     }
 }

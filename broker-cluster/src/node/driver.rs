@@ -277,11 +277,11 @@ impl Driver {
         let state = self.shared.state();
         let waiting: Vec<&str> = state.readiness.waiting_for().collect();
         if !state.readiness.is_fully_connected() && !waiting.is_empty() {
-            tracing::info!("waiting for {}", waiting.join(", "));
+            tracing::warn!("waiting for {}", waiting.join(", "));
         }
         let pending: Vec<&str> = state.readiness.pending().collect();
         if !state.readiness.is_started() && !pending.is_empty() {
-            tracing::info!(
+            tracing::warn!(
                 "nodes that are not fully connected yet: {}",
                 pending.join(", ")
             );
