@@ -46,6 +46,8 @@ pub const BYE_TIMEOUT: Duration = Duration::from_secs(3);
 pub const MAX_BARRIERS: usize = 1024;
 
 const BYE: &[u8; 3] = b"BYE";
+/// The mark and eight opaque bytes.
+const BYE_LEN: usize = 11;
 const HEARTBEAT: &[u8; 3] = b"HBT";
 const BARRIER: &[u8; 3] = b"BAR";
 
@@ -92,6 +94,7 @@ pub struct Peering {
     /// The heartbeat whose pong is awaited, and when it was sent.
     outstanding: Option<(u64, Instant)>,
     leaving: Option<Instant>,
+    peer_said_bye: bool,
     ended: bool,
     barriers: VecDeque<u64>,
     transmit: VecDeque<Transmit>,
@@ -110,6 +113,7 @@ impl Peering {
             counter: 0,
             outstanding: None,
             leaving: None,
+            peer_said_bye: false,
             ended: false,
             barriers: VecDeque::new(),
             transmit: VecDeque::new(),
@@ -125,6 +129,7 @@ impl Peering {
     /// A ping meant for us came in.
     pub fn handle_ping(&mut self, payload: Bytes) {
         if !self.ended {
+            self.peer_said_bye |= payload.len() == BYE_LEN && payload.starts_with(BYE);
             self.transmit.push_back(Transmit::Pong(payload));
         }
     }
@@ -173,6 +178,12 @@ impl Peering {
             self.transmit
                 .push_back(Transmit::Ping(token(BYE, self.nonce)));
         }
+    }
+
+    /// Whether the peer has announced that it is about to close.
+    #[must_use]
+    pub const fn peer_said_bye(&self) -> bool {
+        self.peer_said_bye
     }
 
     /// Whether [`leave`](Self::leave) was called.
@@ -358,6 +369,7 @@ mod tests {
         pair.exchange();
         assert_eq!(Pair::ended(&mut pair.left), Some(Ended::Left));
         assert_eq!(Pair::ended(&mut pair.right), None);
+        assert!(pair.right.peer_said_bye() && !pair.left.peer_said_bye());
     }
 
     #[test]

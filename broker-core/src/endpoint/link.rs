@@ -48,6 +48,8 @@ pub(crate) enum Wish {
 pub(crate) enum LinkEnd {
     /// Without a decision of ours; the text says what was seen.
     Lost(String),
+    /// By the peer's decision, announced.
+    Left,
     /// By our decision; the text is a reason, or empty.
     Removed(String),
 }
@@ -188,7 +190,7 @@ pub(crate) async fn run(
     // The writer may end first (the transport failed); the reader then sees the same.
     let writer = tokio::spawn(writer);
     let end = reader.await;
-    if matches!(end, LinkEnd::Lost(_)) {
+    if matches!(end, LinkEnd::Lost(_) | LinkEnd::Left) {
         link.cut.cancel();
     }
     // What is queued (a goodbye's answer, say) still goes out, unless the transport is stuck.
@@ -292,9 +294,9 @@ async fn read(
                     // Time spent waiting for a local subscriber is not silence of the peer.
                     peering.heard(Instant::now());
                 }
-                Ok(false) if peering.is_leaving() => return LinkEnd::Removed(String::new()),
+                Ok(false) | Err(_) if peering.is_leaving() => return LinkEnd::Removed(String::new()),
+                Ok(false) | Err(_) if peering.peer_said_bye() => return LinkEnd::Left,
                 Ok(false) => return LinkEnd::Lost("closed by the peer".to_owned()),
-                Err(_) if peering.is_leaving() => return LinkEnd::Removed(String::new()),
                 Err(error) => return LinkEnd::Lost(error.to_string()),
             },
             wish = wishes.recv() => match wish {

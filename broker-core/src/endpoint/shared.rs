@@ -471,15 +471,24 @@ impl Shared {
                     "lost connection to remote peer".to_owned(),
                 )
             }
+            LinkEnd::Left => {
+                tracing::info!(peer = %link.label(), url = %link.url, "peer left");
+                (
+                    StatusEventCode::PeerLost,
+                    "lost connection to remote peer".to_owned(),
+                )
+            }
             LinkEnd::Removed(reason) => {
-                tracing::info!(peer = %link.label(), url = %link.url, reason, "peer removed");
-                let text = "removed connection to remote peer";
-                let text = if reason.is_empty() {
-                    text.to_owned()
+                let because = if reason.is_empty() {
+                    String::new()
                 } else {
-                    format!("{text} ({reason})")
+                    format!(" ({reason})")
                 };
-                (StatusEventCode::PeerRemoved, text)
+                tracing::info!(peer = %link.label(), url = %link.url, "peer removed{because}");
+                (
+                    StatusEventCode::PeerRemoved,
+                    format!("removed connection to remote peer{because}"),
+                )
             }
         };
         self.emit(control, link, code, &text);
