@@ -1,4 +1,47 @@
-//! Replicated key-value stores for broker-core.
+//! Replicated key-value stores for the Broker framework: one master that has the data, any number of clones that follow it
+//! over an [`Endpoint`](broker_core::Endpoint), and the storage backends behind the master.
+//!
+//! Start with [`StoreExt`], which adds `attach_master` and `attach_clone` to an endpoint, and [`Store`], the handle they
+//! return. A user's own storage implements [`Backend`]; [`conformance::run`] tests it.
+//!
+//! ```
+//! use broker_core::Endpoint;
+//! use broker_store::{FEATURE, MasterOptions, Memory, StoreExt};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let node = Endpoint::builder().name("manager").feature(FEATURE).start();
+//! let hosts = node.attach_master("hosts", Memory::new(), MasterOptions::default()).await?;
+//! hosts.put("192.0.2.7", 1u64, None).await?;
+//! hosts.increment("192.0.2.7", 4u64, None).await?;
+//! assert_eq!(hosts.get("192.0.2.7").await?, Some(5u64.into()));
+//! node.shutdown().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Beside C++ and Zeek
+//!
+//! Commands are those of C++ Broker 2.8, byte for byte: a clone in Zeek follows a master here and the other way round.
+//! Between endpoints that both announce [`FEATURE`], clones are also told how each of their writes went; against a C++
+//! master, which tells nothing, the echo of a write is its success.
+//!
+//! # Layers
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`backend`] | the trait, and what it speaks in; [`Memory`], `Sqlite` and `Sled` implement it |
+//! | [`command`] | the bytes of commands |
+//! | [`channel`] | numbered streams with acknowledgements |
+//! | [`semantics`] | add, subtract and index by type |
+//! | [`master`], [`clone`] | the two state machines: no socket, no clock |
+//! | [`Store`] | the handle; a task per store moves commands, requests and time into its state machine |
+//!
+//! # Features
+//!
+//! | feature | default | brings |
+//! |---|---|---|
+//! | `sqlite` | yes | `Sqlite`, with SQLite compiled in |
+//! | `sled` | no | `Sled`; sled itself is no longer maintained |
 
 pub mod backend;
 pub mod channel;

@@ -28,8 +28,16 @@ struct Weather {
     delayed: u32,
 }
 
-const STORM: Weather = Weather { lost: 10, doubled: 5, delayed: 20 };
-const CALM: Weather = Weather { lost: 0, doubled: 0, delayed: 0 };
+const STORM: Weather = Weather {
+    lost: 10,
+    doubled: 5,
+    delayed: 20,
+};
+const CALM: Weather = Weather {
+    lost: 0,
+    doubled: 0,
+    delayed: 0,
+};
 
 struct World {
     rng: fastrand::Rng,
@@ -56,7 +64,18 @@ enum Place {
 
 impl World {
     fn new(seed: u64, clones: usize, outcomes: bool, backend: impl Backend) -> Self {
-        let clone = |n: usize| CloneState::new("s", EntityIds::new(endpoint(n)), Patience { silence: 50, stale: Some(300), write: 600 }, move |_| outcomes);
+        let clone = |n: usize| {
+            CloneState::new(
+                "s",
+                EntityIds::new(endpoint(n)),
+                Patience {
+                    silence: 50,
+                    stale: Some(300),
+                    write: 600,
+                },
+                move |_| outcomes,
+            )
+        };
         let mut world = Self {
             rng: fastrand::Rng::with_seed(seed),
             weather: STORM,
@@ -102,7 +121,9 @@ impl World {
         while let Some(output) = self.master.poll_output() {
             let from = self.master.id().endpoint;
             match output {
-                MasterOutput::Broadcast(payload) => (0..self.clones.len()).for_each(|n| self.send(from, Place::Clone(n), &payload)),
+                MasterOutput::Broadcast(payload) => {
+                    (0..self.clones.len()).for_each(|n| self.send(from, Place::Clone(n), &payload))
+                }
                 MasterOutput::Unicast { to, payload } => {
                     if let Some(n) = (0..self.clones.len()).find(|n| endpoint(*n) == to) {
                         self.send(from, Place::Clone(n), &payload);
@@ -114,11 +135,21 @@ impl World {
         for n in 0..self.clones.len() {
             while let Some(output) = self.clones[n].poll_output() {
                 match output {
-                    CloneOutput::Broadcast(payload) => self.send(endpoint(n), Place::Master, &payload),
-                    CloneOutput::Unicast { to, payload } if to == self.master.id().endpoint => self.send(endpoint(n), Place::Master, &payload),
+                    CloneOutput::Broadcast(payload) => {
+                        self.send(endpoint(n), Place::Master, &payload)
+                    }
+                    CloneOutput::Unicast { to, payload } if to == self.master.id().endpoint => {
+                        self.send(endpoint(n), Place::Master, &payload)
+                    }
                     CloneOutput::Reply { token, result } => {
-                        assert!(self.asked.contains_key(&(n, token)), "an answer to a question");
-                        assert!(self.answered.insert((n, token), result).is_none(), "one answer to each question");
+                        assert!(
+                            self.asked.contains_key(&(n, token)),
+                            "an answer to a question"
+                        );
+                        assert!(
+                            self.answered.insert((n, token), result).is_none(),
+                            "one answer to each question"
+                        );
                     }
                     _ => {}
                 }
@@ -129,18 +160,29 @@ impl World {
     fn send(&mut self, from: EndpointId, to: Place, payload: &Bytes) {
         let clone = match to {
             Place::Clone(n) => n,
-            Place::Master => (0..self.clones.len()).find(|n| endpoint(*n) == from).expect("clones send to masters"),
+            Place::Master => (0..self.clones.len())
+                .find(|n| endpoint(*n) == from)
+                .expect("clones send to masters"),
         };
         if self.cut[clone] || self.rng.u32(0..100) < self.weather.lost {
             return;
         }
-        let copies = if self.rng.u32(0..100) < self.weather.doubled { 2 } else { 1 };
+        let copies = if self.rng.u32(0..100) < self.weather.doubled {
+            2
+        } else {
+            1
+        };
         for _ in 0..copies {
-            let late = if self.rng.u32(0..100) < self.weather.delayed { self.rng.u64(1..8) } else { 0 };
+            let late = if self.rng.u32(0..100) < self.weather.delayed {
+                self.rng.u64(1..8)
+            } else {
+                0
+            };
             // A delayed command is overtaken by those behind it; the others keep their order.
             let at = self.step + 1 + late;
             self.sent += 1;
-            self.network.insert((at, self.sent), (to, from, payload.clone()));
+            self.network
+                .insert((at, self.sent), (to, from, payload.clone()));
         }
     }
 
@@ -154,14 +196,31 @@ impl World {
     fn random_write(&mut self) {
         let n = self.rng.usize(0..self.clones.len());
         let key = Data::from(self.rng.u64(0..8));
-        let expiry = (self.rng.u32(0..10) == 0).then(|| std::time::Duration::from_millis(self.rng.u64(100..3000)));
+        let expiry = (self.rng.u32(0..10) == 0)
+            .then(|| std::time::Duration::from_millis(self.rng.u64(100..3000)));
         let operation = match self.rng.u32(0..12) {
             0 => StoreOperation::Erase(key),
-            1 => StoreOperation::Push { key: Data::vector([key]), value: self.step.into(), expiry },
+            1 => StoreOperation::Push {
+                key: Data::vector([key]),
+                value: self.step.into(),
+                expiry,
+            },
             2 if self.rng.u32(0..8) == 0 => StoreOperation::Clear,
-            2..6 => StoreOperation::Increment { key, amount: 1u64.into(), expiry },
-            6 => StoreOperation::Append { key, value: "x".into(), expiry },
-            _ => StoreOperation::Put { key, value: self.rng.u64(..).into(), expiry },
+            2..6 => StoreOperation::Increment {
+                key,
+                amount: 1u64.into(),
+                expiry,
+            },
+            6 => StoreOperation::Append {
+                key,
+                value: "x".into(),
+                expiry,
+            },
+            _ => StoreOperation::Put {
+                key,
+                value: self.rng.u64(..).into(),
+                expiry,
+            },
         };
         self.write(n, operation);
     }
@@ -170,7 +229,15 @@ impl World {
     fn restart_master(&mut self) {
         self.starts += 1;
         let mut memory = Memory::new();
-        let batch: Vec<_> = self.entries().into_iter().map(|(key, Entry { value, expires_at })| crate::Mutation::Put { key, value, expires_at }).collect();
+        let batch: Vec<_> = self
+            .entries()
+            .into_iter()
+            .map(|(key, Entry { value, expires_at })| crate::Mutation::Put {
+                key,
+                value,
+                expires_at,
+            })
+            .collect();
         memory.apply(&batch).unwrap();
         self.master = master(self.starts, memory);
         self.network.clear();
@@ -178,20 +245,44 @@ impl World {
 
     /// What the master holds.
     fn entries(&mut self) -> Vec<(Data, Entry)> {
-        let request = Request::from_operation(StoreOperation::Scan { after: None, limit: 4096 }, EntityId::NIL, 0);
+        let request = Request::from_operation(
+            StoreOperation::Scan {
+                after: None,
+                limit: 4096,
+            },
+            EntityId::NIL,
+            0,
+        );
         self.master.handle_request(self.now, u64::MAX, request);
         self.master.commit();
         let mut entries = None;
         let mut others = Vec::new();
         while let Some(output) = self.master.poll_output() {
             match output {
-                MasterOutput::Reply { token: u64::MAX, result: Ok(StoreReply::Entries(page)) } => entries = Some(page),
+                MasterOutput::Reply {
+                    token: u64::MAX,
+                    result: Ok(StoreReply::Entries(page)),
+                } => entries = Some(page),
                 other => others.push(other),
             }
         }
         assert_eq!(others, [], "nothing was left to be carried out");
-        let deadline = |left: Option<std::time::Duration>| left.map(|left| self.now.saturating_add(left.into()));
-        entries.expect("a page").into_iter().map(|entry| (entry.key, Entry { value: entry.value, expires_at: deadline(entry.expires_in) })).collect()
+        let deadline = |left: Option<std::time::Duration>| {
+            left.map(|left| self.now.saturating_add(left.into()))
+        };
+        entries
+            .expect("a page")
+            .into_iter()
+            .map(|entry| {
+                (
+                    entry.key,
+                    Entry {
+                        value: entry.value,
+                        expires_at: deadline(entry.expires_in),
+                    },
+                )
+            })
+            .collect()
     }
 
     /// The weather clears; everything settles.
@@ -206,29 +297,50 @@ impl World {
     }
 
     fn check(&mut self, context: &str) {
-        let mut entries: Vec<_> = self.entries().into_iter().map(|(key, entry)| (key, entry.value)).collect();
+        let mut entries: Vec<_> = self
+            .entries()
+            .into_iter()
+            .map(|(key, entry)| (key, entry.value))
+            .collect();
         entries.sort();
         for (n, clone) in self.clones.iter().enumerate() {
             let view = clone.view();
-            let mut copy: Vec<_> = view.content.scan(None, 4096).into_iter().map(|(key, entry)| (key, entry.value)).collect();
+            let mut copy: Vec<_> = view
+                .content
+                .scan(None, 4096)
+                .into_iter()
+                .map(|(key, entry)| (key, entry.value))
+                .collect();
             copy.sort();
             assert_eq!(view.freshness(), Freshness::Live, "{context}: clone {n}");
             assert_eq!(copy, entries, "{context}: clone {n} equals the master");
         }
         for (question, operation) in &self.asked {
-            assert!(self.answered.contains_key(question), "{context}: {operation:?} is answered");
+            assert!(
+                self.answered.contains_key(question),
+                "{context}: {operation:?} is answered"
+            );
         }
     }
 
     fn succeeded(&self) -> impl Iterator<Item = &StoreOperation> {
-        self.asked.iter().filter(|(question, _)| self.answered.get(*question).is_some_and(Result::is_ok)).map(|(_, operation)| operation)
+        self.asked
+            .iter()
+            .filter(|(question, _)| self.answered.get(*question).is_some_and(Result::is_ok))
+            .map(|(_, operation)| operation)
     }
 }
 
 fn master(start: u64, backend: impl Backend) -> MasterState {
     let mut id = [0xff; 16];
     id[15] = start as u8;
-    MasterState::new("s", EntityId::new(EndpointId::from_bytes(id), 1), Box::new(backend), Timers::default()).unwrap()
+    MasterState::new(
+        "s",
+        EntityId::new(EndpointId::from_bytes(id), 1),
+        Box::new(backend),
+        Timers::default(),
+    )
+    .unwrap()
 }
 
 fn endpoint(n: usize) -> EndpointId {
@@ -307,15 +419,33 @@ fn acknowledged_increments_are_all_counted_and_none_twice() {
                 world.cut[n] = !world.cut[n];
             }
             let n = world.rng.usize(0..3);
-            world.write(n, StoreOperation::Increment { key: "sum".into(), amount: 1u64.into(), expiry: None });
+            world.write(
+                n,
+                StoreOperation::Increment {
+                    key: "sum".into(),
+                    amount: 1u64.into(),
+                    expiry: None,
+                },
+            );
             world.step();
         }
         world.heal();
         world.check(&context);
-        let sum = world.entries().first().and_then(|(_, entry)| entry.value.as_count()).unwrap_or(0);
+        let sum = world
+            .entries()
+            .first()
+            .and_then(|(_, entry)| entry.value.as_count())
+            .unwrap_or(0);
         let acknowledged = world.succeeded().count() as u64;
-        let unanswered = world.answered.values().filter(|result| matches!(result, Err(StoreError::Unanswered))).count() as u64;
-        assert!(acknowledged <= sum && sum <= acknowledged + unanswered, "{context}: {acknowledged} acknowledged, {sum} counted, {unanswered} unknown");
+        let unanswered = world
+            .answered
+            .values()
+            .filter(|result| matches!(result, Err(StoreError::Unanswered)))
+            .count() as u64;
+        assert!(
+            acknowledged <= sum && sum <= acknowledged + unanswered,
+            "{context}: {acknowledged} acknowledged, {sum} counted, {unanswered} unknown"
+        );
         total += acknowledged;
     }
     assert!(total > 0, "the network lets something through");
@@ -329,18 +459,32 @@ fn put_unique_is_granted_once_per_key() {
         let mut world = World::new(seed, 3, true, Memory::new());
         for _ in 0..60 {
             let (n, key) = (world.rng.usize(0..3), world.rng.u64(0..10));
-            world.write(n, StoreOperation::PutUnique { key: key.into(), value: (n as u64).into(), expiry: None });
+            world.write(
+                n,
+                StoreOperation::PutUnique {
+                    key: key.into(),
+                    value: (n as u64).into(),
+                    expiry: None,
+                },
+            );
             world.step();
         }
         world.heal();
         world.check(&context);
         let mut granted = HashMap::<&Data, u32>::new();
         for (question, operation) in &world.asked {
-            if let (StoreOperation::PutUnique { key, .. }, Some(Ok(StoreReply::Value(Data::Boolean(true))))) = (operation, world.answered.get(question)) {
+            if let (
+                StoreOperation::PutUnique { key, .. },
+                Some(Ok(StoreReply::Value(Data::Boolean(true)))),
+            ) = (operation, world.answered.get(question))
+            {
                 *granted.entry(key).or_default() += 1;
             }
         }
-        assert!(granted.values().all(|times| *times == 1), "{context}: {granted:?}");
+        assert!(
+            granted.values().all(|times| *times == 1),
+            "{context}: {granted:?}"
+        );
         total += granted.len();
     }
     assert!(total > 0, "the network lets something through");

@@ -1,21 +1,30 @@
 //! Stores on several endpoints in one process, over `mem://`.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker_core::topic::reserved;
 use broker_core::{
-    Data, Endpoint, EndpointId, ErrorCode, Filter, MemNetwork, MemTransport, PeerUrl, QueueOptions, Set, StoreEntry, StoreFailure, StoreOperation,
-    StoreReply, Topic,
+    Data, Endpoint, EndpointId, ErrorCode, Filter, MemNetwork, MemTransport, PeerUrl, QueueOptions,
+    Set, StoreEntry, StoreFailure, StoreOperation, StoreReply, Topic,
 };
 use broker_store::conformance::FailsNth;
-use broker_store::{AttachError, CloneOptions, FEATURE, Freshness, MasterOptions, Memory, Role, Store, StoreError, StoreEvent, StoreExt};
+use broker_store::{
+    AttachError, CloneOptions, FEATURE, Freshness, MasterOptions, Memory, Role, Store, StoreError,
+    StoreEvent, StoreExt,
+};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn endpoint(network: &MemNetwork, name: &str, features: &[&str]) -> Endpoint {
-    let builder = Endpoint::builder().name(name).transport(MemTransport::new(network));
-    features.iter().fold(builder, |builder, feature| builder.feature(*feature)).start()
+    let builder = Endpoint::builder()
+        .name(name)
+        .transport(MemTransport::new(network));
+    features
+        .iter()
+        .fold(builder, |builder, feature| builder.feature(*feature))
+        .start()
 }
 
 fn url(name: &str) -> PeerUrl {
@@ -40,11 +49,23 @@ impl Cluster {
         let network = MemNetwork::new();
         let manager = endpoint(&network, "manager", features);
         manager.listen(&url("manager")).await.unwrap();
-        let master = manager.attach_master("s", Memory::new(), MasterOptions::default()).await.unwrap();
-        let mut cluster = Self { network, manager, master, workers: Vec::new(), clones: Vec::new() };
+        let master = manager
+            .attach_master("s", Memory::new(), MasterOptions::default())
+            .await
+            .unwrap();
+        let mut cluster = Self {
+            network,
+            manager,
+            master,
+            workers: Vec::new(),
+            clones: Vec::new(),
+        };
         for n in 0..clones {
             let worker = endpoint(&cluster.network, &format!("worker-{n}"), features);
-            let clone = worker.attach_clone("s", CloneOptions::default()).await.unwrap();
+            let clone = worker
+                .attach_clone("s", CloneOptions::default())
+                .await
+                .unwrap();
             worker.peer(url("manager"));
             assert!(clone.attached(LIMIT).await);
             cluster.workers.push(worker);
@@ -55,7 +76,15 @@ impl Cluster {
 }
 
 async fn same(left: &Store, right: &Store) -> bool {
-    let page = |store: Store| async move { store.scan(None, 4096).await.unwrap().into_iter().map(|entry| (entry.key, entry.value)).collect::<Vec<_>>() };
+    let page = |store: Store| async move {
+        store
+            .scan(None, 4096)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|entry| (entry.key, entry.value))
+            .collect::<Vec<_>>()
+    };
     page(left.clone()).await == page(right.clone()).await
 }
 
@@ -63,7 +92,10 @@ async fn same(left: &Store, right: &Store) -> bool {
 async fn every_operation_of_a_clone_reads_its_own_write() {
     let cluster = Cluster::new(1).await;
     let clone = &cluster.clones[0];
-    assert_eq!((clone.role(), cluster.master.role()), (Role::Clone, Role::Master));
+    assert_eq!(
+        (clone.role(), cluster.master.role()),
+        (Role::Clone, Role::Master)
+    );
     clone.put("k", 1u64, None).await.unwrap();
     assert_eq!(clone.get("k").await, Ok(Some(1u64.into())));
     assert_eq!(clone.get_local(&"k".into()), Ok(Some(1u64.into())));
@@ -79,9 +111,18 @@ async fn every_operation_of_a_clone_reads_its_own_write() {
     clone.insert_into("set", 1u64, None).await.unwrap();
     clone.insert_into("set", 2u64, None).await.unwrap();
     clone.remove_from("set", 1u64, None).await.unwrap();
-    assert_eq!(clone.get("set").await, Ok(Some(Set::from_iter([2u64]).into())));
-    clone.insert_into_table("table", "a", 1u64, None).await.unwrap();
-    assert_eq!(clone.get_index_from_value("table", "a").await, Ok(Some(1u64.into())));
+    assert_eq!(
+        clone.get("set").await,
+        Ok(Some(Set::from_iter([2u64]).into()))
+    );
+    clone
+        .insert_into_table("table", "a", 1u64, None)
+        .await
+        .unwrap();
+    assert_eq!(
+        clone.get_index_from_value("table", "a").await,
+        Ok(Some(1u64.into()))
+    );
     assert_eq!(clone.get_index_from_value("table", "b").await, Ok(None));
     clone.push("v", "x", None).await.unwrap();
     clone.push("v", "y", None).await.unwrap();
@@ -90,7 +131,10 @@ async fn every_operation_of_a_clone_reads_its_own_write() {
     assert_eq!(clone.exists("v").await, Ok(true));
     clone.erase("v").await.unwrap();
     assert_eq!(clone.exists("v").await, Ok(false));
-    assert_eq!(clone.keys().await, Ok(Set::from_iter(["k", "u", "t", "set", "table"])));
+    assert_eq!(
+        clone.keys().await,
+        Ok(Set::from_iter(["k", "u", "t", "set", "table"]))
+    );
     assert!(same(clone, &cluster.master).await);
     assert_eq!((clone.len(), cluster.master.len()), (5, 5));
     clone.clear().await.unwrap();
@@ -102,10 +146,22 @@ async fn the_masters_error_reaches_a_caller_at_the_clone() {
     let cluster = Cluster::new(1).await;
     let clone = &cluster.clones[0];
     clone.put("text", "x", None).await.unwrap();
-    assert_eq!(clone.increment("text", 1u64, None).await, Err(StoreError::Refused(ErrorCode::TypeClash)));
-    assert_eq!(clone.decrement("missing", 1u64, None).await, Err(StoreError::Refused(ErrorCode::NoSuchKey)));
-    assert_eq!(clone.put(f64::NAN, 1u64, None).await, Err(StoreError::Refused(ErrorCode::InvalidData)));
-    assert_eq!(cluster.master.increment("text", 1u64, None).await, Err(StoreError::Refused(ErrorCode::TypeClash)));
+    assert_eq!(
+        clone.increment("text", 1u64, None).await,
+        Err(StoreError::Refused(ErrorCode::TypeClash))
+    );
+    assert_eq!(
+        clone.decrement("missing", 1u64, None).await,
+        Err(StoreError::Refused(ErrorCode::NoSuchKey))
+    );
+    assert_eq!(
+        clone.put(f64::NAN, 1u64, None).await,
+        Err(StoreError::Refused(ErrorCode::InvalidData))
+    );
+    assert_eq!(
+        cluster.master.increment("text", 1u64, None).await,
+        Err(StoreError::Refused(ErrorCode::TypeClash))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,12 +170,23 @@ async fn a_storage_failure_reaches_a_caller_at_the_clone_and_nothing_is_echoed()
     let manager = endpoint(&network, "manager", &[FEATURE]);
     manager.listen(&url("manager")).await.unwrap();
     let failing = FailsNth::new(Memory::new(), 2);
-    manager.attach_master("s", failing, MasterOptions::default()).await.unwrap();
+    manager
+        .attach_master("s", failing, MasterOptions::default())
+        .await
+        .unwrap();
     let worker = endpoint(&network, "worker", &[FEATURE]);
-    let clone = worker.attach_clone("s", CloneOptions::default()).await.unwrap();
+    let clone = worker
+        .attach_clone("s", CloneOptions::default())
+        .await
+        .unwrap();
     worker.peer(url("manager"));
     clone.put("a", 1u64, None).await.unwrap();
-    assert_eq!(clone.put("a", 2u64, None).await, Err(StoreError::Backend { report: String::new() }));
+    assert_eq!(
+        clone.put("a", 2u64, None).await,
+        Err(StoreError::Backend {
+            report: String::new()
+        })
+    );
     assert_eq!(clone.get("a").await, Ok(Some(1u64.into())));
     clone.put("a", 3u64, None).await.unwrap();
     assert_eq!(clone.get("a").await, Ok(Some(3u64.into())));
@@ -148,7 +215,10 @@ async fn all_clones_come_to_hold_what_any_of_them_wrote() {
         tasks.push(tokio::spawn(async move {
             for i in 0..200u64 {
                 clone.increment("sum", 1u64, None).await.unwrap();
-                clone.put(Data::vector([n as u64, i]), i, None).await.unwrap();
+                clone
+                    .put(Data::vector([n as u64, i]), i, None)
+                    .await
+                    .unwrap();
             }
         }));
     }
@@ -169,8 +239,11 @@ async fn put_unique_is_granted_once_whoever_asks() {
     let cluster = Cluster::new(3).await;
     let mut granted = 0;
     let mut tasks = Vec::new();
-    for clone in cluster.clones.iter().chain([&cluster.master]).cloned() {
-        tasks.push(tokio::spawn(async move { clone.put_unique("lock", clone.name(), None).await.unwrap() }));
+    for clone in cluster.clones.iter().chain([&cluster.master]) {
+        let clone = clone.clone();
+        tasks.push(tokio::spawn(async move {
+            clone.put_unique("lock", clone.name(), None).await.unwrap()
+        }));
     }
     for task in tasks {
         granted += u32::from(task.await.unwrap());
@@ -181,13 +254,28 @@ async fn put_unique_is_granted_once_whoever_asks() {
 #[tokio::test(start_paused = true)]
 async fn keys_expire_everywhere_at_once() {
     let cluster = Cluster::new(2).await;
-    let [a, b] = &cluster.clones[..] else { unreachable!() };
+    let [a, b] = &cluster.clones[..] else {
+        unreachable!()
+    };
     let mut events = b.events();
-    a.put("short", 1u64, Some(Duration::from_secs(1))).await.unwrap();
-    a.put("kept", 1u64, Some(Duration::from_secs(1))).await.unwrap();
+    a.put("short", 1u64, Some(Duration::from_secs(1)))
+        .await
+        .unwrap();
+    a.put("kept", 1u64, Some(Duration::from_secs(1)))
+        .await
+        .unwrap();
     a.put("kept", 2u64, None).await.unwrap();
-    let entry = cluster.master.scan(None, 9).await.unwrap().into_iter().find(|entry| entry.key == "short".into()).unwrap();
-    assert!(matches!(entry, StoreEntry { expires_in: Some(left), .. } if left <= Duration::from_secs(1)));
+    let entry = cluster
+        .master
+        .scan(None, 9)
+        .await
+        .unwrap()
+        .into_iter()
+        .find(|entry| entry.key == "short".into())
+        .unwrap();
+    assert!(
+        matches!(entry, StoreEntry { expires_in: Some(left), .. } if left <= Duration::from_secs(1))
+    );
     loop {
         let event = events.recv().await.unwrap();
         if let StoreEvent::Expire { key, .. } = &*event {
@@ -205,7 +293,13 @@ async fn keys_expire_everywhere_at_once() {
 async fn a_clone_waits_for_a_master_that_comes_later() {
     let network = MemNetwork::new();
     let worker = endpoint(&network, "worker", &[FEATURE]);
-    let clone = worker.attach_clone("s", CloneOptions::default().get_delay(Duration::from_millis(300))).await.unwrap();
+    let clone = worker
+        .attach_clone(
+            "s",
+            CloneOptions::default().get_delay(Duration::from_millis(300)),
+        )
+        .await
+        .unwrap();
     worker.peer(url("manager"));
     assert_eq!(clone.get("k").await, Err(StoreError::Stale));
     assert_eq!(clone.freshness(), Freshness::Empty);
@@ -214,7 +308,10 @@ async fn a_clone_waits_for_a_master_that_comes_later() {
         async move { clone.put("k", 1u64, None).await }
     });
     let manager = endpoint(&network, "manager", &[FEATURE]);
-    let master = manager.attach_master("s", Memory::new(), MasterOptions::default()).await.unwrap();
+    let master = manager
+        .attach_master("s", Memory::new(), MasterOptions::default())
+        .await
+        .unwrap();
     manager.listen(&url("manager")).await.unwrap();
     writing.await.unwrap().unwrap();
     assert_eq!(master.get("k").await, Ok(Some(1u64.into())));
@@ -234,15 +331,28 @@ async fn a_write_without_a_master_times_out_and_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_clone_follows_a_master_that_was_restarted() {
-    let Cluster { network, manager, workers, clones, .. } = Cluster::new(1).await;
+    let Cluster {
+        network,
+        manager,
+        workers,
+        clones,
+        ..
+    } = Cluster::new(1).await;
     let clone = &clones[0];
     clone.put("old", 1u64, None).await.unwrap();
     manager.shutdown().await;
-    assert_eq!(clone.get("old").await, Ok(Some(1u64.into())), "the old content can be read meanwhile");
+    assert_eq!(
+        clone.get("old").await,
+        Ok(Some(1u64.into())),
+        "the old content can be read meanwhile"
+    );
     let mut freshness = clone.freshness();
     assert_eq!(freshness, Freshness::Live);
     let manager = endpoint(&network, "manager", &[FEATURE]);
-    let master = manager.attach_master("s", Memory::new(), MasterOptions::default()).await.unwrap();
+    let master = manager
+        .attach_master("s", Memory::new(), MasterOptions::default())
+        .await
+        .unwrap();
     master.put("new", 2u64, None).await.unwrap();
     manager.listen(&url("manager")).await.unwrap();
     let mut events = clone.events();
@@ -264,22 +374,52 @@ async fn a_clone_follows_a_master_that_was_restarted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_master_is_refused_only_by_a_peer_that_has_it() {
-    let Cluster { network, manager, master, .. } = Cluster::new(0).await;
+    let Cluster {
+        network,
+        manager,
+        master,
+        ..
+    } = Cluster::new(0).await;
     let other = endpoint(&network, "other", &[]);
     let id: EndpointId = other.connect(url("manager")).await.unwrap();
     assert_eq!(id, manager.id());
-    let refused = other.attach_master("s", Memory::new(), MasterOptions::default()).await;
-    let Err(error @ AttachError::MasterExists { .. }) = refused else { panic!("{refused:?}") };
-    assert_eq!((error.to_string().as_str(), error.code()), ("master_exists: peer manager has the master of store \"s\"", ErrorCode::MasterExists));
+    let refused = other
+        .attach_master("s", Memory::new(), MasterOptions::default())
+        .await;
+    let Err(error @ AttachError::MasterExists { .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(
+        (error.to_string().as_str(), error.code()),
+        (
+            "master_exists: peer manager has the master of store \"s\"",
+            ErrorCode::MasterExists
+        )
+    );
     // A short prefix covers the topic and everything else; it says nothing about a master.
-    let _everything = manager.subscribe(Filter::from_iter([Topic::from_static("t")]), QueueOptions::local());
+    let _everything = manager.subscribe(
+        Filter::from_iter([Topic::from_static("t")]),
+        QueueOptions::local(),
+    );
     assert!(manager.settled(LIMIT).await);
-    other.attach_master("t", Memory::new(), MasterOptions::default()).await.unwrap();
-    let again = manager.attach_master("s", Memory::new(), MasterOptions::default()).await.unwrap();
+    other
+        .attach_master("t", Memory::new(), MasterOptions::default())
+        .await
+        .unwrap();
+    let again = manager
+        .attach_master("s", Memory::new(), MasterOptions::default())
+        .await
+        .unwrap();
     master.put("k", 1u64, None).await.unwrap();
     assert_eq!(again.get("k").await, Ok(Some(1u64.into())));
-    assert!(matches!(manager.attach_clone("s", CloneOptions::default()).await, Err(AttachError::MasterIsHere { .. })));
-    assert!(matches!(manager.attach_clone("", CloneOptions::default()).await, Err(AttachError::InvalidName { .. })));
+    assert!(matches!(
+        manager.attach_clone("s", CloneOptions::default()).await,
+        Err(AttachError::MasterIsHere { .. })
+    ));
+    assert!(matches!(
+        manager.attach_clone("", CloneOptions::default()).await,
+        Err(AttachError::InvalidName { .. })
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,18 +427,24 @@ async fn events_are_a_stream_and_messages_on_the_local_topic() {
     let cluster = Cluster::new(1).await;
     let clone = &cluster.clones[0];
     let topic = reserved::store_events("s").unwrap();
-    let mut local = cluster.workers[0].subscribe(Filter::from_iter([topic.clone()]), QueueOptions::local());
+    let mut local =
+        cluster.workers[0].subscribe(Filter::from_iter([topic.clone()]), QueueOptions::local());
     let mut events = clone.events();
     clone.put("k", 1u64, None).await.unwrap();
     clone.put("k", 2u64, None).await.unwrap();
     let event = events.recv().await.unwrap();
     assert!(matches!(&*event, StoreEvent::Insert { key, .. } if *key == "k".into()));
     let event = events.recv().await.unwrap();
-    assert!(matches!(&*event, StoreEvent::Update { old, new, .. } if (old, new) == (&1u64.into(), &2u64.into())));
+    assert!(
+        matches!(&*event, StoreEvent::Update { old, new, .. } if (old, new) == (&1u64.into(), &2u64.into()))
+    );
     let message = local.recv().await.unwrap();
     assert_eq!(message.topic(), &topic);
     let vector = message.data().unwrap().as_vector().unwrap();
-    assert_eq!(vector[..4], ["insert".into(), "s".into(), "k".into(), Data::Count(1)]);
+    assert_eq!(
+        vector[..4],
+        ["insert".into(), "s".into(), "k".into(), Data::Count(1)]
+    );
     assert_eq!(vector[5], cluster.workers[0].id().to_string().into());
 }
 
@@ -306,7 +452,9 @@ async fn events_are_a_stream_and_messages_on_the_local_topic() {
 async fn store_commands_never_reach_data_subscribers() {
     let cluster = Cluster::new(1).await;
     let everything = || Filter::from_iter([Topic::from_static("")]);
-    let mut at_master = cluster.manager.subscribe(everything(), QueueOptions::local());
+    let mut at_master = cluster
+        .manager
+        .subscribe(everything(), QueueOptions::local());
     let mut at_clone = cluster.workers[0].subscribe(everything(), QueueOptions::local());
     cluster.clones[0].put("k", 1u64, None).await.unwrap();
     cluster.clones[0].sync(LIMIT).await.unwrap();
@@ -322,18 +470,40 @@ async fn core_reaches_the_stores_through_its_own_door() {
     let cluster = Cluster::new(1).await;
     let access = cluster.workers[0].store_access().unwrap();
     assert_eq!(access.store_names(), ["s"]);
-    let put = StoreOperation::Put { key: "k".into(), value: 7u64.into(), expiry: None };
+    let put = StoreOperation::Put {
+        key: "k".into(),
+        value: 7u64.into(),
+        expiry: None,
+    };
     let mut watch = access.watch("s").await.unwrap();
     assert_eq!(access.execute("s", put).await, Ok(StoreReply::Done));
-    assert_eq!(access.execute("s", StoreOperation::Get("k".into())).await, Ok(StoreReply::Value(7u64.into())));
+    assert_eq!(
+        access.execute("s", StoreOperation::Get("k".into())).await,
+        Ok(StoreReply::Value(7u64.into()))
+    );
     let missing = access.execute("s", StoreOperation::Get("x".into())).await;
-    assert_eq!(missing, Err(StoreFailure::Code { code: ErrorCode::NoSuchKey, detail: String::new() }));
+    assert_eq!(
+        missing,
+        Err(StoreFailure::Code {
+            code: ErrorCode::NoSuchKey,
+            detail: String::new()
+        })
+    );
     let nowhere = access.execute("t", StoreOperation::Keys).await;
-    assert_eq!(nowhere, Err(StoreFailure::NoSuchStore { name: "t".to_owned(), available: vec!["s".to_owned()] }));
+    assert_eq!(
+        nowhere,
+        Err(StoreFailure::NoSuchStore {
+            name: "t".to_owned(),
+            available: vec!["s".to_owned()]
+        })
+    );
     assert!(watch.next().await.is_some());
     let status = cluster.manager.status();
     let store = &status.stores[0];
-    assert_eq!((store.role.as_str(), store.backend.as_str(), store.entries), ("master", "memory", 1));
+    assert_eq!(
+        (store.role.as_str(), store.backend.as_str(), store.entries),
+        ("master", "memory", 1)
+    );
     assert_eq!(cluster.workers[0].status().stores[0].role, "clone");
     assert_eq!(cluster.workers[0].stores().len(), 1);
 }
@@ -371,7 +541,10 @@ async fn shutting_down_answers_every_caller() {
     cluster.workers[0].shutdown().await;
     for write in writes {
         let result = write.await.unwrap();
-        assert!(matches!(result, Ok(()) | Err(StoreError::Closed)), "{result:?}");
+        assert!(
+            matches!(result, Ok(()) | Err(StoreError::Closed)),
+            "{result:?}"
+        );
     }
     let mut events = clone.events();
     assert_eq!(events.recv().await, None);

@@ -526,22 +526,10 @@ impl CloneState {
                 });
             }
             Content::Erase { key, publisher } => {
-                if self.view.content.erase(&key) {
-                    self.event(StoreEvent::Erase {
-                        store,
-                        key,
-                        publisher,
-                    });
-                }
+                self.erase(StoreEvent::Erase { store, key, publisher });
             }
             Content::Expire { key, publisher } => {
-                if self.view.content.erase(&key) {
-                    self.event(StoreEvent::Expire {
-                        store,
-                        key,
-                        publisher,
-                    });
-                }
+                self.erase(StoreEvent::Expire { store, key, publisher });
             }
             Content::Clear { publisher } => {
                 for key in self.view.content.clear() {
@@ -562,6 +550,13 @@ impl CloneState {
                 answer.into_iter().for_each(|answer| self.reply(answer));
             }
             _ => {}
+        }
+    }
+
+    /// Removes the key that `event` is about, and tells if it was there.
+    fn erase(&mut self, event: StoreEvent) {
+        if self.view.content.erase(event.key()) {
+            self.event(event);
         }
     }
 

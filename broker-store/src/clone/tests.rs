@@ -235,7 +235,7 @@ fn a_write_changes_nothing_before_its_echo() {
         expiry: None,
         publisher: front,
     };
-    assert_eq!(sent, [own.clone()]);
+    assert_eq!(sent, std::slice::from_ref(&own));
     assert_eq!(bench.get("a"), None);
     bench.update(2, own);
     assert_eq!(bench.get("a"), Some(1u64.into()));
@@ -697,27 +697,111 @@ fn an_update_only_a_writer_may_send_is_ignored() {
 fn operation(content: &Content) -> StoreOperation {
     let lifetime = |expiry: &Option<Timespan>| expiry.and_then(Timespan::to_duration);
     match content.clone() {
-        Content::Put { key, value, expiry, .. } => StoreOperation::Put { key, value, expiry: lifetime(&expiry) },
-        Content::PutUnique { key, value, expiry, .. } => StoreOperation::PutUnique { key, value, expiry: lifetime(&expiry) },
+        Content::Put {
+            key, value, expiry, ..
+        } => StoreOperation::Put {
+            key,
+            value,
+            expiry: lifetime(&expiry),
+        },
+        Content::PutUnique {
+            key, value, expiry, ..
+        } => StoreOperation::PutUnique {
+            key,
+            value,
+            expiry: lifetime(&expiry),
+        },
         Content::Erase { key, .. } => StoreOperation::Erase(key),
         Content::Clear { .. } => StoreOperation::Clear,
-        Content::Add { key, operand, init: DataKind::String, expiry, .. } => StoreOperation::Append { key, value: operand, expiry: lifetime(&expiry) },
-        Content::Add { key, operand, init: DataKind::Set, expiry, .. } => StoreOperation::InsertInto { key, index: operand, value: None, expiry: lifetime(&expiry) },
-        Content::Add { key, operand: Data::Vector(pair), init: DataKind::Table, expiry, .. } => {
+        Content::Add {
+            key,
+            operand,
+            init: DataKind::String,
+            expiry,
+            ..
+        } => StoreOperation::Append {
+            key,
+            value: operand,
+            expiry: lifetime(&expiry),
+        },
+        Content::Add {
+            key,
+            operand,
+            init: DataKind::Set,
+            expiry,
+            ..
+        } => StoreOperation::InsertInto {
+            key,
+            index: operand,
+            value: None,
+            expiry: lifetime(&expiry),
+        },
+        Content::Add {
+            key,
+            operand: Data::Vector(pair),
+            init: DataKind::Table,
+            expiry,
+            ..
+        } => {
             let [index, value] = <[Data; 2]>::try_from(pair).unwrap();
-            StoreOperation::InsertInto { key, index, value: Some(value), expiry: lifetime(&expiry) }
+            StoreOperation::InsertInto {
+                key,
+                index,
+                value: Some(value),
+                expiry: lifetime(&expiry),
+            }
         }
-        Content::Add { key, operand, init: DataKind::Vector, expiry, .. } => StoreOperation::Push { key, value: operand, expiry: lifetime(&expiry) },
-        Content::Add { key, operand, expiry, .. } => StoreOperation::Increment { key, amount: operand, expiry: lifetime(&expiry) },
-        Content::Subtract { key, operand, expiry, .. } if operand == key => StoreOperation::Pop { key, expiry: lifetime(&expiry) },
-        Content::Subtract { key, operand, expiry, .. } => StoreOperation::Decrement { key, amount: operand, expiry: lifetime(&expiry) },
+        Content::Add {
+            key,
+            operand,
+            init: DataKind::Vector,
+            expiry,
+            ..
+        } => StoreOperation::Push {
+            key,
+            value: operand,
+            expiry: lifetime(&expiry),
+        },
+        Content::Add {
+            key,
+            operand,
+            expiry,
+            ..
+        } => StoreOperation::Increment {
+            key,
+            amount: operand,
+            expiry: lifetime(&expiry),
+        },
+        Content::Subtract {
+            key,
+            operand,
+            expiry,
+            ..
+        } if operand == key => StoreOperation::Pop {
+            key,
+            expiry: lifetime(&expiry),
+        },
+        Content::Subtract {
+            key,
+            operand,
+            expiry,
+            ..
+        } => StoreOperation::Decrement {
+            key,
+            amount: operand,
+            expiry: lifetime(&expiry),
+        },
         other => panic!("not a write: {other:?}"),
     }
 }
 
 #[test]
 fn recorded_masters_of_cpp_get_the_writes_that_cpp_sent_them() {
-    for session in [golden::STORE_MEMORY, golden::STORE_SQLITE, golden::ZEEK_STORES] {
+    for session in [
+        golden::STORE_MEMORY,
+        golden::STORE_SQLITE,
+        golden::ZEEK_STORES,
+    ] {
         let recorded = golden::commands(session);
         let decode = |payload: &Bytes| Command::decode(payload).unwrap();
         let nack = decode(&recorded[0].payload);
@@ -748,7 +832,9 @@ fn recorded_masters_of_cpp_get_the_writes_that_cpp_sent_them() {
                 match theirs.content.clone() {
                     Content::AckClone { snapshot, .. } => model = snapshot.into_iter().collect(),
                     Content::Put { key, value, .. } => drop(model.insert(key, value)),
-                    Content::Erase { key, .. } | Content::Expire { key, .. } => drop(model.remove(&key)),
+                    Content::Erase { key, .. } | Content::Expire { key, .. } => {
+                        drop(model.remove(&key))
+                    }
                     Content::Clear { .. } => model.clear(),
                     _ => {}
                 }
@@ -758,7 +844,13 @@ fn recorded_masters_of_cpp_get_the_writes_that_cpp_sent_them() {
                     CloneOutput::Broadcast(payload) => {
                         let mut ours = decode(&payload);
                         if ours.seq > 0 {
-                            if let (Content::PutUnique { who, request, .. }, Content::PutUnique { who: w, request: r, .. }) = (&mut ours.content, &theirs.content) {
+                            if let (
+                                Content::PutUnique { who, request, .. },
+                                Content::PutUnique {
+                                    who: w, request: r, ..
+                                },
+                            ) = (&mut ours.content, &theirs.content)
+                            {
                                 (*who, *request) = (*w, *r);
                             }
                             assert_eq!(ours, theirs, "frame {}", command.number);
@@ -771,8 +863,17 @@ fn recorded_masters_of_cpp_get_the_writes_that_cpp_sent_them() {
                 }
             }
             let view = clone.view();
-            let copy: HashMap<_, _> = view.content.scan(None, 999).into_iter().map(|(key, entry)| (key, entry.value)).collect();
-            assert_eq!(copy, model, "after frame {} ({})", command.number, command.note);
+            let copy: HashMap<_, _> = view
+                .content
+                .scan(None, 999)
+                .into_iter()
+                .map(|(key, entry)| (key, entry.value))
+                .collect();
+            assert_eq!(
+                copy, model,
+                "after frame {} ({})",
+                command.number, command.note
+            );
         }
         assert!(token > 10);
         assert_eq!(answers, token, "every write is answered by the end");
