@@ -168,6 +168,7 @@ fn text(status: &NodeStatus) -> String {
                 .set_header(header.iter().copied())
                 .add_rows(rows);
             for (index, column) in table.column_iter_mut().enumerate() {
+                column.set_padding((0, 2));
                 column.set_cell_alignment(if text_columns.contains(&index) {
                     CellAlignment::Left
                 } else {

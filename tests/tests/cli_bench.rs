@@ -74,3 +74,30 @@ fn a_transport_of_a_later_version_is_misuse() {
             .contains("broker://")
     );
 }
+
+#[test]
+fn codec_gives_a_figure_for_each_operation() {
+    let output = Done::of(broker().args([
+        "bench",
+        "codec",
+        "--kind",
+        "2",
+        "--seconds",
+        "0.1",
+        "--json",
+    ]))
+    .ok();
+    let line: serde_json::Value = serde_json::from_str(&output).expect("one object");
+    for figure in [
+        "encode_ns",
+        "decode_ns",
+        "view_ns",
+        "json_encode_ns",
+        "json_decode_ns",
+    ] {
+        assert!(
+            line[figure].as_f64().is_some_and(|value| value > 0.0),
+            "{line}"
+        );
+    }
+}

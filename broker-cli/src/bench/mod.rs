@@ -4,6 +4,7 @@
 //! into a checksum that must equal the sender's. Publishers wait when a queue is full, so nothing may get lost.
 
 mod checksum;
+mod codec;
 mod pair;
 mod pubsub;
 mod raw_tcp;
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Pubsub(Args),
     /// Round trips between two nodes, one at a time
     Rtt(Args),
+    /// Nanoseconds per encode, decode and view, binary and JSON
+    Codec(CodecArgs),
     /// The receiving process of the other benches
     #[command(hide = true)]
     Receive(pair::ReceiveArgs),
@@ -39,6 +42,21 @@ pub(crate) struct Args {
     #[arg(long, value_name = "1|2|3", value_parser = parse_kind)]
     kind: Option<Kind>,
     /// How long to measure each kind; one second more is not counted
+    #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = parse_seconds)]
+    seconds: f64,
+    /// Print a JSON object a line instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// How to measure encoding and decoding.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = CODEC_HELP)]
+pub(crate) struct CodecArgs {
+    /// Which event to take [default: each kind in turn]
+    #[arg(long, value_name = "1|2|3", value_parser = parse_kind)]
+    kind: Option<Kind>,
+    /// How long to measure each kind
     #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = parse_seconds)]
     seconds: f64,
     /// Print a JSON object a line instead of a table
@@ -72,6 +90,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Pubsub(args) => pubsub::run(args.checked()?).await,
         Command::Rtt(args) => rtt::run(args.checked()?).await,
+        Command::Codec(args) => codec::run(&args),
         Command::Receive(args) => pair::receive(args).await,
     }
 }
@@ -115,3 +134,9 @@ Kinds:
 pubsub --json: messages_per_s, megabytes_per_s, lost, raw_tcp_messages_per_s (frames of the same
 size over a bare TCP connection in the same run). rtt --json: p50_us, p99_us, raw_tcp_p50_us.
 Exit 1 if a message was lost or arrived damaged.";
+
+const CODEC_HELP: &str = "\
+Kinds are those of `bench pubsub`. A view visits every value in the encoded bytes without decoding
+them. JSON is the exact writing of JSON v1.
+
+--json: encode_ns, decode_ns, view_ns, json_encode_ns, json_decode_ns.";

@@ -148,6 +148,9 @@ impl Summary {
         row("hosts in the store", self.store_entries.to_string());
         row("dropped", self.dropped.to_string());
         row("seconds", format!("{:.3}", self.seconds));
+        if let Some(column) = table.column_mut(0) {
+            column.set_padding((0, 1));
+        }
         if let Some(column) = table.column_mut(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
