@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use broker_tests::{Done, broker};
+use broker_tests::{Done, Running, broker};
 
 const CONN: &str = include_str!("../../broker-cli/samples/conn.log");
 const DNS: &str = include_str!("../../broker-cli/samples/dns.log");
@@ -353,4 +353,41 @@ fn a_second_demo_in_the_same_directory_replaces_the_first() {
         assert_eq!(summary["records_written"], records(DNS).len());
         assert_eq!(demo.lines("dns.log"), records(DNS));
     }
+}
+
+#[test]
+fn a_demo_that_is_stopped_drains_its_nodes_and_fails() {
+    let demo = Demo::new();
+    let header: String = CONN
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let many = demo.input(
+        "conn.log",
+        &format!(
+            "{header}{}\n",
+            vec![records(CONN).join("\n"); 100].join("\n")
+        ),
+    );
+    let mut command = broker();
+    command
+        .arg("demo")
+        .arg("--chaos")
+        .arg("--out")
+        .arg(demo.out())
+        .arg("--input")
+        .arg(&many);
+    let mut running = Running::start(&mut command);
+    // By then all nodes are up and half of the work is done.
+    running.stderr_line("is started again");
+    running.signal("TERM");
+    let done = running.wait();
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (Some(1), ""),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("stopped"), "{}", done.stderr);
 }

@@ -277,18 +277,10 @@ fn cluster_up_starts_all_nodes_restarts_one_that_dies_and_stops_them_together() 
     for node in ["manager", "logger-1", "worker-1"] {
         assert!(lines.contains(&format!("{node} ready")), "{lines:?}");
     }
-    let children = std::process::Command::new("sh")
-        .args([
-            "-c",
-            &format!("cat /proc/{0}/task/{0}/children", up.process_id()),
-        ])
-        .output()
-        .expect("sh runs");
-    let children = String::from_utf8(children.stdout).expect("text");
-    let first = children.split_whitespace().next().expect("it has children");
+    let first = children(&up).remove(0);
     assert!(
         std::process::Command::new("kill")
-            .args(["-KILL", first])
+            .args(["-KILL", first.as_str()])
             .status()
             .expect("kill runs")
             .success()
@@ -300,6 +292,30 @@ fn cluster_up_starts_all_nodes_restarts_one_that_dies_and_stops_them_together() 
         }
     }
     assert_eq!(up.stop().code, Some(0));
+}
+
+#[test]
+fn nodes_end_with_a_supervisor_that_is_killed() {
+    let cluster = Cluster::new(GOOD);
+    let mut up = Running::start(
+        broker()
+            .args(["cluster", "up", "--log-level", "off", "--config"])
+            .arg(cluster.path().join("cluster.toml")),
+    );
+    up.line_after("ready");
+    let node = children(&up).remove(0);
+    up.signal("KILL");
+    // `tail` waits for the end of a process that is not its child, for as long as the test's own limit allows.
+    let mut waiting = std::process::Command::new("tail");
+    let waited = Running::start(waiting.args(["-f", "/dev/null", &format!("--pid={node}")])).wait();
+    assert_eq!(waited.code, Some(0));
+}
+
+/// The processes that `running` has started.
+fn children(running: &Running) -> Vec<String> {
+    let path = format!("/proc/{0}/task/{0}/children", running.process_id());
+    let children = std::fs::read_to_string(path).expect("it runs");
+    children.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Ports that are free, below those of outgoing connections.

@@ -19,7 +19,7 @@ use super::plan::{self, Plan};
 use super::progress::Progress;
 use super::summary::Summary;
 use super::workspace::Workspace;
-use crate::failure::{complain, misuse};
+use crate::failure::misuse;
 use crate::output::Output;
 use crate::signals::StopSignals;
 use crate::supervisor::{NodeEvent, NodeSpec, Supervisor};
@@ -71,11 +71,10 @@ pub(super) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
     let logger_lost = driver.logger_lost;
     let stopped = signals.drain(driver.stop()).await?;
     let Some(statuses) = outcome? else {
-        complain(&format!(
+        anyhow::bail!(
             "stopped; what there is lies in {}",
             workspace.path().display()
-        ));
-        return Ok(());
+        );
     };
     stopped?;
     conclude(
