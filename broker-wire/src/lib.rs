@@ -24,6 +24,7 @@
 //! ```
 
 mod client;
+pub mod codec;
 mod convert;
 mod frame;
 mod grpc;
@@ -43,6 +44,7 @@ pub use grpc::{DialError, GrpcTransport};
 
 /// The bounds of `grpc://`, each of them stated where it is enforced.
 pub mod limits {
+    pub use crate::codec::MAX_FIELDS;
     pub use crate::frame::limits::{
         BATCH_TARGET, MAX_ENVELOPES_PER_READ, MAX_FRAME, MAX_HANDSHAKE_FRAME,
     };

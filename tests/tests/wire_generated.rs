@@ -61,6 +61,7 @@ fn generate(protos: &Path, out: &Path) {
         .out_dir(out)
         .build_transport(false)
         .bytes(".broker.v1")
+        .codec_path("crate::codec::ScreenedCodec")
         .emit_rerun_if_changed(false)
         .compile_fds(compiler.file_descriptor_set())
         .unwrap();

@@ -59,6 +59,12 @@ pub enum FrameError {
         /// The limit.
         limit: usize,
     },
+    /// Messages in messages in messages.
+    #[error("messages are nested deeper than {limit}")]
+    TooDeep {
+        /// The limit.
+        limit: usize,
+    },
     /// A frame of the handshake after its end.
     #[error("a frame of the handshake after its end")]
     LateHandshake,

@@ -5,7 +5,7 @@ pub(crate) mod deframer;
 mod error;
 pub(crate) mod hello;
 pub(crate) mod limits;
-mod reader;
+pub(crate) mod reader;
 mod varint;
 
 pub use error::FrameError;

@@ -396,7 +396,7 @@ pub mod peering_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/broker.v1.Peering/Connect",
             );
@@ -538,7 +538,7 @@ pub mod peering_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConnectSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -898,7 +898,7 @@ pub mod broker_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Broker/Publish");
             let mut req = request.into_streaming_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Broker", "Publish"));
@@ -921,7 +921,7 @@ pub mod broker_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/broker.v1.Broker/Subscribe",
             );
@@ -947,7 +947,7 @@ pub mod broker_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Broker/Attach");
             let mut req = request.into_streaming_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Broker", "Attach"));
@@ -966,7 +966,7 @@ pub mod broker_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Broker/Status");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Broker", "Status"));
@@ -1131,7 +1131,7 @@ pub mod broker_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PublishSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1177,7 +1177,7 @@ pub mod broker_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SubscribeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1223,7 +1223,7 @@ pub mod broker_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AttachSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1266,7 +1266,7 @@ pub mod broker_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StatusSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1613,7 +1613,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/List");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "List"));
@@ -1632,7 +1632,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Get");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Get"));
@@ -1651,7 +1651,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Exists");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Exists"));
@@ -1670,7 +1670,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Keys");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Keys"));
@@ -1689,7 +1689,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/GetIndex");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "GetIndex"));
@@ -1708,7 +1708,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Put");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Put"));
@@ -1727,7 +1727,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/broker.v1.Store/PutUnique",
             );
@@ -1748,7 +1748,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Erase");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Erase"));
@@ -1767,7 +1767,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Clear");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Clear"));
@@ -1786,7 +1786,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/broker.v1.Store/Increment",
             );
@@ -1807,7 +1807,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/broker.v1.Store/Decrement",
             );
@@ -1828,7 +1828,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Append");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Append"));
@@ -1847,7 +1847,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/broker.v1.Store/InsertInto",
             );
@@ -1869,7 +1869,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/broker.v1.Store/RemoveFrom",
             );
@@ -1891,7 +1891,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Push");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Push"));
@@ -1910,7 +1910,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Pop");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Pop"));
@@ -1929,7 +1929,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Scan");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Scan"));
@@ -1951,7 +1951,7 @@ pub mod store_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::ScreenedCodec::default();
             let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Watch");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Watch"));
@@ -2174,7 +2174,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2217,7 +2217,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2260,7 +2260,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExistsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2303,7 +2303,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = KeysSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2346,7 +2346,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetIndexSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2389,7 +2389,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PutSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2432,7 +2432,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PutUniqueSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2475,7 +2475,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EraseSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2518,7 +2518,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ClearSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2561,7 +2561,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = IncrementSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2604,7 +2604,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DecrementSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2647,7 +2647,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AppendSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2690,7 +2690,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = InsertIntoSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2733,7 +2733,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RemoveFromSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2776,7 +2776,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PushSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2819,7 +2819,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PopSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2862,7 +2862,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ScanSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -2908,7 +2908,7 @@ pub mod store_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::ScreenedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
