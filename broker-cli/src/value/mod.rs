@@ -15,7 +15,7 @@
 //! | `{"@data-type":..,"data":..}` | any value as JSON v1 |
 //! | anything else | string |
 //!
-//! **Invariant:** what [`print`] writes, [`parse`] reads back as an equal value. What the shorthand has no form for
+//! **Invariant:** what [`print()`] writes, [`parse_argument`] reads back as an equal value. What the shorthand has no form for
 //! (none, timestamps, enum values, sets, tables, inf and nan, bytes that are no text) is written as exact JSON v1.
 
 mod parse;
