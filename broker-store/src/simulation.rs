@@ -138,6 +138,11 @@ impl World {
                     CloneOutput::Broadcast(payload) => {
                         self.send(endpoint(n), Place::Master, &payload)
                     }
+                    CloneOutput::Write { .. } if self.cut[n] => {}
+                    CloneOutput::Write { seq, payload } => {
+                        self.clones[n].handle_left(seq);
+                        self.send(endpoint(n), Place::Master, &payload);
+                    }
                     CloneOutput::Unicast { to, payload } if to == self.master.id().endpoint => {
                         self.send(endpoint(n), Place::Master, &payload)
                     }

@@ -63,6 +63,8 @@ pub enum Transmit<T> {
     Resend {
         /// The consumer.
         to: EntityId,
+        /// Its number.
+        seq: u64,
         /// The message as it was first sent.
         message: T,
     },
@@ -238,6 +240,7 @@ impl<T: Clone> Producer<T> {
             let transmit = match self.find(seq) {
                 Some(message) => Transmit::Resend {
                     to: consumer,
+                    seq,
                     message,
                 },
                 None if seq > self.seq => break,
@@ -391,8 +394,16 @@ mod tests {
         assert_eq!(
             drain(&mut p),
             [
-                Transmit::Resend { to: A, message: 3 },
-                Transmit::Resend { to: A, message: 5 }
+                Transmit::Resend {
+                    to: A,
+                    seq: 3,
+                    message: 3
+                },
+                Transmit::Resend {
+                    to: A,
+                    seq: 5,
+                    message: 5
+                }
             ]
         );
         assert_eq!(p.acked(A), Some(2));
@@ -419,7 +430,11 @@ mod tests {
             drain(&mut p),
             [
                 Transmit::RetransmitFailed { to: A, seq: 2 },
-                Transmit::Resend { to: A, message: 3 }
+                Transmit::Resend {
+                    to: A,
+                    seq: 3,
+                    message: 3
+                }
             ]
         );
     }

@@ -6,7 +6,7 @@
 //!
 //! A clone searches for its master for ever, and starts over with a new entity ID when the master is silent, when another
 //! one speaks in its place, or when an update is lost: C++ clones give up instead. Starting over keeps the content
-//! readable until the new snapshot replaces it; writes that were sent but not answered stay unanswered.
+//! readable until the new snapshot replaces it; writes that left the node but were not answered stay unanswered.
 //!
 //! **Invariant:** the content changes only by what the master says, in the order it says it: a snapshot, then every update
 //! after it.
@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use broker_core::{Data, EndpointId, EntityId, StoreOperation, StoreReply, Timestamp};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 pub(crate) use self::view::CloneView;
 pub use self::view::Freshness;
@@ -29,7 +29,7 @@ use crate::backend::Entry;
 use crate::channel::{
     Consumer, ConsumerLimits, Delivery, Producer, ProducerLimits, Timers, Transmit,
 };
-use crate::command::{Command, Content};
+use crate::command::{Command, Content, HEADER_LEN, put_header};
 use crate::error::StoreError;
 use crate::event::StoreEvent;
 use crate::ids::EntityIds;
@@ -85,6 +85,13 @@ impl Default for Patience {
 pub enum CloneOutput {
     /// Send this to whoever subscribed to the master's topic.
     Broadcast(Bytes),
+    /// Send this write to whoever subscribed to the master's topic; tell [`CloneState::handle_left`] if anybody has.
+    Write {
+        /// Its number.
+        seq: u64,
+        /// The command.
+        payload: Bytes,
+    },
     /// Send this to one endpoint on the master's topic.
     Unicast {
         /// The endpoint.
@@ -239,6 +246,12 @@ impl CloneState {
         }
     }
 
+    /// Somebody was there to take write `seq`. A write that nobody took goes to the next master when this one is lost; one
+    /// that was taken may have been applied.
+    pub fn handle_left(&mut self, seq: u64) {
+        self.writes.left(seq);
+    }
+
     /// A caller waits until every write before this is answered.
     pub fn handle_await_idle(&mut self, token: u64) {
         self.wait(token, Barrier::NotAsked);
@@ -360,6 +373,9 @@ impl CloneState {
         self.writer = Producer::new(Timers::default(), writer_limits());
         self.lost_at = self.tick;
         self.set_freshness(Freshness::Lost);
+        // What has not been taken from here has not left: it waits for the next master, and must not go to this one.
+        self.outputs
+            .retain(|output| !matches!(output, CloneOutput::Write { .. }));
         let answers = self.writes.abandon_in_flight();
         answers.into_iter().for_each(|answer| self.reply(answer));
         for wait in &mut self.waits {
@@ -526,10 +542,18 @@ impl CloneState {
                 });
             }
             Content::Erase { key, publisher } => {
-                self.erase(StoreEvent::Erase { store, key, publisher });
+                self.erase(StoreEvent::Erase {
+                    store,
+                    key,
+                    publisher,
+                });
             }
             Content::Expire { key, publisher } => {
-                self.erase(StoreEvent::Expire { store, key, publisher });
+                self.erase(StoreEvent::Expire {
+                    store,
+                    key,
+                    publisher,
+                });
             }
             Content::Clear { publisher } => {
                 for key in self.view.content.clear() {
@@ -610,23 +634,28 @@ impl CloneState {
 
     fn send_queued(&mut self) {
         let Some(master) = self.master else { return };
-        while !self.writer.is_full() && self.writes.in_flight() < MAX_IN_FLIGHT {
-            let Some(queued) = self.writes.next_queued() else {
+        let id = self.id;
+        while !self.writer.is_full()
+            && self.writes.in_flight() < MAX_IN_FLIGHT
+            && self.writer.has_consumers()
+        {
+            let Some(write) = self.writes.next_queued() else {
                 return;
             };
-            let mut command = Command {
-                seq: 0,
-                sender: self.id,
-                receiver: master.id,
-                content: queued.content.clone(),
-            };
             let mut number = 0;
-            let payload = self.writer.produce(weight(&queued.content), |seq| {
-                (number, command.seq) = (seq, seq);
-                command.encode()
+            let payload = self.writer.produce(write.weight, |seq| {
+                number = seq;
+                let mut out = BytesMut::with_capacity(write.weight);
+                put_header(seq, id, master.id, &mut out);
+                write.content.encode(&mut out);
+                out.freeze()
             });
-            self.writes.sent(number, queued, master.outcomes);
-            self.outputs.extend(payload.map(CloneOutput::Broadcast));
+            self.writes.sent(number, write);
+            self.outputs
+                .extend(payload.map(|payload| CloneOutput::Write {
+                    seq: number,
+                    payload,
+                }));
         }
     }
 
@@ -635,8 +664,11 @@ impl CloneState {
         while let Some(transmit) = self.writer.poll_transmit() {
             match transmit {
                 Transmit::Handshake { to, offset } => self.attach_writer(to, offset),
-                Transmit::Resend { message, .. } => {
-                    self.outputs.push_back(CloneOutput::Broadcast(message))
+                Transmit::Resend { seq, message, .. } => {
+                    self.outputs.push_back(CloneOutput::Write {
+                        seq,
+                        payload: message,
+                    });
                 }
                 Transmit::RetransmitFailed { to, seq } => {
                     self.broadcast(to, Content::RetransmitFailed { seq })
@@ -802,7 +834,8 @@ impl fmt::Debug for CloneState {
 
 /// What a write counts for in a buffer, in bytes.
 fn weight(content: &Content) -> usize {
-    const HEADER: usize = 128;
+    // The header, the publisher, and what else there is of fixed size.
+    const HEADER: usize = HEADER_LEN + 64;
     let data = match content {
         Content::Put { key, value, .. } | Content::PutUnique { key, value, .. } => {
             broker_core::binary::encoded_len(key) + broker_core::binary::encoded_len(value)

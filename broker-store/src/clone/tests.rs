@@ -112,7 +112,9 @@ impl Bench {
         self.all()
             .into_iter()
             .filter_map(|output| match output {
-                CloneOutput::Broadcast(payload) | CloneOutput::Unicast { payload, .. } => {
+                CloneOutput::Broadcast(payload)
+                | CloneOutput::Write { payload, .. }
+                | CloneOutput::Unicast { payload, .. } => {
                     Some(Command::decode(&payload).unwrap().content)
                 }
                 _ => None,
@@ -356,6 +358,7 @@ fn only_so_many_writes_wait() {
 fn a_silent_master_is_searched_anew_under_a_new_name_and_unanswered_writes_stay_so() {
     let mut bench = Bench::attached(&[("a", 1)]);
     let token = bench.write(put_op("b", 1));
+    bench.clone.handle_left(2);
     let id = bench.clone.id();
     bench.ticks(50);
     assert_eq!(bench.clone.master(), Some(MASTER));
@@ -392,6 +395,54 @@ fn a_silent_master_is_searched_anew_under_a_new_name_and_unanswered_writes_stay_
     );
     assert_eq!(bench.events(), ["insert b", "erase a"]);
     assert_eq!((bench.get("a"), bench.get("b")), (None, Some(2u64.into())));
+}
+
+#[test]
+fn a_write_that_never_left_goes_to_the_next_master() {
+    let mut bench = Bench::attached(&[]);
+    let tokens = [
+        bench.write(put_op("a", 1)),
+        bench.write(put_op("b", 2)),
+        bench.write(unique_op("c")),
+    ];
+    bench.sent();
+    bench.clone.handle_left(3);
+    for _ in 0..51 {
+        bench.clone.tick();
+    }
+    assert_eq!(bench.replies(), [(tokens[1], Err(StoreError::Unanswered))]);
+    bench.write(put_op("d", 4));
+    bench.accept(&[]);
+    let keys: Vec<_> = bench
+        .sent()
+        .into_iter()
+        .filter_map(|content| match content {
+            Content::Put { key, .. } | Content::PutUnique { key, .. } => Some(key),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(keys, ["a", "c", "d"].map(Data::from));
+    bench.say(Content::WriteResults {
+        first: 2,
+        codes: vec![0, 13],
+    });
+    let failure = Err(StoreError::Backend {
+        report: String::new(),
+    });
+    assert_eq!(bench.replies(), [(tokens[0], DONE), (tokens[2], failure)]);
+}
+
+#[test]
+fn a_write_the_master_asked_for_again_has_left() {
+    let mut bench = Bench::attached(&[]);
+    let token = bench.write(put_op("a", 1));
+    bench.say(Content::Nack { seqs: vec![2] });
+    assert_eq!(bench.sent().len(), 2);
+    bench.clone.handle_left(2);
+    for _ in 0..51 {
+        bench.clone.tick();
+    }
+    assert_eq!(bench.replies(), [(token, Err(StoreError::Unanswered))]);
 }
 
 #[test]
@@ -503,6 +554,7 @@ fn a_sync_is_over_when_the_content_has_come_to_where_the_master_was() {
 fn a_sync_waits_for_the_writes_before_it_and_survives_a_change_of_masters() {
     let mut bench = Bench::attached(&[]);
     bench.write(put_op("a", 1));
+    bench.clone.handle_left(2);
     bench.clone.handle_sync(50);
     bench.say(Content::SyncReply { id: 50, seq: 1 });
     assert_eq!(bench.replies(), []);
@@ -841,7 +893,7 @@ fn recorded_masters_of_cpp_get_the_writes_that_cpp_sent_them() {
             }
             while let Some(output) = clone.poll_output() {
                 match output {
-                    CloneOutput::Broadcast(payload) => {
+                    CloneOutput::Broadcast(payload) | CloneOutput::Write { payload, .. } => {
                         let mut ours = decode(&payload);
                         if ours.seq > 0 {
                             if let (

@@ -5,11 +5,14 @@
 //! its success, and an acknowledgement that arrives without an echo before it is its failure, since both come over one
 //! link in the order they were sent.
 //!
+//! When the master is lost, a write that never left this node waits for the next master; one that did stays unanswered,
+//! because it may have been applied.
+//!
 //! **Invariant:** every write is answered exactly once.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use broker_core::{Data, EntityId, StoreReply};
+use broker_core::{EntityId, StoreReply};
 
 use crate::command::Content;
 use crate::error::StoreError;
@@ -22,7 +25,7 @@ pub(super) type Answer = (u64, Result<StoreReply, StoreError>);
 pub(super) struct Writes {
     /// How many writes there have ever been.
     submitted: u64,
-    queued: VecDeque<Queued>,
+    queued: VecDeque<Write>,
     queued_bytes: usize,
     /// By number in the writer's stream.
     in_flight: BTreeMap<u64, Flight>,
@@ -30,39 +33,35 @@ pub(super) struct Writes {
     uniques: HashMap<u64, u64>,
 }
 
-/// A write that waits for a master.
+/// A write that is not answered.
 #[derive(Debug)]
-pub(super) struct Queued {
+pub(super) struct Write {
+    /// Where it stands among all writes there have ever been.
     place: u64,
     token: u64,
+    /// The tick at which it was submitted.
     since: u64,
-    weight: usize,
+    pub(super) weight: usize,
     pub(super) content: Content,
 }
 
-/// A write that was sent.
+/// A write that has a number.
 #[derive(Debug)]
 struct Flight {
-    place: u64,
-    token: u64,
-    expect: Expect,
+    write: Write,
+    /// Whether it left this node, so that a master may have applied it.
+    left: bool,
 }
 
-/// What would show that a write was applied.
-#[derive(Debug)]
-enum Expect {
-    /// The master says so.
-    Outcome,
-    /// A put of this value comes back.
-    Put { key: Data, value: Data },
-    /// A put of some value comes back.
-    Computed { key: Data },
-    /// An erase comes back, unless the key was not there.
-    Erase { key: Data },
-    /// A clear comes back.
-    Clear,
-    /// The decision on this request; kept in `uniques`.
-    Decision { request: u64 },
+impl Write {
+    /// The number of the request, if the master has to decide it.
+    const fn request(&self) -> Option<u64> {
+        if let Content::PutUnique { request, .. } = self.content {
+            Some(request)
+        } else {
+            None
+        }
+    }
 }
 
 impl Writes {
@@ -81,16 +80,17 @@ impl Writes {
         }
         self.submitted += 1;
         self.queued_bytes += weight;
-        if let Content::PutUnique { request, .. } = &content {
-            self.uniques.insert(*request, token);
-        }
-        self.queued.push_back(Queued {
+        let write = Write {
             place: self.submitted,
             token,
             since: tick,
             weight,
             content,
-        });
+        };
+        if let Some(request) = write.request() {
+            self.uniques.insert(request, token);
+        }
+        self.queued.push_back(write);
         Ok(())
     }
 
@@ -114,56 +114,39 @@ impl Writes {
         let oldest = self
             .in_flight
             .first_key_value()
-            .map(|(_, flight)| flight.place);
+            .map(|(_, flight)| flight.write.place);
         oldest
-            .or_else(|| self.queued.front().map(|queued| queued.place))
+            .or_else(|| self.queued.front().map(|write| write.place))
             .is_none_or(|oldest| oldest > place)
     }
 
     /// The next write to be sent.
-    pub(super) fn next_queued(&mut self) -> Option<Queued> {
-        let queued = self.queued.pop_front()?;
-        self.queued_bytes -= queued.weight;
-        Some(queued)
+    pub(super) fn next_queued(&mut self) -> Option<Write> {
+        let write = self.queued.pop_front()?;
+        self.queued_bytes -= write.weight;
+        Some(write)
     }
 
-    /// The write was sent as number `seq` to a master that tells `outcomes`, or one that does not.
-    pub(super) fn sent(&mut self, seq: u64, queued: Queued, outcomes: bool) {
-        let Queued {
-            place,
-            token,
-            content,
-            ..
-        } = queued;
-        let expect = match content {
-            Content::PutUnique { request, .. } => Expect::Decision { request },
-            _ if outcomes => Expect::Outcome,
-            Content::Put { key, value, .. } => Expect::Put { key, value },
-            Content::Add { key, .. } | Content::Subtract { key, .. } => Expect::Computed { key },
-            Content::Erase { key, .. } => Expect::Erase { key },
-            Content::Clear { .. } => Expect::Clear,
-            _ => Expect::Outcome,
-        };
-        self.in_flight.insert(
-            seq,
-            Flight {
-                place,
-                token,
-                expect,
-            },
-        );
+    /// The write is being sent as number `seq`.
+    pub(super) fn sent(&mut self, seq: u64, write: Write) {
+        self.in_flight.insert(seq, Flight { write, left: false });
+    }
+
+    /// Write `seq` has left this node.
+    pub(super) fn left(&mut self, seq: u64) {
+        if let Some(flight) = self.in_flight.get_mut(&seq) {
+            flight.left = true;
+        }
     }
 
     /// Our master tells how write `seq` went.
     pub(super) fn outcome(&mut self, seq: u64, code: u8) -> Option<Answer> {
-        let flight = self.in_flight.remove(&seq)?;
-        if code != 0 {
-            return self.answer(flight, Err(StoreError::from_outcome(code)));
-        }
-        match flight.expect {
+        let write = self.in_flight.remove(&seq)?.write;
+        match code {
             // The decision comes, or came, in the stream of updates.
-            Expect::Decision { .. } => None,
-            _ => Some((flight.token, Ok(StoreReply::Done))),
+            0 if write.request().is_some() => None,
+            0 => Some((write.token, Ok(StoreReply::Done))),
+            code => self.answer(&write, Err(StoreError::from_outcome(code))),
         }
     }
 
@@ -178,23 +161,23 @@ impl Writes {
         Some((token, Ok(StoreReply::Value(inserted.into()))))
     }
 
-    /// An update that this clone's front end caused has come back.
+    /// An update that this clone's front end caused has come back from a master that tells no outcomes.
     pub(super) fn echoed(&mut self, update: &Content) -> Option<Answer> {
-        let find = |matches: &dyn Fn(&Expect) -> bool| {
+        let find = |matches: &dyn Fn(&Content) -> bool| {
             self.in_flight
                 .iter()
-                .find(|(_, flight)| matches(&flight.expect))
+                .find(|(_, flight)| matches(&flight.write.content))
                 .map(|(seq, _)| *seq)
         };
         let seq = match update {
-            Content::Put { key, value, .. } => find(&|expect| matches!(expect, Expect::Put { key: k, value: v } if k == key && v == value))
-                .or_else(|| find(&|expect| matches!(expect, Expect::Computed { key: k } if k == key))),
-            Content::Erase { key, .. } => find(&|expect| matches!(expect, Expect::Erase { key: k } if k == key)),
-            Content::Clear { .. } => find(&|expect| matches!(expect, Expect::Clear)),
+            Content::Put { key, value, .. } => find(&|write| matches!(write, Content::Put { key: k, value: v, .. } if k == key && v == value))
+                .or_else(|| find(&|write| matches!(write, Content::Add { key: k, .. } | Content::Subtract { key: k, .. } if k == key))),
+            Content::Erase { key, .. } => find(&|write| matches!(write, Content::Erase { key: k, .. } if k == key)),
+            Content::Clear { .. } => find(&|write| matches!(write, Content::Clear { .. })),
             _ => None,
         }?;
-        let flight = self.in_flight.remove(&seq)?;
-        Some((flight.token, Ok(StoreReply::Done)))
+        let write = self.in_flight.remove(&seq)?.write;
+        Some((write.token, Ok(StoreReply::Done)))
     }
 
     /// A master that tells no outcomes has taken all writes up to `seq`, and all its updates before that are here: what
@@ -202,73 +185,64 @@ impl Writes {
     pub(super) fn acknowledged_without_echo(&mut self, seq: u64) -> Vec<Answer> {
         let later = self.in_flight.split_off(&(seq + 1));
         let settled = std::mem::replace(&mut self.in_flight, later);
-        let answers = settled.into_values().filter_map(|flight| {
-            let result = match flight.expect {
+        let answers = settled.into_values().filter_map(|Flight { write, .. }| {
+            let result = match write.content {
                 // There was nothing to erase.
-                Expect::Erase { .. } | Expect::Clear => Ok(StoreReply::Done),
+                Content::Erase { .. } | Content::Clear { .. } => Ok(StoreReply::Done),
                 _ => Err(StoreError::NotEchoed),
             };
-            self.answer(flight, result)
+            self.answer(&write, result)
         });
         answers.collect::<Vec<_>>()
     }
 
-    /// The master is lost: what was sent to it stays unanswered for good.
+    /// The master is lost: what never left waits for the next one, in its old place; the rest stays unanswered for good.
     pub(super) fn abandon_in_flight(&mut self) -> Vec<Answer> {
         let mut answers = Vec::new();
-        for flight in std::mem::take(&mut self.in_flight).into_values() {
-            answers.extend(self.answer(flight, Err(StoreError::Unanswered)));
+        for Flight { write, left } in std::mem::take(&mut self.in_flight).into_values().rev() {
+            if left {
+                answers.extend(self.answer(&write, Err(StoreError::Unanswered)));
+            } else {
+                self.queued_bytes += write.weight;
+                self.queued.push_front(write);
+            }
         }
-        let waiting: Vec<_> = self
-            .queued
-            .iter()
-            .filter_map(|queued| match queued.content {
-                Content::PutUnique { request, .. } => Some(request),
-                _ => None,
-            })
-            .collect();
+        answers.reverse();
         // Decisions that were still to come although the write itself was settled.
-        let undecided: Vec<_> = self
+        let waiting: HashSet<u64> = self.queued.iter().filter_map(Write::request).collect();
+        let undecided: Vec<u64> = self
             .uniques
             .keys()
             .filter(|request| !waiting.contains(request))
             .copied()
             .collect();
-        for request in undecided {
-            answers.extend(
-                self.uniques
-                    .remove(&request)
-                    .map(|token| (token, Err(StoreError::Unanswered))),
-            );
-        }
+        answers.extend(
+            undecided
+                .iter()
+                .filter_map(|request| self.uniques.remove(request))
+                .map(|token| (token, Err(StoreError::Unanswered))),
+        );
         answers
     }
 
     /// Gives up the writes that have waited since before `tick`.
     pub(super) fn give_up_before(&mut self, tick: u64) -> Vec<Answer> {
         let mut answers = Vec::new();
-        while self
-            .queued
-            .front()
-            .is_some_and(|queued| queued.since < tick)
-        {
-            let Some(queued) = self.next_queued() else {
+        while self.queued.front().is_some_and(|write| write.since < tick) {
+            let Some(write) = self.next_queued() else {
                 break;
             };
-            if let Content::PutUnique { request, .. } = queued.content {
-                self.uniques.remove(&request);
-            }
-            answers.push((queued.token, Err(StoreError::GivenUp)));
+            answers.extend(self.answer(&write, Err(StoreError::GivenUp)));
         }
         answers
     }
 
-    fn answer(&mut self, flight: Flight, result: Result<StoreReply, StoreError>) -> Option<Answer> {
-        if let Expect::Decision { request } = flight.expect {
+    fn answer(&mut self, write: &Write, result: Result<StoreReply, StoreError>) -> Option<Answer> {
+        match write.request() {
             // None: it was decided before, which is its answer.
-            return self.uniques.remove(&request).map(|token| (token, result));
+            Some(request) => self.uniques.remove(&request).map(|token| (token, result)),
+            None => Some((write.token, result)),
         }
-        Some((flight.token, result))
     }
 }
 

@@ -72,7 +72,14 @@ impl CloneDriver {
             .set_figures(view.content.len() as u64, view.revision());
         while let Some(output) = state.poll_output() {
             match output {
-                CloneOutput::Broadcast(payload) => self.common.broadcast(payload),
+                CloneOutput::Broadcast(payload) => {
+                    self.common.broadcast(payload);
+                }
+                CloneOutput::Write { seq, payload } => {
+                    if self.common.broadcast(payload) > 0 {
+                        state.handle_left(seq);
+                    }
+                }
                 CloneOutput::Unicast { to, payload } => self.common.unicast(to, payload),
                 CloneOutput::Event(event) => self.common.tell(event),
                 CloneOutput::Reply { token, result } => self.common.reply(token, result),

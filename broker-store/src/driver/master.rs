@@ -74,7 +74,9 @@ impl MasterDriver {
         self.common.set_figures(state.entries(), state.seq());
         while let Some(output) = state.poll_output() {
             match output {
-                MasterOutput::Broadcast(payload) => self.common.broadcast(payload),
+                MasterOutput::Broadcast(payload) => {
+                    self.common.broadcast(payload);
+                }
                 MasterOutput::Unicast { to, payload } => self.common.unicast(to, payload),
                 MasterOutput::Event(event) => self.common.tell(event),
                 MasterOutput::Reply { token, result } => self.common.reply(token, result),

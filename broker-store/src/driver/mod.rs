@@ -194,9 +194,10 @@ impl Common {
         batch
     }
 
-    fn broadcast(&self, payload: Bytes) {
+    /// Returns how many peers it was sent to.
+    fn broadcast(&self, payload: Bytes) -> usize {
         self.endpoint
-            .send_command(None, self.peers_topic.clone(), payload);
+            .send_command(None, self.peers_topic.clone(), payload)
     }
 
     fn unicast(&self, to: EndpointId, payload: Bytes) {

@@ -312,10 +312,12 @@ impl MasterState {
         while let Some(transmit) = self.updates.poll_transmit() {
             match transmit {
                 Transmit::Handshake { to, offset } => self.send_snapshot(to, offset),
-                Transmit::Resend { to, message } => self.outputs.push_back(MasterOutput::Unicast {
-                    to: to.endpoint,
-                    payload: message,
-                }),
+                Transmit::Resend { to, message, .. } => {
+                    self.outputs.push_back(MasterOutput::Unicast {
+                        to: to.endpoint,
+                        payload: message,
+                    })
+                }
                 Transmit::RetransmitFailed { to, seq } => {
                     self.unicast(to, Content::RetransmitFailed { seq })
                 }
