@@ -88,8 +88,10 @@ impl Transport {
 /// Runs a bench.
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Pubsub(args) => pubsub::run(args.checked()?).await,
-        Command::Rtt(args) => rtt::run(args.checked()?).await,
+        // In tasks of their own, on the threads that also read and write: the main thread is none of them, and to wake
+        // it for every message costs more than the message.
+        Command::Pubsub(args) => tokio::spawn(pubsub::run(args.checked()?)).await?,
+        Command::Rtt(args) => tokio::spawn(rtt::run(args.checked()?)).await?,
         Command::Codec(args) => codec::run(&args),
         Command::Receive(args) => pair::receive(args).await,
     }

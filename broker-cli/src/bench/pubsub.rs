@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use broker_core::Message;
+use broker_core::{Data, Message};
 use serde::Serialize;
 use tokio::net::TcpStream;
 
@@ -58,22 +58,7 @@ async fn measure(args: &Args, kind: Kind) -> anyhow::Result<(Figures, bool)> {
     let mut pair = Pair::start(args.transport).await?;
     let event = kind.event();
     let duration = Duration::from_secs_f64(args.seconds);
-    let sender = pair.sender.clone();
-    let data = event.clone();
-    // In a task of its own: the main thread is no thread of the runtime's.
-    let sent = tokio::spawn(async move {
-        let mut publisher = sender.publisher();
-        let (start, mut sent) = (Instant::now(), 0u64);
-        while start.elapsed() < WARM_UP + duration {
-            for _ in 0..BETWEEN_CLOCKS {
-                publisher.publish(&EVENTS, &data).await?;
-            }
-            sent += BETWEEN_CLOCKS;
-        }
-        sender.publish(Message::new(STOP, sent)).await?;
-        anyhow::Ok(sent)
-    })
-    .await??;
+    let sent = send(&pair, &event, WARM_UP + duration).await?;
     let report = report(&mut pair).await?;
     let size = event.to_bytes().len();
     let stream = TcpStream::connect(pair.raw).await.context("raw TCP")?;
@@ -98,6 +83,20 @@ async fn measure(args: &Args, kind: Kind) -> anyhow::Result<(Figures, bool)> {
         raw_tcp_messages_per_s: raw.round(),
     };
     Ok((figures, intact))
+}
+
+/// Publishes `event` over and over for `duration`, and says how often.
+async fn send(pair: &Pair, event: &Data, duration: Duration) -> anyhow::Result<u64> {
+    let mut publisher = pair.sender.publisher();
+    let (start, mut sent) = (Instant::now(), 0);
+    while start.elapsed() < duration {
+        for _ in 0..BETWEEN_CLOCKS {
+            publisher.publish(&EVENTS, event).await?;
+        }
+        sent += BETWEEN_CLOCKS;
+    }
+    pair.sender.publish(Message::new(STOP, sent)).await?;
+    Ok(sent)
 }
 
 async fn report(pair: &mut Pair) -> anyhow::Result<Report> {
