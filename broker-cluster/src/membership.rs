@@ -184,6 +184,7 @@ impl Membership {
     /// We ended a peering. The node stays up for us, as in Zeek.
     pub fn peer_removed(&mut self, id: EndpointId) {
         self.forget(id);
+        self.replaced.remove(&id);
     }
 
     /// A hello arrived.
@@ -208,7 +209,11 @@ impl Membership {
         let Some(member) = self.nodes.get_mut(&name) else {
             return Effect::Unexpected { name };
         };
-        self.active.entry(member.role).or_default().insert(id);
+        let active = self.active.entry(member.role).or_default();
+        // Replaced processes stay in it for good, so it would grow with every impostor.
+        if active.len() < MAX_PEERS {
+            active.insert(id);
+        }
         match member.id.replace(id) {
             None => Effect::NodeUp { name, id },
             Some(old) if old == id => Effect::Again { name, id },

@@ -32,6 +32,7 @@
 mod check;
 mod error;
 mod reader;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -296,3 +297,6 @@ pub(crate) fn dial_url<'a>(node: &'a NodeSpec, spoken: &[&str]) -> Option<&'a Pe
         .iter()
         .find(|url| url.scheme() != "ws" && url.scheme() != "wss" && spoken.contains(&url.scheme()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+//! A table of the layout file and typed access to its values, each with its place: whatever is wrong with one becomes
+//! an error that names the line.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::Path;
+
+use broker_core::PeerUrl;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{LayoutError, LayoutProblem};
+use crate::log::is_file_stem;
+use crate::role::Role;
+
+/// The text and the file it came from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) file: &'a Path,
+    pub(super) text: &'a str,
+}
+
+impl Source<'_> {
+    pub(super) fn line(&self, span: &Range<usize>) -> usize {
+        let before = self
+            .text
+            .as_bytes()
+            .get(..span.start)
+            .unwrap_or(self.text.as_bytes());
+        1 + memchr::memchr_iter(b'\n', before).count()
+    }
+
+    pub(super) fn error(&self, span: Range<usize>, problem: LayoutProblem) -> LayoutError {
+        self.at_line(Some(self.line(&span)), problem)
+    }
+
+    pub(super) fn at_line(&self, line: Option<usize>, problem: LayoutProblem) -> LayoutError {
+        LayoutError::new(self.file, line, problem)
+    }
+}
+
+/// A text value and its place.
+pub(super) struct Text<'a> {
+    pub(super) text: &'a str,
+    pub(super) span: Range<usize>,
+}
+
+impl Text<'_> {
+    pub(super) fn owned(self) -> (String, Range<usize>) {
+        (self.text.to_owned(), self.span)
+    }
+}
+
+/// A table of the file, with the name errors call it by.
+pub(super) struct Table<'a> {
+    pub(super) source: Source<'a>,
+    pub(super) name: String,
+    pub(super) span: Range<usize>,
+    pub(super) entries: &'a DeTable<'a>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn line(&self) -> usize {
+        self.source.line(&self.span)
+    }
+
+    /// Refuses keys that are not in `known`.
+    pub(super) fn only(&self, known: &'static [&'static str]) -> Result<(), LayoutError> {
+        let unknown = self
+            .entries
+            .keys()
+            .filter(|key| !known.contains(&key.get_ref().as_ref()))
+            .min_by_key(|key| key.span().start);
+        match unknown {
+            None => Ok(()),
+            Some(key) => Err(self.source.error(
+                key.span(),
+                LayoutProblem::UnknownKey {
+                    key: shortened(key.get_ref()),
+                    table: self.name.clone(),
+                    known,
+                },
+            )),
+        }
+    }
+
+    fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.entries.get(key)
+    }
+
+    fn wrong(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        expected: &'static str,
+    ) -> LayoutError {
+        let problem = LayoutProblem::WrongType {
+            table: self.name.clone(),
+            key: key.to_owned(),
+            found: described(value.get_ref()),
+            expected,
+        };
+        self.source.error(value.span(), problem)
+    }
+
+    pub(super) fn missing(&self, key: &'static str, example: &'static str) -> LayoutError {
+        self.source.error(
+            self.span.clone(),
+            LayoutProblem::MissingKey {
+                table: self.name.clone(),
+                key,
+                example,
+            },
+        )
+    }
+
+    pub(super) fn table(&self, key: &str, name: String) -> Result<Option<Self>, LayoutError> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        match value.get_ref() {
+            DeValue::Table(entries) => Ok(Some(Self {
+                source: self.source,
+                name,
+                span: value.span(),
+                entries,
+            })),
+            _ => Err(self.wrong(key, value, "a table")),
+        }
+    }
+
+    /// The tables within the table `key`, in the order of their names.
+    pub(super) fn named<T>(
+        &self,
+        key: &str,
+        read: impl Fn(Self, &str) -> Result<T, LayoutError>,
+    ) -> Result<Vec<T>, LayoutError> {
+        let Some(outer) = self.table(key, format!("[{key}]"))? else {
+            return Ok(Vec::new());
+        };
+        let mut entries: Vec<_> = outer.entries.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        entries
+            .into_iter()
+            .map(|(name, value)| {
+                let text = name.get_ref().as_ref();
+                if !is_file_stem(text) {
+                    let what = if key == "node" {
+                        "node"
+                    } else if key == "stores" {
+                        "store"
+                    } else {
+                        "pool"
+                    };
+                    return Err(self.source.error(
+                        name.span(),
+                        LayoutProblem::BadName {
+                            what,
+                            name: shortened(text),
+                        },
+                    ));
+                }
+                let DeValue::Table(entries) = value.get_ref() else {
+                    return Err(outer.wrong(text, value, "a table"));
+                };
+                read(
+                    Table {
+                        source: self.source,
+                        name: format!("[{key}.{text}]"),
+                        span: name.span(),
+                        entries,
+                    },
+                    text,
+                )
+            })
+            .collect()
+    }
+
+    pub(super) fn string(&self, key: &str) -> Result<Option<Text<'a>>, LayoutError> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        match value.get_ref() {
+            DeValue::String(text) => Ok(Some(Text {
+                text,
+                span: value.span(),
+            })),
+            _ => Err(self.wrong(key, value, "a text in quotes")),
+        }
+    }
+
+    pub(super) fn boolean(&self, key: &str) -> Result<Option<(bool, Range<usize>)>, LayoutError> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Ok(Some((*flag, value.span()))),
+            _ => Err(self.wrong(key, value, "true or false")),
+        }
+    }
+
+    pub(super) fn word(
+        &self,
+        key: &str,
+        accepted: &[&str],
+    ) -> Result<Option<Text<'a>>, LayoutError> {
+        let Some(text) = self.string(key)? else {
+            return Ok(None);
+        };
+        if accepted.contains(&text.text) {
+            return Ok(Some(text));
+        }
+        let problem = LayoutProblem::UnknownWord {
+            table: self.name.clone(),
+            key: key.to_owned(),
+            word: shortened(text.text),
+            accepted: accepted.join(", "),
+        };
+        Err(self.source.error(text.span, problem))
+    }
+
+    pub(super) fn number(&self, key: &str) -> Result<Option<usize>, LayoutError> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        let DeValue::Integer(number) = value.get_ref() else {
+            return Err(self.wrong(key, value, "a whole number"));
+        };
+        match usize::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(self.source.error(
+                value.span(),
+                LayoutProblem::OutOfRange {
+                    table: self.name.clone(),
+                    key: key.to_owned(),
+                    value: shortened(&number.to_string()),
+                    expected: "a whole number of 0 or more",
+                },
+            )),
+        }
+    }
+
+    pub(super) fn positive(&self, key: &str) -> Result<Option<NonZeroUsize>, LayoutError> {
+        let Some(number) = self.number(key)? else {
+            return Ok(None);
+        };
+        match NonZeroUsize::new(number) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.source.error(
+                self.value(key).map_or(0..0, Spanned::span),
+                LayoutProblem::OutOfRange {
+                    table: self.name.clone(),
+                    key: key.to_owned(),
+                    value: "0".to_owned(),
+                    expected: "a whole number of 1 or more",
+                },
+            )),
+        }
+    }
+
+    pub(super) fn role(&self) -> Result<Role, LayoutError> {
+        let word = self
+            .string("role")?
+            .ok_or_else(|| self.missing("role", "role = \"worker\" (or manager, logger, proxy)"))?;
+        word.text.parse().map_err(|source| {
+            self.source.error(
+                word.span,
+                LayoutProblem::UnknownRole {
+                    table: self.name.clone(),
+                    source,
+                },
+            )
+        })
+    }
+
+    /// A list of addresses (or a single one) and their lines.
+    pub(super) fn urls(&self, key: &str) -> Result<(Vec<PeerUrl>, Vec<usize>), LayoutError> {
+        const EXPECTED: &str = "a list of addresses such as [\"grpc://127.0.0.1:9998\"]";
+        let Some(value) = self.value(key) else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let entries: Vec<&Spanned<DeValue<'_>>> = match value.get_ref() {
+            DeValue::Array(entries) => entries.iter().collect(),
+            DeValue::String(_) => vec![value],
+            _ => return Err(self.wrong(key, value, EXPECTED)),
+        };
+        let mut urls = Vec::with_capacity(entries.len());
+        let mut lines = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let DeValue::String(text) = entry.get_ref() else {
+                return Err(self.wrong(key, entry, EXPECTED));
+            };
+            let url: PeerUrl = text.parse().map_err(|reason: broker_core::PeerUrlError| {
+                self.source.error(
+                    entry.span(),
+                    LayoutProblem::BadUrl {
+                        table: self.name.clone(),
+                        reason: reason.to_string(),
+                    },
+                )
+            })?;
+            if !SCHEMES.contains(&url.scheme()) {
+                let problem = LayoutProblem::UnknownScheme {
+                    table: self.name.clone(),
+                    url: url.to_string(),
+                    scheme: url.scheme().to_owned(),
+                    accepted: SCHEMES.join(", "),
+                };
+                return Err(self.source.error(entry.span(), problem));
+            }
+            urls.push(url);
+            lines.push(self.source.line(&entry.span()));
+        }
+        Ok((urls, lines))
+    }
+}
+
+fn described(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// What a message may quote of the file.
+pub(super) fn shortened(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+const SCHEMES: &[&str] = &["grpc", "grpcs", "broker", "brokers", "ws", "wss", "mem"];

@@ -1,0 +1,382 @@
+//! Messages in, rows and receipts out, whatever comes.
+
+use std::fs;
+
+use broker_core::zeek::{LogField, LogWrite, WriterInfo};
+use broker_core::{Data, zeek};
+use proptest::prelude::*;
+
+use super::*;
+use crate::log::LogValue;
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    logger: Logger,
+    counters: SharedCounters,
+    now: Instant,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let counters = SharedCounters::default();
+        let logger = Logger::open(dir.path(), LogFormat::Tsv, Arc::clone(&counters)).unwrap();
+        Self {
+            dir,
+            logger,
+            counters,
+            now: Instant::now(),
+        }
+    }
+
+    /// The same directory with a new process; the old one was killed or had closed.
+    fn restart(&mut self) {
+        self.logger =
+            Logger::open(self.dir.path(), LogFormat::Tsv, Arc::clone(&self.counters)).unwrap();
+    }
+
+    fn send(&mut self, data: impl Into<Data>) {
+        let payload = data.into().to_bytes();
+        self.logger.receive(&payload, self.now);
+    }
+
+    fn numbered(&mut self, number: u64, create: &LogCreate, records: &[Vec<u8>]) {
+        let prefix = wire::entry_prefix("Test::LOG", "Log::WRITER_ASCII", "test");
+        let mut entries = Vec::new();
+        records
+            .iter()
+            .for_each(|record| wire::push_entry(&prefix, record, &mut entries));
+        let create = create.to_data().to_bytes();
+        let payload =
+            wire::numbered_batch(writer(), number, &create, &entries, records.len() as u32);
+        self.logger.receive(&payload, self.now);
+    }
+
+    fn commit(&mut self) -> Vec<(u64, u64, u64)> {
+        let receipts = self.logger.commit(self.now);
+        receipts
+            .into_iter()
+            .map(|(to, receipt)| {
+                assert_eq!(to, writer());
+                (receipt.number, receipt.written, receipt.skipped)
+            })
+            .collect()
+    }
+
+    fn rows(&self, name: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.dir.path().join(name)).unwrap();
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn counted(&self, stream: &str) -> LogCounters {
+        self.counters
+            .lock()
+            .unwrap()
+            .get(stream)
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+fn writer() -> EndpointId {
+    EndpointId::from_bytes([4; 16])
+}
+
+fn create(columns: &[(&str, u64)]) -> LogCreate {
+    let field = |(name, type_tag): &(&str, u64)| LogField {
+        name: (*name).into(),
+        type_tag: *type_tag,
+        ..LogField::default()
+    };
+    LogCreate {
+        stream: "Test::LOG".into(),
+        writer: "Log::WRITER_ASCII".into(),
+        info: WriterInfo {
+            path: "test".into(),
+            ..WriterInfo::default()
+        },
+        fields: columns.iter().map(field).collect(),
+    }
+}
+
+fn two_columns() -> LogCreate {
+    create(&[("msg", 7), ("num", 3)])
+}
+
+fn record(msg: &str, num: u64) -> Vec<u8> {
+    let schema = [
+        Column::new("msg", crate::log::ColumnType::parse("string").unwrap()),
+        Column::new("num", crate::log::ColumnType::parse("count").unwrap()),
+    ];
+    let mut out = Vec::new();
+    serial::encode(
+        &[LogValue::String(msg.into()), LogValue::Count(num)],
+        &schema,
+        &mut out,
+    )
+    .unwrap();
+    out
+}
+
+fn write(record: Vec<u8>) -> zeek::Message {
+    zeek::Message::LogWrite(LogWrite {
+        stream: "Test::LOG".into(),
+        writer: "Log::WRITER_ASCII".into(),
+        path: "test".into(),
+        record: record.into(),
+    })
+}
+
+#[test]
+fn zeek_s_messages_become_rows() {
+    let mut f = Fixture::new();
+    f.send(two_columns());
+    f.send(create(&[("other", 7)]));
+    f.send(zeek::Message::Batch(vec![
+        write(record("one", 1)),
+        write(record("two", 2)),
+    ]));
+    f.send(write(record("three", 3)));
+    assert_eq!(f.commit(), []);
+    assert_eq!(f.rows("test.log"), ["one\t1", "two\t2", "three\t3"]);
+    assert_eq!(
+        f.counted("Test::LOG"),
+        LogCounters {
+            received: 3,
+            written: 3,
+            ..LogCounters::default()
+        }
+    );
+    let now = f.now;
+    let Fixture { dir, logger, .. } = f;
+    logger.close(now);
+    let text = fs::read_to_string(dir.path().join("test.log")).unwrap();
+    assert!(
+        text.starts_with("#separator \\x09\n")
+            && text.lines().last().unwrap().starts_with("#close\t"),
+        "{text}"
+    );
+}
+
+#[test]
+fn writes_of_unknown_logs_and_records_that_do_not_fit_are_counted_and_skipped() {
+    let mut f = Fixture::new();
+    f.send(write(record("early", 0)));
+    f.send(two_columns());
+    f.send(write(b"garbage".to_vec()));
+    f.send(write(record("good", 1)));
+    f.send(Data::from("no message"));
+    f.commit();
+    assert_eq!(f.rows("test.log"), ["good\t1"]);
+    assert_eq!(f.counted(UNKNOWN).dropped, 1);
+    let counted = f.counted("Test::LOG");
+    assert_eq!(
+        (counted.received, counted.written, counted.dropped),
+        (2, 1, 1)
+    );
+}
+
+#[test]
+fn a_numbered_batch_needs_no_log_create_and_is_acknowledged_when_it_is_in_the_file() {
+    let mut f = Fixture::new();
+    f.numbered(
+        7,
+        &two_columns(),
+        &[record("one", 1), b"garbage".to_vec(), record("two", 2)],
+    );
+    assert_eq!(f.rows("test.log"), [""; 0]);
+    assert_eq!(f.commit(), [(7, 2, 1)]);
+    assert_eq!(f.rows("test.log"), ["one\t1", "two\t2"]);
+}
+
+#[test]
+fn a_batch_that_comes_again_is_acknowledged_again_and_not_written_again() {
+    let mut f = Fixture::new();
+    f.numbered(1, &two_columns(), &[record("one", 1)]);
+    f.numbered(1, &two_columns(), &[record("one", 1)]);
+    assert_eq!(f.commit(), [(1, 1, 0), (1, 1, 0)]);
+    f.restart();
+    f.numbered(1, &two_columns(), &[record("one", 1)]);
+    f.numbered(2, &two_columns(), &[record("two", 2)]);
+    assert_eq!(f.commit().len(), 2);
+    assert_eq!(f.rows("test.log"), ["one\t1", "two\t2"]);
+    assert_eq!(f.counted("Test::LOG").duplicates, 2);
+}
+
+#[test]
+fn what_was_not_acknowledged_before_a_kill_is_cut_off_at_the_restart() {
+    let mut f = Fixture::new();
+    f.numbered(1, &two_columns(), &[record("one", 1)]);
+    f.commit();
+    let path = f.dir.path().join("test.log");
+    let mut text = fs::read(&path).unwrap();
+    text.extend_from_slice(b"two\t2\nthr");
+    fs::write(&path, text).unwrap();
+    f.restart();
+    assert_eq!(f.rows("test.log"), ["one\t1"]);
+    f.numbered(2, &two_columns(), &[record("two", 2)]);
+    assert_eq!(f.commit(), [(2, 1, 0)]);
+    assert_eq!(f.rows("test.log"), ["one\t1", "two\t2"]);
+}
+
+#[test]
+fn other_columns_of_our_writers_get_a_file_of_their_own() {
+    let mut f = Fixture::new();
+    f.numbered(1, &two_columns(), &[record("one", 1)]);
+    let mut out = Vec::new();
+    let column = [Column::new(
+        "msg",
+        crate::log::ColumnType::parse("string").unwrap(),
+    )];
+    serial::encode(&[LogValue::String(b"x".to_vec())], &column, &mut out).unwrap();
+    f.numbered(2, &create(&[("msg", 7)]), &[out]);
+    assert_eq!(f.commit().len(), 2);
+    assert_eq!(
+        (f.rows("test.log"), f.rows("test-2.log")),
+        (vec!["one\t1".to_owned()], vec!["x".to_owned()])
+    );
+}
+
+#[test]
+fn paths_that_leave_the_directory_and_other_writers_are_refused_for_good() {
+    let mut f = Fixture::new();
+    for path in ["../test", "a/b", "", ".x", "/etc/passwd"] {
+        let mut bad = two_columns();
+        bad.info.path = path.into();
+        f.send(bad);
+    }
+    let other = LogCreate {
+        writer: "Log::WRITER_SQLITE".into(),
+        ..two_columns()
+    };
+    f.numbered(3, &other, &[record("one", 1)]);
+    f.numbered(4, &create(&[("weird", 8)]), &[record("one", 1)]);
+    assert_eq!(f.commit(), [(3, 0, 1), (4, 0, 1)]);
+    assert_eq!(fs::read_dir(f.dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_settings_of_a_log_choose_its_form() {
+    let mut f = Fixture::new();
+    let mut json = two_columns();
+    json.info.config = vec![("use_json".into(), "T".into())];
+    f.numbered(1, &json, &[record("one", 1)]);
+    f.commit();
+    assert_eq!(f.rows("test.log"), ["{\"msg\":\"one\",\"num\":1}"]);
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = Logger::open(
+        &file.path().join("x"),
+        LogFormat::Tsv,
+        SharedCounters::default(),
+    )
+    .err()
+    .unwrap()
+    .to_string();
+    assert!(error.starts_with("log directory "), "{error}");
+}
+
+/// Topic and payload of what a Zeek worker sent to a logger.
+fn recorded() -> Vec<(String, Vec<u8>)> {
+    let unhex = |hex: &str| {
+        hex.as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    };
+    let lines = include_str!("../../../tests/golden/cluster-worker-logger.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(topic, hex)| (topic.to_owned(), unhex(hex)))
+        .collect()
+}
+
+#[test]
+fn a_recorded_zeek_session_becomes_files() {
+    let mut f = Fixture::new();
+    for (_, payload) in recorded() {
+        f.logger.receive(&payload, f.now);
+    }
+    assert_eq!(f.commit(), []);
+    let rows = f.rows("cluster.log");
+    assert!(
+        rows[0]
+            .ends_with("\tworker-1\tgot hello from proxy-1 (1f1121cc-7e66-5c48-a1b1-ec281372c494)"),
+        "{rows:?}"
+    );
+    assert_eq!(f.rows("golden.log").len(), 2);
+    assert_eq!(
+        f.counted("Golden::LOG"),
+        LogCounters {
+            received: 2,
+            written: 2,
+            ..LogCounters::default()
+        }
+    );
+    assert_eq!(f.counted(UNKNOWN), LogCounters::default());
+}
+
+#[test]
+fn our_batches_are_byte_for_byte_those_of_zeek() {
+    let mut batches = 0;
+    for (_, payload) in recorded() {
+        let MessageView::Batch(batch) =
+            MessageView::parse(DataView::parse(&payload).unwrap()).unwrap()
+        else {
+            continue;
+        };
+        let mut entries = Vec::new();
+        for message in batch.iter() {
+            let MessageView::LogWrite {
+                stream,
+                writer,
+                path,
+                record,
+            } = message
+            else {
+                panic!("a write")
+            };
+            let text = |bytes: &[u8]| std::str::from_utf8(bytes).unwrap().to_owned();
+            wire::push_entry(
+                &wire::entry_prefix(&text(stream), &text(writer), &text(path)),
+                record,
+                &mut entries,
+            );
+        }
+        assert_eq!(wire::batch(&entries, batch.len() as u32), payload);
+        batches += 1;
+    }
+    assert_eq!(batches, 3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn nothing_a_peer_sends_can_stop_the_logger(
+        at in any::<prop::sample::Index>(),
+        value in any::<u8>(),
+        cut in any::<prop::sample::Index>(),
+        noise in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let mut f = Fixture::new();
+        f.logger.receive(&noise, f.now);
+        for (_, mut payload) in recorded() {
+            let index = at.index(payload.len());
+            payload[index] = value;
+            f.logger.receive(&payload, f.now);
+            payload.truncate(cut.index(payload.len()));
+            f.logger.receive(&payload, f.now);
+        }
+        f.logger.commit(f.now);
+        f.numbered(1, &two_columns(), &[record("one", 1)]);
+        prop_assert_eq!(f.commit(), [(1, 1, 0)]);
+    }
+}

@@ -1,0 +1,373 @@
+//! Records in, batches and receipts, loggers that come and go.
+
+use broker_core::DataView;
+use broker_core::zeek::MessageView;
+use proptest::prelude::*;
+
+use super::*;
+use crate::pools::PoolSpec;
+use crate::role::Role;
+
+const HOLD: Duration = Duration::from_secs(30);
+
+fn outbox(loggers: &[&str]) -> Outbox {
+    let pool = Pool::new(
+        PoolSpec::new("logger", topics::POOL_LOGGER, Role::Logger),
+        loggers.iter().map(|name| (*name, 1)),
+        "worker-1",
+    );
+    let mut outbox = Outbox::new(OutboxOptions {
+        writer: EndpointId::from_bytes([9; 16]),
+        loggers: Some(pool),
+        local: false,
+        hold: HOLD,
+    });
+    stream(&mut outbox);
+    outbox
+}
+
+fn stream(outbox: &mut Outbox) -> usize {
+    let key = StreamKey {
+        stream: "Conn::LOG".into(),
+        writer: "Log::WRITER_ASCII".into(),
+        path: "conn".into(),
+    };
+    let create = wire::batch(&[], 0);
+    outbox.add_stream(key, create).unwrap()
+}
+
+fn id(n: u8) -> EndpointId {
+    EndpointId::from_bytes([n; 16])
+}
+
+fn write(outbox: &mut Outbox, records: usize, now: Instant) {
+    for _ in 0..records {
+        outbox.write(0, b"record", now).unwrap();
+    }
+}
+
+/// What is sent: to whom, number (0: none) and records.
+fn sent(outbox: &mut Outbox) -> Vec<(String, u64, usize)> {
+    let mut all = Vec::new();
+    while let Some(transmit) = outbox.next_transmit() {
+        all.push(match transmit {
+            Transmit::Plain {
+                topic,
+                payload,
+                records,
+                stream,
+            } => {
+                let MessageView::Batch(batch) =
+                    MessageView::parse(DataView::parse(&payload).unwrap()).unwrap()
+                else {
+                    panic!("a batch")
+                };
+                assert_eq!(batch.len(), records as usize);
+                outbox.plain_done(stream, records, 1);
+                (topic.to_string(), 0, batch.len())
+            }
+            Transmit::Numbered { payload, topic, .. } => {
+                (topic.to_string(), number(&payload).0, number(&payload).1)
+            }
+            Transmit::Local { payload } => {
+                ("local".to_owned(), number(&payload).0, number(&payload).1)
+            }
+        });
+    }
+    all
+}
+
+fn number(payload: &Bytes) -> (u64, usize) {
+    let MessageView::Event { arguments, .. } =
+        MessageView::parse(DataView::parse(payload).unwrap()).unwrap()
+    else {
+        panic!("an event")
+    };
+    let (writer, number, batch) = wire::read_numbered(arguments).unwrap();
+    assert_eq!(writer, id(9));
+    let MessageView::Batch(batch) = MessageView::parse(batch).unwrap() else {
+        panic!("a batch")
+    };
+    (number, batch.len() - 1)
+}
+
+fn receipt(number: u64, written: u64) -> BatchReceipt {
+    BatchReceipt {
+        number,
+        written,
+        skipped: 0,
+    }
+}
+
+const L1: &str = "zeek/cluster/node/logger-1/";
+const L2: &str = "zeek/cluster/node/logger-2/";
+
+#[test]
+fn records_are_dealt_over_loggers_and_sent_at_400_per_stream() {
+    let now = Instant::now();
+    let mut outbox = outbox(&["logger-1", "logger-2"]);
+    outbox.logger_up("logger-1", id(1), true, now);
+    outbox.logger_up("logger-2", id(2), true, now);
+    write(&mut outbox, 399, now);
+    assert_eq!(sent(&mut outbox), []);
+    write(&mut outbox, 1, now);
+    assert_eq!(
+        sent(&mut outbox),
+        [(L1.to_owned(), 1, 200), (L2.to_owned(), 2, 200)]
+    );
+    assert_eq!(outbox.counters().next().unwrap().1.written, 0);
+    outbox.receipt("logger-1", receipt(1, 200));
+    outbox.receipt(
+        "logger-2",
+        BatchReceipt {
+            number: 2,
+            written: 199,
+            skipped: 1,
+        },
+    );
+    let counters = outbox.counters().next().unwrap().1;
+    assert_eq!(
+        (counters.received, counters.written, counters.dropped),
+        (400, 399, 1)
+    );
+    assert!(outbox.is_idle());
+}
+
+#[test]
+fn the_timer_sends_what_there_is() {
+    let now = Instant::now();
+    let mut outbox = outbox(&["logger-1"]);
+    outbox.logger_up("logger-1", id(1), true, now);
+    write(&mut outbox, 3, now);
+    outbox.flush(now);
+    assert_eq!(sent(&mut outbox), [(L1.to_owned(), 1, 3)]);
+    outbox.flush(now);
+    assert_eq!(sent(&mut outbox), []);
+}
+
+#[test]
+fn what_a_dead_logger_has_not_acknowledged_goes_to_another() {
+    let now = Instant::now();
+    let mut outbox = outbox(&["logger-1", "logger-2"]);
+    outbox.logger_up("logger-1", id(1), true, now);
+    outbox.logger_up("logger-2", id(2), true, now);
+    write(&mut outbox, 400, now);
+    assert_eq!(sent(&mut outbox).len(), 2);
+    write(&mut outbox, 2, now);
+    outbox.receipt("logger-2", receipt(2, 200));
+    outbox.logger_down("logger-1", now);
+    assert_eq!(sent(&mut outbox), [(L2.to_owned(), 1, 200)]);
+    outbox.flush(now);
+    assert_eq!(sent(&mut outbox), [(L2.to_owned(), 3, 2)]);
+    outbox.receipt("logger-2", receipt(1, 200));
+    outbox.receipt("logger-2", receipt(3, 2));
+    assert!(outbox.is_idle());
+    assert_eq!(outbox.counters().next().unwrap().1.written, 402);
+}
+
+#[test]
+fn a_silent_logger_loses_its_batch_to_another_at_the_deadline_and_not_before() {
+    let now = Instant::now();
+    let mut outbox = outbox(&["logger-1", "logger-2"]);
+    outbox.logger_up("logger-1", id(1), true, now);
+    write(&mut outbox, 1, now);
+    outbox.flush(now);
+    assert_eq!(sent(&mut outbox), [(L1.to_owned(), 1, 1)]);
+    outbox.logger_up("logger-2", id(2), true, now);
+    outbox.tick(now + RECEIPT_TIMEOUT - Duration::from_millis(1));
+    assert_eq!(sent(&mut outbox), []);
+    outbox.tick(now + RECEIPT_TIMEOUT);
+    assert_eq!(sent(&mut outbox), [(L2.to_owned(), 1, 1)]);
+    outbox.receipt("logger-2", receipt(1, 1));
+    outbox.receipt("logger-1", receipt(1, 1));
+    let counters = outbox.counters().next().unwrap().1;
+    assert_eq!((counters.written, counters.duplicates), (1, 1));
+}
+
+#[test]
+fn without_a_logger_batches_wait_and_the_writer_is_held_up() {
+    let now = Instant::now();
+    let mut outbox = outbox(&["logger-1"]);
+    let mut accepted = 0;
+    while outbox.write(0, b"record", now).is_ok() {
+        accepted += 1;
+    }
+    assert_eq!(accepted, MAX_BATCHES * BATCH_RECORDS);
+    assert_eq!(sent(&mut outbox), []);
+    outbox.logger_up("logger-1", id(1), true, now);
+    assert_eq!(sent(&mut outbox).len(), MAX_BATCHES);
+    assert!(outbox.is_full());
+    outbox.receipt("logger-1", receipt(5, 400));
+    assert!(!outbox.is_full());
+}
+
+#[test]
+fn a_batch_nobody_takes_goes_to_the_stream_s_topic_after_a_while() {
+    let now = Instant::now();
+    let mut outbox = outbox(&["logger-1"]);
+    write(&mut outbox, 2, now);
+    outbox.flush(now);
+    outbox.tick(now + HOLD - Duration::from_millis(1));
+    assert_eq!(sent(&mut outbox), []);
+    outbox.tick(now + HOLD);
+    assert_eq!(
+        sent(&mut outbox),
+        [("zeek/logs/Conn::LOG".to_owned(), 0, 2)]
+    );
+    assert!(outbox.is_idle());
+}
+
+#[test]
+fn a_logger_without_receipts_gets_batches_as_zeek_sends_them() {
+    let now = Instant::now();
+    let mut outbox = outbox(&["logger-1"]);
+    write(&mut outbox, 400, now);
+    assert_eq!(sent(&mut outbox), []);
+    outbox.logger_up("logger-1", id(1), false, now);
+    write(&mut outbox, 5, now);
+    outbox.flush(now);
+    assert_eq!(
+        sent(&mut outbox),
+        [(L1.to_owned(), 0, 400), (L1.to_owned(), 0, 5)]
+    );
+    assert!(outbox.is_idle());
+    assert_eq!(outbox.counters().next().unwrap().1.written, 405);
+}
+
+#[test]
+fn outside_a_cluster_records_go_to_the_stream_s_topic() {
+    let now = Instant::now();
+    let options = OutboxOptions {
+        writer: id(9),
+        loggers: None,
+        local: false,
+        hold: HOLD,
+    };
+    let mut outbox = Outbox::new(options);
+    stream(&mut outbox);
+    write(&mut outbox, 400, now);
+    assert_eq!(
+        sent(&mut outbox),
+        [("zeek/logs/Conn::LOG".to_owned(), 0, 400)]
+    );
+}
+
+#[test]
+fn a_node_that_writes_logs_keeps_its_own_records() {
+    let now = Instant::now();
+    let mut outbox = Outbox::new(OutboxOptions {
+        writer: id(9),
+        loggers: None,
+        local: true,
+        hold: HOLD,
+    });
+    stream(&mut outbox);
+    write(&mut outbox, 400, now);
+    assert_eq!(sent(&mut outbox), [("local".to_owned(), 1, 400)]);
+}
+
+#[test]
+fn a_batch_that_stays_without_receipt_stops_the_writer_before_loggers_forget() {
+    let now = Instant::now();
+    let mut outbox = outbox(&["logger-1"]);
+    outbox.logger_up("logger-1", id(1), true, now);
+    for number in 1..=MAX_SPAN {
+        write(&mut outbox, 1, now);
+        outbox.flush(now);
+        if number > 1 {
+            outbox.receipt("logger-1", receipt(number, 1));
+        }
+    }
+    assert!(outbox.is_full());
+    outbox.receipt("logger-1", receipt(1, 1));
+    assert!(!outbox.is_full());
+}
+
+#[test]
+fn what_is_left_at_the_end_is_counted_as_dropped() {
+    let now = Instant::now();
+    let mut outbox = outbox(&["logger-1"]);
+    write(&mut outbox, 401, now);
+    outbox.abandon();
+    let counters = outbox.counters().next().unwrap().1;
+    assert_eq!((counters.received, counters.dropped), (401, 401));
+    assert!(outbox.is_idle());
+}
+
+/// What happens to an outbox, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    Write(usize),
+    Flush,
+    Up(usize, bool),
+    Down(usize),
+    /// Transmit everything that is ready.
+    Transmit,
+    /// A receipt for one of the numbers sent, from either logger.
+    Receipt(usize, usize),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1_usize..900).prop_map(Step::Write),
+        1 => Just(Step::Flush),
+        2 => (0_usize..2, any::<bool>()).prop_map(|(logger, receipts)| Step::Up(logger, receipts)),
+        1 => (0_usize..2).prop_map(Step::Down),
+        3 => Just(Step::Transmit),
+        4 => (any::<usize>(), 0_usize..2).prop_map(|(number, logger)| Step::Receipt(number, logger)),
+        1 => (0_u64..40).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn every_record_accepted_is_accounted_for_whatever_happens(steps in prop::collection::vec(step(), 1..60)) {
+        const NAMES: [&str; 2] = ["logger-1", "logger-2"];
+        let mut outbox = outbox(&NAMES);
+        let mut now = Instant::now();
+        let mut accepted = 0_u64;
+        let mut numbers: Vec<(u64, u64)> = Vec::new();
+        let mut transmit = |outbox: &mut Outbox| {
+            for (_, number, records) in sent(outbox) {
+                if number > 0 {
+                    numbers.push((number, records as u64));
+                }
+            }
+            numbers.clone()
+        };
+        for step in steps {
+            match step {
+                Step::Write(records) => {
+                    accepted += (0..records).map_while(|_| outbox.write(0, b"record", now).ok()).count() as u64;
+                }
+                Step::Flush => outbox.flush(now),
+                Step::Up(at, receipts) => outbox.logger_up(NAMES[at], id(at as u8), receipts, now),
+                Step::Down(at) => outbox.logger_down(NAMES[at], now),
+                Step::Transmit => drop(transmit(&mut outbox)),
+                Step::Receipt(pick, at) => {
+                    let known = transmit(&mut outbox);
+                    if let Some((number, records)) = known.get(pick % known.len().max(1)) {
+                        outbox.receipt(NAMES[at], receipt(*number, *records));
+                    }
+                }
+                Step::Wait(seconds) => {
+                    now += Duration::from_secs(seconds);
+                    outbox.tick(now);
+                }
+            }
+            let in_flight: usize = outbox.unacknowledged.values().map(|batch| batch.entries.len()).sum();
+            prop_assert_eq!(in_flight, outbox.unacknowledged_bytes);
+            prop_assert!(outbox.unacknowledged.len() + outbox.plain_pending <= MAX_BATCHES + 3);
+        }
+        outbox.logger_up(NAMES[0], id(0), true, now);
+        outbox.flush(now);
+        for (number, records) in transmit(&mut outbox) {
+            outbox.receipt(NAMES[0], receipt(number, records));
+        }
+        let counters = outbox.counters().next().unwrap().1;
+        prop_assert!(outbox.is_idle());
+        prop_assert_eq!((counters.received, counters.written, counters.dropped), (accepted, accepted, 0));
+    }
+}
