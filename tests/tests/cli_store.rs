@@ -243,3 +243,58 @@ fn a_store_that_is_not_there_is_told_with_those_that_are() {
     let line = Done::of(broker().args(["store", &url, "s", "keys"])).failed(1);
     assert!(line.contains('s'), "{line}");
 }
+
+#[test]
+fn what_is_written_at_a_clone_is_at_the_master_when_the_command_returns() {
+    let manager_port = free_port();
+    let cluster = Cluster::new(&format!(
+        "[cluster]\nname = \"test\"\n[stores.s]\nbackend = \"memory\"\n\
+         [node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:{manager_port}\"]\n\
+         [node.worker-1]\nrole = \"worker\"\nlisten = [\"grpc://127.0.0.1:0\"]\n"
+    ));
+    let (_manager, master) = cluster.node("manager");
+    let (_worker, clone) = cluster.node("worker-1");
+    let run = |url: &str, args: &[&str]| Done::of(broker().args(["store", url, "s"]).args(args));
+    run(&clone, &["put", "k", "5u"]).ok();
+    assert_eq!(run(&master, &["get", "k"]).ok(), "5u\n");
+    run(&clone, &["increment", "k", "2u"]).ok();
+    assert_eq!(run(&master, &["get", "k"]).ok(), "7u\n");
+    assert!(
+        run(&clone, &["append", "k", "x"])
+            .failed(1)
+            .contains("type_clash")
+    );
+    assert_eq!(run(&clone, &["put-unique", "k", "1u"]).ok(), "false\n");
+    assert_eq!(run(&clone, &["get", "k"]).ok(), "7u\n");
+}
+
+#[test]
+fn a_store_on_disk_survives_a_restart_of_its_node() {
+    for backend in ["sqlite", "sled"] {
+        let cluster = Cluster::new(&format!(
+            "[cluster]\nname = \"test\"\n[stores.s]\nbackend = \"{backend}\"\npath = \"s.{backend}\"\n\
+             [node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:0\"]\n"
+        ));
+        for (signal, expected) in [("TERM", "1u\n"), ("KILL", "2u\n"), ("TERM", "3u\n")] {
+            let (node, url) = cluster.node("manager");
+            Done::of(broker().args(["store", &url, "s", "increment", "starts", "1u"])).ok();
+            assert_eq!(
+                Done::of(broker().args(["store", &url, "s", "get", "starts"])).ok(),
+                expected,
+                "{backend}"
+            );
+            node.signal(signal);
+            node.wait();
+        }
+    }
+}
+
+/// A port that is free, below those of outgoing connections.
+fn free_port() -> u16 {
+    let first = 10_240 + u16::try_from(std::process::id() % 20_000).expect("small");
+    let free = (first..).find_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok());
+    free.expect("a free port")
+        .local_addr()
+        .expect("bound")
+        .port()
+}
