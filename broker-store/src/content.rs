@@ -24,7 +24,7 @@ pub(crate) struct Content {
     order: Mutex<Option<BTreeSet<KeyBytes>>>,
 }
 
-type Shard = HashMap<Data, Entry>;
+pub(crate) type Shard = HashMap<Data, Entry>;
 
 /// More than readers that run at once on most machines; each costs 48 bytes while empty.
 const SHARDS: usize = 16;
@@ -102,19 +102,17 @@ impl Content {
 
     /// Removes everything and returns the keys.
     pub(crate) fn clear(&self) -> Vec<Data> {
-        let former = self.replace(HashMap::new());
+        let former = self.replace(std::iter::empty());
         former.into_iter().flat_map(HashMap::into_keys).collect()
     }
 
     /// Replaces everything at once by `snapshot`. Values that stay the same keep the deadline known for them. Returns
     /// the former shards.
-    pub(crate) fn install(&self, snapshot: HashMap<Data, Data>) -> Vec<HashMap<Data, Entry>> {
-        let entries = snapshot.into_iter().map(|(key, value)| {
+    pub(crate) fn install(&self, snapshot: Vec<(Data, Data)>) -> Vec<Shard> {
+        self.replace(snapshot.into_iter().map(|(key, value)| {
             let expires_at = self.expires_at(&key, &value);
             (key, Entry { value, expires_at })
-        });
-        let entries = entries.collect();
-        self.replace(entries)
+        }))
     }
 
     fn expires_at(&self, key: &Data, value: &Data) -> Option<Timestamp> {
@@ -124,7 +122,7 @@ impl Content {
             .and_then(|entry| entry.expires_at)
     }
 
-    fn replace(&self, entries: HashMap<Data, Entry>) -> Vec<Shard> {
+    fn replace(&self, entries: impl Iterator<Item = (Data, Entry)>) -> Vec<Shard> {
         let mut fresh: Vec<Shard> = (0..SHARDS).map(|_| Shard::new()).collect();
         for (key, entry) in entries {
             fresh[self.index(&key)].insert(key, entry);
@@ -206,10 +204,10 @@ mod tests {
             },
         );
         content.put("gone".into(), Entry::lasting(2u64));
-        let former = content.install(HashMap::from([
+        let former = content.install(vec![
             ("same".into(), 1u64.into()),
             ("new".into(), 3u64.into()),
-        ]));
+        ]);
         assert_eq!(former.iter().map(HashMap::len).sum::<usize>(), 2);
         assert_eq!(content.len(), 2);
         assert_eq!(content.get(&"new".into()), Some(3u64.into()));

@@ -89,9 +89,14 @@ impl Watchers {
         StoreEvents { queue: receiver }
     }
 
+    /// Whether there is anybody to tell.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+    }
+
     /// Hands `event` to every watcher; never waits.
     pub(crate) fn tell(&self, event: &Arc<StoreEvent>) {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if !self.is_watched() {
             return;
         }
         let weight = weight(event);

@@ -237,6 +237,12 @@ impl Endpoint {
         self.shared.publish_local(topic, make)
     }
 
+    /// Whether this node has subscribers for `topic`.
+    #[must_use]
+    pub fn has_subscribers(&self, topic: &Topic) -> bool {
+        self.shared.has_subscribers(topic)
+    }
+
     // --- layers above ----------------------------------------------------------------------------
 
     /// A handle that does not keep the endpoint running, for tasks that belong to it.

@@ -111,6 +111,17 @@ impl Shared {
         reached
     }
 
+    pub(crate) fn has_subscribers(&self, topic: &Topic) -> bool {
+        let mut found = false;
+        self.routes
+            .load()
+            .locals
+            .for_each_match(topic.as_bytes(), |local| {
+                found |= local.kind == LocalKind::Subscriber;
+            });
+        found
+    }
+
     async fn wait_for_room(&self, full: Box<Full>) {
         for (link, envelope) in full.links {
             if matches!(link.queue.send(envelope).await, Offer::Disconnect) {

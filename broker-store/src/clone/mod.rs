@@ -55,6 +55,7 @@ pub struct CloneState {
     lost_at: u64,
     requests: u64,
     rejected: u64,
+    watched: bool,
     outputs: VecDeque<CloneOutput>,
 }
 
@@ -172,6 +173,7 @@ impl CloneState {
             lost_at: 0,
             requests: 0,
             rejected: 0,
+            watched: true,
             outputs: VecDeque::new(),
         };
         state.search();
@@ -204,6 +206,11 @@ impl CloneState {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.master.is_some() && self.writes.queued() >= MAX_BACKLOG
+    }
+
+    /// Whether anybody wants events from now on; at first it is so. Without, values are not copied for them.
+    pub const fn set_watched(&mut self, watched: bool) {
+        self.watched = watched;
     }
 
     /// A command has come from the endpoint `from`.
@@ -447,12 +454,16 @@ impl CloneState {
                     .for_each(|delivery| self.deliver(now, delivery));
             }
             Content::WriteResults { first, codes } if to_me => {
+                // Outcomes come in the order of writes, so they acknowledge as well, and sooner.
+                let last = first.saturating_add(codes.len() as u64).saturating_sub(1);
+                self.writer.handle_ack(master.id, last);
                 for (index, code) in codes.into_iter().enumerate() {
                     let answer = self
                         .writes
                         .outcome(first.saturating_add(index as u64), code);
                     answer.into_iter().for_each(|answer| self.reply(answer));
                 }
+                self.send_queued();
             }
             Content::SyncReply { id, seq } if to_me => {
                 if let Some(wait) = self.waits.iter_mut().find(|wait| wait.token == id) {
@@ -516,30 +527,27 @@ impl CloneState {
                 publisher,
             } => {
                 let expires_at = expiry.map(|expiry| now.saturating_add(expiry));
-                let old = self.view.content.put(
-                    key.clone(),
-                    Entry {
-                        value: value.clone(),
-                        expires_at,
-                    },
-                );
-                self.event(match old {
-                    None => StoreEvent::Insert {
-                        store,
-                        key,
-                        value,
-                        expiry,
-                        publisher,
-                    },
-                    Some(old) => StoreEvent::Update {
-                        store,
-                        key,
-                        old,
-                        new: value,
-                        expiry,
-                        publisher,
-                    },
-                });
+                let told = self.watched.then(|| (key.clone(), value.clone()));
+                let old = self.view.content.put(key, Entry { value, expires_at });
+                if let Some((key, value)) = told {
+                    self.event(match old {
+                        None => StoreEvent::Insert {
+                            store,
+                            key,
+                            value,
+                            expiry,
+                            publisher,
+                        },
+                        Some(old) => StoreEvent::Update {
+                            store,
+                            key,
+                            old,
+                            new: value,
+                            expiry,
+                            publisher,
+                        },
+                    });
+                }
             }
             Content::Erase { key, publisher } => {
                 self.erase(StoreEvent::Erase {
@@ -586,38 +594,31 @@ impl CloneState {
 
     /// Replaces the content; the events tell the difference, which at the first time is everything.
     fn install(&mut self, snapshot: Vec<(Data, Data)>, publisher: EntityId) {
-        let snapshot: HashMap<_, _> = snapshot.into_iter().collect();
-        let keys: Vec<_> = snapshot
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        let mut former: HashMap<Data, Entry> = self
-            .view
-            .content
-            .install(snapshot)
-            .into_iter()
-            .flatten()
-            .collect();
+        let told = self.watched.then(|| snapshot.clone()).unwrap_or_default();
+        let former = self.view.content.install(snapshot);
+        if !self.watched {
+            return;
+        }
+        let mut former: HashMap<Data, Entry> = former.into_iter().flatten().collect();
         let store = self.name.clone();
-        for (key, value) in keys {
+        for (key, new) in told {
+            let store = store.clone();
             match former.remove(&key) {
                 None => self.event(StoreEvent::Insert {
-                    store: store.clone(),
+                    store,
                     key,
-                    value,
+                    value: new,
                     expiry: None,
                     publisher,
                 }),
-                Some(old) if old.value != value => {
-                    self.event(StoreEvent::Update {
-                        store: store.clone(),
-                        key,
-                        old: old.value,
-                        new: value,
-                        expiry: None,
-                        publisher,
-                    });
-                }
+                Some(Entry { value: old, .. }) if old != new => self.event(StoreEvent::Update {
+                    store,
+                    key,
+                    old,
+                    new,
+                    expiry: None,
+                    publisher,
+                }),
                 Some(_) => {}
             }
         }
@@ -814,7 +815,9 @@ impl CloneState {
     }
 
     fn event(&mut self, event: StoreEvent) {
-        self.outputs.push_back(CloneOutput::Event(event));
+        if self.watched {
+            self.outputs.push_back(CloneOutput::Event(event));
+        }
     }
 
     fn reply(&mut self, (token, result): Answer) {

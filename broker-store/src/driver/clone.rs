@@ -42,6 +42,7 @@ impl CloneDriver {
         self.carry_out(&mut state);
         loop {
             let batch = self.common.next_batch(state.is_busy()).await;
+            state.set_watched(self.common.is_watched());
             let now = self.common.clock.now();
             for command in batch.commands {
                 state.handle_command(now, command.sender, &command.payload);

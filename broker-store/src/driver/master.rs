@@ -43,6 +43,7 @@ impl MasterDriver {
         let mut state = Box::new(state);
         loop {
             let batch = self.common.next_batch(false).await;
+            state.set_watched(self.common.is_watched());
             let last = batch.last;
             let (now, front) = (self.common.clock.now(), self.front);
             let work = move |mut state: Box<MasterState>| {

@@ -205,6 +205,11 @@ impl Common {
             .send_command(Some(to), self.peers_topic.clone(), payload);
     }
 
+    /// Whether anybody would be told of an event now.
+    fn is_watched(&self) -> bool {
+        self.shared.watchers.is_watched() || self.endpoint.has_subscribers(&self.events_topic)
+    }
+
     fn tell(&self, event: StoreEvent) {
         let event = Arc::new(event);
         self.shared.watchers.tell(&event);

@@ -55,6 +55,7 @@ pub struct MasterState {
     snapshot: Option<Snapshot>,
     tick: u64,
     rejected: u64,
+    watched: bool,
     outputs: VecDeque<MasterOutput>,
 }
 
@@ -119,6 +120,7 @@ impl MasterState {
             snapshot: None,
             tick: 0,
             rejected: 0,
+            watched: true,
             outputs: VecDeque::new(),
         })
     }
@@ -163,6 +165,11 @@ impl MasterState {
     #[must_use]
     pub fn may_block(&self) -> bool {
         self.backend.may_block()
+    }
+
+    /// Whether anybody wants events from now on; at first it is so. Without, values are not copied for them.
+    pub const fn set_watched(&mut self, watched: bool) {
+        self.watched = watched;
     }
 
     /// A command has come from the endpoint `from`.
@@ -566,23 +573,28 @@ impl MasterState {
         expiry: Option<Timespan>,
         publisher: EntityId,
     ) -> Result<(), StoreError> {
-        let former = self.group.get(&*self.backend, &key).map_err(report)?;
+        // The former value is read only for those who want to see it.
+        let (was_there, old) = if self.watched {
+            let former = self.group.get(&*self.backend, &key).map_err(report)?;
+            (former.is_some(), former.map(|entry| entry.value))
+        } else {
+            (
+                self.group.contains(&*self.backend, &key).map_err(report)?,
+                None,
+            )
+        };
+        self.changed(&key, old, &value, expiry, publisher);
+        if self.updates.has_consumers() {
+            let update = Content::Put {
+                key: key.clone(),
+                value: value.clone(),
+                expiry,
+                publisher,
+            };
+            self.group.then(Effect::Broadcast(update));
+        }
         let expires_at = expiry.map(|expiry| now.saturating_add(expiry));
-        self.group
-            .put(key.clone(), value.clone(), expires_at, former.is_some());
-        self.changed(
-            key.clone(),
-            former.map(|entry| entry.value),
-            value.clone(),
-            expiry,
-            publisher,
-        );
-        self.group.then(Effect::Broadcast(Content::Put {
-            key,
-            value,
-            expiry,
-            publisher,
-        }));
+        self.group.put(key, value, expires_at, was_there);
         Ok(())
     }
 
@@ -604,31 +616,35 @@ impl MasterState {
         if HEADER_LEN + 64 + binary::encoded_len(&key) + binary::encoded_len(&value) > MAX_PAYLOAD {
             return Err(StoreError::Refused(ErrorCode::InvalidData));
         }
+        let was_there = old.is_some();
+        self.changed(&key, old, &value, expiry, publisher);
+        if self.updates.has_consumers() {
+            let update = Content::Put {
+                key: key.clone(),
+                value: value.clone(),
+                expiry: None,
+                publisher,
+            };
+            self.group.then(Effect::Broadcast(update));
+        }
         let expires_at = expiry.map(|expiry| now.saturating_add(expiry)).or(own);
-        self.group
-            .put(key.clone(), value.clone(), expires_at, old.is_some());
-        self.changed(key.clone(), old, value.clone(), expiry, publisher);
-        self.group.then(Effect::Broadcast(Content::Put {
-            key,
-            value,
-            expiry: None,
-            publisher,
-        }));
+        self.group.put(key, value, expires_at, was_there);
         Ok(())
     }
 
     fn clear(&mut self, publisher: EntityId) -> Result<(), StoreError> {
-        // One event a key, for whoever mirrors the store by its events; so the keys are read first.
-        self.commit();
-        let keys = self.keys()?;
-        self.group.clear();
-        for key in keys {
-            self.event(StoreEvent::Erase {
-                store: self.name.clone(),
-                key,
-                publisher,
-            });
+        if self.watched {
+            // One event a key, for whoever mirrors the store by its events; so the keys are read first.
+            self.commit();
+            for key in self.keys()? {
+                self.event(StoreEvent::Erase {
+                    store: self.name.clone(),
+                    key,
+                    publisher,
+                });
+            }
         }
+        self.group.clear();
         self.group
             .then(Effect::Broadcast(Content::Clear { publisher }));
         Ok(())
@@ -664,13 +680,16 @@ impl MasterState {
 
     fn changed(
         &mut self,
-        key: Data,
+        key: &Data,
         old: Option<Data>,
-        new: Data,
+        new: &Data,
         expiry: Option<Timespan>,
         publisher: EntityId,
     ) {
-        let store = self.name.clone();
+        if !self.watched {
+            return;
+        }
+        let (store, key, new) = (self.name.clone(), key.clone(), new.clone());
         self.event(match old {
             None => StoreEvent::Insert {
                 store,
@@ -691,7 +710,9 @@ impl MasterState {
     }
 
     fn event(&mut self, event: StoreEvent) {
-        self.group.then(Effect::Event(event));
+        if self.watched {
+            self.group.then(Effect::Event(event));
+        }
     }
 
     fn let_out(&mut self, effect: Effect) {
