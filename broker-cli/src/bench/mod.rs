@@ -69,7 +69,7 @@ pub(crate) struct CodecArgs {
 enum Transport {
     /// Two processes over loopback
     Grpc,
-    /// Two processes over loopback, the native protocol
+    /// Two processes over loopback, the native protocol (in a later version)
     Broker,
     /// Two endpoints in one process
     Mem,

@@ -32,7 +32,8 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
     let mut running = Running::begin(args.supervised)?;
     let mut builder = ClusterNode::builder(layout, name)
         .endpoint_builder(transports::builder())
-        .subscribe(prefixes);
+        .subscribe(prefixes)
+        .forwarding(args.forwarding(false));
     if args.demo.is_some() {
         builder = builder.events(QueueOptions::local());
     }

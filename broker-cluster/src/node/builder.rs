@@ -31,6 +31,7 @@ pub struct ClusterNodeBuilder {
     extra: Filter,
     log_hold: Duration,
     hear_started: bool,
+    forwarding: bool,
 }
 
 impl ClusterNodeBuilder {
@@ -43,11 +44,12 @@ impl ClusterNodeBuilder {
             extra: Filter::new(),
             log_hold: DEFAULT_HOLD,
             hear_started: false,
+            forwarding: false,
         }
     }
 
     /// The endpoint to run on; it brings the transports. Default: one without any, which cannot listen or dial. Name,
-    /// queue to peers, forwarding (off) and features are set by the node.
+    /// queue to peers, [forwarding](Self::forwarding) and features are set by the node.
     pub fn endpoint_builder(mut self, endpoint: EndpointBuilder) -> Self {
         self.endpoint = endpoint;
         self
@@ -81,6 +83,13 @@ impl ClusterNodeBuilder {
         self
     }
 
+    /// Passes messages of one peer on to others; default no, as in Zeek, whose clusters are meshes in which a message
+    /// would arrive more than once. For a node that joins parts of a cluster which do not see each other.
+    pub const fn forwarding(mut self, forwarding: bool) -> Self {
+        self.forwarding = forwarding;
+        self
+    }
+
     /// Starts the node: opens its stores and, on a logger, the log directory, binds every address, and begins to dial.
     /// It does not wait for anybody.
     ///
@@ -96,7 +105,7 @@ impl ClusterNodeBuilder {
         let endpoint = self
             .endpoint
             .name(&self.name)
-            .forwarding(false)
+            .forwarding(self.forwarding)
             .peer_queue(spec.queue)
             .feature(LOG_RECEIPTS)
             .feature(broker_store::FEATURE)
