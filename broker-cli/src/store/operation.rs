@@ -13,11 +13,13 @@ use crate::publish::parse_value;
 pub(crate) enum Operation {
     /// Print the value of a key; exit 1 if there is none
     Get {
+        /// The key
         #[arg(allow_hyphen_values = true)]
         key: String,
     },
     /// Print whether there is a key
     Exists {
+        /// The key
         #[arg(allow_hyphen_values = true)]
         key: String,
     },
@@ -29,6 +31,7 @@ pub(crate) enum Operation {
     PutUnique(KeyValue),
     /// Remove a key; one that is not there is no error
     Erase {
+        /// The key
         #[arg(allow_hyphen_values = true)]
         key: String,
     },
@@ -42,10 +45,13 @@ pub(crate) enum Operation {
     Append(KeyValue),
     /// Insert INDEX into the set of a key, or INDEX and VALUE into its table
     InsertInto {
+        /// The key
         #[arg(allow_hyphen_values = true)]
         key: String,
+        /// The element of a set, key of a table, or place in a vector
         #[arg(allow_hyphen_values = true)]
         index: String,
+        /// The value, if it is a table
         #[arg(allow_hyphen_values = true)]
         value: Option<String>,
         #[command(flatten)]
@@ -53,8 +59,10 @@ pub(crate) enum Operation {
     },
     /// Remove INDEX from the set or table of a key
     RemoveFrom {
+        /// The key
         #[arg(allow_hyphen_values = true)]
         key: String,
+        /// The element of a set, key of a table, or place in a vector
         #[arg(allow_hyphen_values = true)]
         index: String,
         #[command(flatten)]
@@ -64,6 +72,7 @@ pub(crate) enum Operation {
     Push(KeyValue),
     /// Remove the last value from the vector of a key
     Pop {
+        /// The key
         #[arg(allow_hyphen_values = true)]
         key: String,
         #[command(flatten)]
@@ -71,8 +80,10 @@ pub(crate) enum Operation {
     },
     /// Print the element of a vector or table, or whether INDEX is in a set
     GetIndex {
+        /// The key
         #[arg(allow_hyphen_values = true)]
         key: String,
+        /// The element of a set, key of a table, or place in a vector
         #[arg(allow_hyphen_values = true)]
         index: String,
     },
@@ -91,8 +102,10 @@ pub(crate) enum Operation {
 /// A key and a value.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KeyValue {
+    /// The key
     #[arg(allow_hyphen_values = true)]
     key: String,
+    /// The value
     #[arg(allow_hyphen_values = true)]
     value: String,
     #[command(flatten)]
@@ -102,6 +115,7 @@ pub(crate) struct KeyValue {
 /// A key and how much to add or subtract.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KeyAmount {
+    /// The key
     #[arg(allow_hyphen_values = true)]
     key: String,
     /// A value of the type that is stored there (of a time, a timespan) [default: the count 1u]
