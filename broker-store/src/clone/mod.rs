@@ -11,25 +11,27 @@
 //! **Invariant:** the content changes only by what the master says, in the order it says it: a snapshot, then every update
 //! after it.
 
+mod update;
 mod view;
+mod wait;
+mod writer;
 mod writes;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use broker_core::{Data, EndpointId, EntityId, StoreOperation, StoreReply, Timestamp};
-use bytes::{Bytes, BytesMut};
+use broker_core::{EndpointId, EntityId, StoreOperation, StoreReply, Timestamp};
+use bytes::Bytes;
 
 pub(crate) use self::view::CloneView;
 pub use self::view::Freshness;
 
-use self::writes::{Answer, Writes, publisher};
-use crate::backend::Entry;
-use crate::channel::{
-    Consumer, ConsumerLimits, Delivery, Producer, ProducerLimits, Timers, Transmit,
-};
-use crate::command::{Command, Content, HEADER_LEN, put_header};
+use self::wait::{Barrier, Wait};
+use self::writer::{weight, writer_limits};
+use self::writes::{Answer, Writes};
+use crate::channel::{Consumer, ConsumerLimits, Producer, Timers};
+use crate::command::{Command, Content};
 use crate::error::StoreError;
 use crate::event::StoreEvent;
 use crate::ids::EntityIds;
@@ -122,28 +124,6 @@ struct Master {
     last_heard: u64,
     /// Ticks for which an acknowledged write has had no outcome.
     overdue: u64,
-}
-
-/// A caller that waits for a state rather than for a write.
-#[derive(Debug)]
-struct Wait {
-    token: u64,
-    /// Writes up to this place are to be answered.
-    place: u64,
-    barrier: Barrier,
-}
-
-/// How far a barrier through the master has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Barrier {
-    /// There is none: only the writes count.
-    NotAsked,
-    /// It is to be sent.
-    Due,
-    /// It was sent at this tick.
-    Sent { tick: u64 },
-    /// The master was at this number.
-    Answered { seq: u64 },
 }
 
 impl CloneState {
@@ -429,376 +409,6 @@ impl CloneState {
         self.outputs.push_back(CloneOutput::Freshness(freshness));
     }
 
-    // --- what the master says --------------------------------------------------------------------
-
-    fn handle_from_master(&mut self, now: Timestamp, command: Command, len: usize) {
-        let (tick, to_me) = (self.tick, command.receiver == self.id);
-        let Some(master) = &mut self.master else {
-            return;
-        };
-        master.last_heard = tick;
-        let master = *master;
-        match command.content {
-            Content::Keepalive { seq } => self.updates.handle_keepalive(seq),
-            Content::CumulativeAck { seq } if to_me => self.handle_ack(master, seq),
-            Content::Nack { seqs } if to_me => {
-                self.writer.handle_nack(master.id, &seqs);
-                self.drain_writer();
-            }
-            Content::RetransmitFailed { seq } if to_me => {
-                let mut delivered = Vec::new();
-                self.updates
-                    .handle_retransmit_failed(seq, &mut |delivery| delivered.push(delivery));
-                delivered
-                    .into_iter()
-                    .for_each(|delivery| self.deliver(now, delivery));
-            }
-            Content::WriteResults { first, codes } if to_me => {
-                // Outcomes come in the order of writes, so they acknowledge as well, and sooner.
-                let last = first.saturating_add(codes.len() as u64).saturating_sub(1);
-                self.writer.handle_ack(master.id, last);
-                for (index, code) in codes.into_iter().enumerate() {
-                    let answer = self
-                        .writes
-                        .outcome(first.saturating_add(index as u64), code);
-                    answer.into_iter().for_each(|answer| self.reply(answer));
-                }
-                self.send_queued();
-            }
-            Content::SyncReply { id, seq } if to_me => {
-                if let Some(wait) = self.waits.iter_mut().find(|wait| wait.token == id) {
-                    wait.barrier = Barrier::Answered { seq };
-                }
-            }
-            // Actions that only writers take are numbered all the same; they have no effect.
-            update @ (Content::Put { .. }
-            | Content::PutUnique { .. }
-            | Content::PutUniqueResult { .. }
-            | Content::Erase { .. }
-            | Content::Expire { .. }
-            | Content::Add { .. }
-            | Content::Subtract { .. }
-            | Content::Clear { .. }) => {
-                self.handle_update(now, command.seq, len, update);
-            }
-            _ => {}
-        }
-    }
-
-    fn handle_update(&mut self, now: Timestamp, seq: u64, len: usize, update: Content) {
-        // Nearly always it is the next one.
-        let mut first = None;
-        let mut rest = Vec::new();
-        self.updates
-            .handle_message(seq, len, update, &mut |delivery| match first {
-                None => first = Some(delivery),
-                Some(_) => rest.push(delivery),
-            });
-        first
-            .into_iter()
-            .chain(rest)
-            .for_each(|delivery| self.deliver(now, delivery));
-    }
-
-    fn deliver(&mut self, now: Timestamp, delivery: Delivery<Content>) {
-        match delivery {
-            Delivery::Message(seq, update) => {
-                if self.master.is_some() {
-                    self.apply(now, update);
-                    self.view.set_revision(seq);
-                }
-            }
-            Delivery::Lost(_) => self.start_over("an update is lost"),
-        }
-    }
-
-    fn apply(&mut self, now: Timestamp, update: Content) {
-        let outcomes = self.master.is_some_and(|master| master.outcomes);
-        if !outcomes && publisher(&update) == Some(self.front) {
-            let answer = self.writes.echoed(&update);
-            answer.into_iter().for_each(|answer| self.reply(answer));
-        }
-        let store = self.name.clone();
-        match update {
-            Content::Put {
-                key,
-                value,
-                expiry,
-                publisher,
-            } => {
-                let expires_at = expiry.map(|expiry| now.saturating_add(expiry));
-                let told = self.watched.then(|| (key.clone(), value.clone()));
-                let old = self.view.content.put(key, Entry { value, expires_at });
-                if let Some((key, value)) = told {
-                    self.event(match old {
-                        None => StoreEvent::Insert {
-                            store,
-                            key,
-                            value,
-                            expiry,
-                            publisher,
-                        },
-                        Some(old) => StoreEvent::Update {
-                            store,
-                            key,
-                            old,
-                            new: value,
-                            expiry,
-                            publisher,
-                        },
-                    });
-                }
-            }
-            Content::Erase { key, publisher } => {
-                self.erase(StoreEvent::Erase {
-                    store,
-                    key,
-                    publisher,
-                });
-            }
-            Content::Expire { key, publisher } => {
-                self.erase(StoreEvent::Expire {
-                    store,
-                    key,
-                    publisher,
-                });
-            }
-            Content::Clear { publisher } => {
-                for key in self.view.content.clear() {
-                    self.event(StoreEvent::Erase {
-                        store: store.clone(),
-                        key,
-                        publisher,
-                    });
-                }
-            }
-            Content::PutUniqueResult {
-                inserted,
-                who,
-                request,
-                ..
-            } if who == self.front => {
-                let answer = self.writes.decided(request, inserted);
-                answer.into_iter().for_each(|answer| self.reply(answer));
-            }
-            _ => {}
-        }
-    }
-
-    /// Removes the key that `event` is about, and tells if it was there.
-    fn erase(&mut self, event: StoreEvent) {
-        if self.view.content.erase(event.key()) {
-            self.event(event);
-        }
-    }
-
-    /// Replaces the content; the events tell the difference, which at the first time is everything.
-    fn install(&mut self, snapshot: Vec<(Data, Data)>, publisher: EntityId) {
-        let told = self.watched.then(|| snapshot.clone()).unwrap_or_default();
-        let former = self.view.content.install(snapshot);
-        if !self.watched {
-            return;
-        }
-        let mut former: HashMap<Data, Entry> = former.into_iter().flatten().collect();
-        let store = self.name.clone();
-        for (key, new) in told {
-            let store = store.clone();
-            match former.remove(&key) {
-                None => self.event(StoreEvent::Insert {
-                    store,
-                    key,
-                    value: new,
-                    expiry: None,
-                    publisher,
-                }),
-                Some(Entry { value: old, .. }) if old != new => self.event(StoreEvent::Update {
-                    store,
-                    key,
-                    old,
-                    new,
-                    expiry: None,
-                    publisher,
-                }),
-                Some(_) => {}
-            }
-        }
-        for key in former.into_keys() {
-            self.event(StoreEvent::Erase {
-                store: store.clone(),
-                key,
-                publisher,
-            });
-        }
-    }
-
-    // --- writes ----------------------------------------------------------------------------------
-
-    fn send_queued(&mut self) {
-        let Some(master) = self.master else { return };
-        let id = self.id;
-        while !self.writer.is_full()
-            && self.writes.in_flight() < MAX_IN_FLIGHT
-            && self.writer.has_consumers()
-        {
-            let Some(write) = self.writes.next_queued() else {
-                return;
-            };
-            let mut number = 0;
-            let payload = self.writer.produce(write.weight, |seq| {
-                number = seq;
-                let mut out = BytesMut::with_capacity(write.weight);
-                put_header(seq, id, master.id, &mut out);
-                write.content.encode(&mut out);
-                out.freeze()
-            });
-            self.writes.sent(number, write);
-            self.outputs
-                .extend(payload.map(|payload| CloneOutput::Write {
-                    seq: number,
-                    payload,
-                }));
-        }
-    }
-
-    fn drain_writer(&mut self) {
-        let Some(master) = self.master else { return };
-        while let Some(transmit) = self.writer.poll_transmit() {
-            match transmit {
-                Transmit::Handshake { to, offset } => self.attach_writer(to, offset),
-                Transmit::Resend { seq, message, .. } => {
-                    self.outputs.push_back(CloneOutput::Write {
-                        seq,
-                        payload: message,
-                    });
-                }
-                Transmit::RetransmitFailed { to, seq } => {
-                    self.broadcast(to, Content::RetransmitFailed { seq })
-                }
-                Transmit::Keepalive { seq } => {
-                    if self.writer.acked(master.id) == Some(0) {
-                        self.attach_writer(master.id, FIRST_OFFSET);
-                    }
-                    self.broadcast(EntityId::NIL, Content::Keepalive { seq });
-                }
-            }
-        }
-    }
-
-    fn attach_writer(&mut self, master: EntityId, offset: u64) {
-        self.broadcast(
-            master,
-            Content::AttachWriter {
-                offset,
-                heartbeat: Timers::default().heartbeat,
-            },
-        );
-    }
-
-    fn handle_ack(&mut self, master: Master, seq: u64) {
-        self.writer.handle_ack(master.id, seq);
-        // With a gap in the updates the echo may be among those that are missing; then a later one decides.
-        if !master.outcomes && !self.updates.has_gap() {
-            let answers = self
-                .writes
-                .acknowledged_without_echo(seq.min(self.writer.seq()));
-            answers.into_iter().for_each(|answer| self.reply(answer));
-        }
-        self.send_queued();
-    }
-
-    /// An acknowledged write without an outcome: what told it was lost, so it is asked for again.
-    fn check_outcomes(&mut self, master: Master) {
-        let oldest = self.writes.oldest_in_flight().filter(|_| master.outcomes);
-        let overdue = oldest.filter(|oldest| {
-            self.writer
-                .acked(master.id)
-                .is_some_and(|acked| *oldest <= acked)
-        });
-        let Some(current) = &mut self.master else {
-            return;
-        };
-        let Some(first) = overdue else {
-            current.overdue = 0;
-            return;
-        };
-        current.overdue += 1;
-        let ticks = current.overdue;
-        if ticks >= OUTCOME_GIVEN_UP {
-            self.start_over("the master does not tell the outcome of writes");
-        } else if ticks.is_multiple_of(OUTCOME_OVERDUE) {
-            // The wish may have been lost as well.
-            self.unicast(master.id, Content::WantResults);
-            self.unicast(master.id, Content::ResultsQuery { first });
-        }
-    }
-
-    // --- waits -----------------------------------------------------------------------------------
-
-    fn wait(&mut self, token: u64, barrier: Barrier) {
-        if self.waits.len() >= MAX_WAITS {
-            return self.reply((
-                token,
-                Err(StoreError::BufferFull {
-                    kept: self.waits.len(),
-                }),
-            ));
-        }
-        self.waits.push(Wait {
-            token,
-            place: self.writes.latest(),
-            barrier,
-        });
-        self.send_syncs();
-        self.check_waits();
-    }
-
-    fn send_syncs(&mut self) {
-        let Some(master) = self.master else { return };
-        let tick = self.tick;
-        let mut due = Vec::new();
-        for wait in &mut self.waits {
-            match wait.barrier {
-                Barrier::Due if !master.outcomes => wait.barrier = Barrier::Answered { seq: 0 },
-                Barrier::Due => due.push(wait),
-                Barrier::Sent { tick: sent } if tick - sent >= SYNC_AGAIN => due.push(wait),
-                _ => {}
-            }
-        }
-        let mut ids = Vec::new();
-        for wait in due {
-            wait.barrier = Barrier::Sent { tick };
-            ids.push(wait.token);
-        }
-        for id in ids {
-            self.unicast(master.id, Content::Sync { id });
-        }
-    }
-
-    fn check_waits(&mut self) {
-        if self.waits.is_empty() {
-            return;
-        }
-        let (writes, updates, live) = (&self.writes, &self.updates, self.master);
-        let mut done = Vec::new();
-        self.waits.retain(|wait| {
-            let reached = match wait.barrier {
-                Barrier::NotAsked => true,
-                Barrier::Due | Barrier::Sent { .. } => false,
-                Barrier::Answered { seq } => {
-                    updates.delivered() >= seq
-                        && live.is_some_and(|master| master.outcomes || !updates.has_gap())
-                }
-            };
-            let over = reached && writes.answered_up_to(wait.place);
-            if over {
-                done.push(wait.token);
-            }
-            !over
-        });
-        done.into_iter()
-            .for_each(|token| self.reply((token, Ok(StoreReply::Done))));
-    }
-
     // --- output ----------------------------------------------------------------------------------
 
     fn broadcast(&mut self, receiver: EntityId, content: Content) {
@@ -835,57 +445,14 @@ impl fmt::Debug for CloneState {
     }
 }
 
-/// What a write counts for in a buffer, in bytes.
-fn weight(content: &Content) -> usize {
-    // The header, the publisher, and what else there is of fixed size.
-    const HEADER: usize = HEADER_LEN + 64;
-    let data = match content {
-        Content::Put { key, value, .. } | Content::PutUnique { key, value, .. } => {
-            broker_core::binary::encoded_len(key) + broker_core::binary::encoded_len(value)
-        }
-        Content::Add { key, operand, .. } | Content::Subtract { key, operand, .. } => {
-            broker_core::binary::encoded_len(key) + broker_core::binary::encoded_len(operand)
-        }
-        Content::Erase { key, .. } => broker_core::binary::encoded_len(key),
-        _ => 0,
-    };
-    HEADER + data
-}
-
-/// The stream of writes has one consumer, and [`CloneState::send_queued`] keeps within the bounds.
-fn writer_limits() -> ProducerLimits {
-    ProducerLimits {
-        max_consumers: 1,
-        ..ProducerLimits::default()
-    }
-}
-
 /// Writes that may wait for the present master before callers are held back.
 const MAX_BACKLOG: usize = 8192;
-
-/// Writes sent and not answered.
-const MAX_IN_FLIGHT: usize = 65_536;
-
-/// Callers that wait for a state.
-const MAX_WAITS: usize = 65_536;
-
-/// The number at which a writer's stream begins.
-const FIRST_OFFSET: u64 = 1;
 
 /// Silence of the master, in ticks, after which another one that speaks has taken its place.
 const REPLACED_AFTER: u64 = 10;
 
 /// Ticks between two remarks that no master is found.
 const REMINDER: u64 = 600;
-
-/// Ticks after which an unanswered sync is sent again.
-const SYNC_AGAIN: u64 = 10;
-
-/// Ticks after which a missing outcome is asked for again.
-const OUTCOME_OVERDUE: u64 = 5;
-
-/// Ticks after which a master that tells no outcomes is given up.
-const OUTCOME_GIVEN_UP: u64 = 100;
 
 #[cfg(test)]
 mod tests;

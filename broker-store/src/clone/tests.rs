@@ -1,4 +1,6 @@
-use broker_core::{DataKind, ErrorCode, Timespan};
+use std::collections::HashMap;
+
+use broker_core::{Data, DataKind, ErrorCode, Timespan};
 
 use super::*;
 use crate::golden;

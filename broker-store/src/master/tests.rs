@@ -1,4 +1,4 @@
-use broker_core::{DataKind, StoreOperation};
+use broker_core::{DataKind, Set, StoreOperation, Timespan};
 
 use super::*;
 use crate::backend::Mutation;

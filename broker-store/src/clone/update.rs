@@ -1,0 +1,219 @@
+//! What the master says to a clone that follows it, and what that changes.
+
+use std::collections::HashMap;
+
+use broker_core::{Data, EntityId, Timestamp};
+
+use super::CloneState;
+use super::wait::Barrier;
+use super::writes::publisher;
+use crate::backend::Entry;
+use crate::channel::Delivery;
+use crate::command::{Command, Content};
+use crate::event::StoreEvent;
+
+impl CloneState {
+    pub(super) fn handle_from_master(&mut self, now: Timestamp, command: Command, len: usize) {
+        let (tick, to_me) = (self.tick, command.receiver == self.id);
+        let Some(master) = &mut self.master else {
+            return;
+        };
+        master.last_heard = tick;
+        let master = *master;
+        match command.content {
+            Content::Keepalive { seq } => self.updates.handle_keepalive(seq),
+            Content::CumulativeAck { seq } if to_me => self.handle_ack(master, seq),
+            Content::Nack { seqs } if to_me => {
+                self.writer.handle_nack(master.id, &seqs);
+                self.drain_writer();
+            }
+            Content::RetransmitFailed { seq } if to_me => {
+                let mut delivered = Vec::new();
+                self.updates
+                    .handle_retransmit_failed(seq, &mut |delivery| delivered.push(delivery));
+                delivered
+                    .into_iter()
+                    .for_each(|delivery| self.deliver(now, delivery));
+            }
+            Content::WriteResults { first, codes } if to_me => {
+                // Outcomes come in the order of writes, so they acknowledge as well, and sooner.
+                let last = first.saturating_add(codes.len() as u64).saturating_sub(1);
+                self.writer.handle_ack(master.id, last);
+                for (index, code) in codes.into_iter().enumerate() {
+                    let answer = self
+                        .writes
+                        .outcome(first.saturating_add(index as u64), code);
+                    answer.into_iter().for_each(|answer| self.reply(answer));
+                }
+                self.send_queued();
+            }
+            Content::SyncReply { id, seq } if to_me => {
+                if let Some(wait) = self.waits.iter_mut().find(|wait| wait.token == id) {
+                    wait.barrier = Barrier::Answered { seq };
+                }
+            }
+            // Actions that only writers take are numbered all the same; they have no effect.
+            update @ (Content::Put { .. }
+            | Content::PutUnique { .. }
+            | Content::PutUniqueResult { .. }
+            | Content::Erase { .. }
+            | Content::Expire { .. }
+            | Content::Add { .. }
+            | Content::Subtract { .. }
+            | Content::Clear { .. }) => {
+                self.handle_update(now, command.seq, len, update);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn handle_update(&mut self, now: Timestamp, seq: u64, len: usize, update: Content) {
+        // Nearly always it is the next one.
+        let mut first = None;
+        let mut rest = Vec::new();
+        self.updates
+            .handle_message(seq, len, update, &mut |delivery| match first {
+                None => first = Some(delivery),
+                Some(_) => rest.push(delivery),
+            });
+        first
+            .into_iter()
+            .chain(rest)
+            .for_each(|delivery| self.deliver(now, delivery));
+    }
+
+    pub(super) fn deliver(&mut self, now: Timestamp, delivery: Delivery<Content>) {
+        match delivery {
+            Delivery::Message(seq, update) => {
+                if self.master.is_some() {
+                    self.apply(now, update);
+                    self.view.set_revision(seq);
+                }
+            }
+            Delivery::Lost(_) => self.start_over("an update is lost"),
+        }
+    }
+
+    pub(super) fn apply(&mut self, now: Timestamp, update: Content) {
+        let outcomes = self.master.is_some_and(|master| master.outcomes);
+        if !outcomes && publisher(&update) == Some(self.front) {
+            let answer = self.writes.echoed(&update);
+            answer.into_iter().for_each(|answer| self.reply(answer));
+        }
+        let store = self.name.clone();
+        match update {
+            Content::Put {
+                key,
+                value,
+                expiry,
+                publisher,
+            } => {
+                let expires_at = expiry.map(|expiry| now.saturating_add(expiry));
+                let told = self.watched.then(|| (key.clone(), value.clone()));
+                let old = self.view.content.put(key, Entry { value, expires_at });
+                if let Some((key, value)) = told {
+                    self.event(match old {
+                        None => StoreEvent::Insert {
+                            store,
+                            key,
+                            value,
+                            expiry,
+                            publisher,
+                        },
+                        Some(old) => StoreEvent::Update {
+                            store,
+                            key,
+                            old,
+                            new: value,
+                            expiry,
+                            publisher,
+                        },
+                    });
+                }
+            }
+            Content::Erase { key, publisher } => {
+                self.erase(StoreEvent::Erase {
+                    store,
+                    key,
+                    publisher,
+                });
+            }
+            Content::Expire { key, publisher } => {
+                self.erase(StoreEvent::Expire {
+                    store,
+                    key,
+                    publisher,
+                });
+            }
+            Content::Clear { publisher } => {
+                for key in self.view.content.clear() {
+                    self.event(StoreEvent::Erase {
+                        store: store.clone(),
+                        key,
+                        publisher,
+                    });
+                }
+            }
+            Content::PutUniqueResult {
+                inserted,
+                who,
+                request,
+                ..
+            } if who == self.front => {
+                let answer = self.writes.decided(request, inserted);
+                answer.into_iter().for_each(|answer| self.reply(answer));
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes the key that `event` is about, and tells if it was there.
+    pub(super) fn erase(&mut self, event: StoreEvent) {
+        if self.view.content.erase(event.key()) {
+            self.event(event);
+        }
+    }
+
+    /// Replaces the content; the events tell the difference, which at the first time is everything.
+    pub(super) fn install(&mut self, snapshot: Vec<(Data, Data)>, publisher: EntityId) {
+        let told = if self.watched {
+            snapshot.clone()
+        } else {
+            Vec::new()
+        };
+        let former = self.view.content.install(snapshot);
+        if !self.watched {
+            return;
+        }
+        let mut former: HashMap<Data, Entry> = former.into_iter().flatten().collect();
+        let store = self.name.clone();
+        for (key, new) in told {
+            let store = store.clone();
+            match former.remove(&key) {
+                None => self.event(StoreEvent::Insert {
+                    store,
+                    key,
+                    value: new,
+                    expiry: None,
+                    publisher,
+                }),
+                Some(Entry { value: old, .. }) if old != new => self.event(StoreEvent::Update {
+                    store,
+                    key,
+                    old,
+                    new,
+                    expiry: None,
+                    publisher,
+                }),
+                Some(_) => {}
+            }
+        }
+        for key in former.into_keys() {
+            self.event(StoreEvent::Erase {
+                store: store.clone(),
+                key,
+                publisher,
+            });
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! What writes do: they are staged in the group, and have their consequences once it is applied.
+
+use broker_core::{
+    Data, EntityId, ErrorCode, MAX_PAYLOAD, StoreReply, Timespan, Timestamp, binary,
+};
+use bytes::BytesMut;
+
+use super::group::Effect;
+use super::{MasterOutput, MasterState, Origin, normal, report, report_ref};
+use crate::backend::BackendError;
+use crate::command::{Content, HEADER_LEN, put_header};
+use crate::error::StoreError;
+use crate::event::StoreEvent;
+use crate::semantics;
+
+impl MasterState {
+    pub(super) fn stage(&mut self, now: Timestamp, content: Content, origin: Origin) {
+        let result = self.apply(now, content);
+        match origin {
+            Origin::Caller { token } => self.group.then(match result {
+                Ok(reply) => Effect::Reply { token, reply },
+                Err(error) => Effect::Refusal { token, error },
+            }),
+            Origin::Writer { id, seq } => {
+                let error = result.err();
+                if let Some(error) = &error {
+                    tracing::debug!(store = %self.name, writer = %id, seq, %error, "a write failed");
+                }
+                self.group.then(Effect::Outcome {
+                    writer: id,
+                    seq,
+                    error,
+                });
+            }
+        }
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        now: Timestamp,
+        content: Content,
+    ) -> Result<StoreReply, StoreError> {
+        match content {
+            Content::Put {
+                key,
+                value,
+                expiry,
+                publisher,
+            } => self.put(now, normal(key)?, value, expiry, publisher)?,
+            Content::PutUnique {
+                key,
+                value,
+                expiry,
+                who,
+                request,
+                publisher,
+            } => {
+                let key = normal(key)?;
+                let inserted = !self.group.contains(&*self.backend, &key).map_err(report)?;
+                if inserted {
+                    self.put(now, key, value, expiry, publisher)?;
+                }
+                self.group.then(Effect::Broadcast(Content::PutUniqueResult {
+                    inserted,
+                    who,
+                    request,
+                    publisher: self.id,
+                }));
+                return Ok(StoreReply::Value(inserted.into()));
+            }
+            Content::Erase { key, publisher } => {
+                let key = normal(key)?;
+                if self.group.contains(&*self.backend, &key).map_err(report)? {
+                    self.group.erase(key.clone());
+                    self.event(StoreEvent::Erase {
+                        store: self.name.clone(),
+                        key: key.clone(),
+                        publisher,
+                    });
+                    self.group
+                        .then(Effect::Broadcast(Content::Erase { key, publisher }));
+                }
+            }
+            Content::Add {
+                key,
+                operand,
+                init,
+                expiry,
+                publisher,
+            } => {
+                self.compute(now, key, expiry, publisher, |current| {
+                    semantics::add(current, operand, init)
+                })?;
+            }
+            Content::Subtract {
+                key,
+                operand,
+                expiry,
+                publisher,
+            } => {
+                self.compute(now, key, expiry, publisher, |current| {
+                    semantics::subtract(current, &operand)
+                })?;
+            }
+            Content::Clear { publisher } => self.clear(publisher)?,
+            // Only a master says these; the rest is no action and does not come here.
+            _ => return Err(StoreError::Refused(ErrorCode::InvalidMessage)),
+        }
+        Ok(StoreReply::Done)
+    }
+
+    pub(super) fn put(
+        &mut self,
+        now: Timestamp,
+        key: Data,
+        value: Data,
+        expiry: Option<Timespan>,
+        publisher: EntityId,
+    ) -> Result<(), StoreError> {
+        // The former value is read only for those who want to see it.
+        let (was_there, old) = if self.watched {
+            let former = self.group.get(&*self.backend, &key).map_err(report)?;
+            (former.is_some(), former.map(|entry| entry.value))
+        } else {
+            (
+                self.group.contains(&*self.backend, &key).map_err(report)?,
+                None,
+            )
+        };
+        self.changed(&key, old, &value, expiry, publisher);
+        if self.updates.has_consumers() {
+            let update = Content::Put {
+                key: key.clone(),
+                value: value.clone(),
+                expiry,
+                publisher,
+            };
+            self.group.then(Effect::Broadcast(update));
+        }
+        let expires_at = expiry.map(|expiry| now.saturating_add(expiry));
+        self.group.put(key, value, expires_at, was_there);
+        Ok(())
+    }
+
+    /// Replaces the value at `key` by what `change` makes of it.
+    pub(super) fn compute(
+        &mut self,
+        now: Timestamp,
+        key: Data,
+        expiry: Option<Timespan>,
+        publisher: EntityId,
+        change: impl FnOnce(Option<Data>) -> Result<Data, ErrorCode>,
+    ) -> Result<(), StoreError> {
+        let key = normal(key)?;
+        let former = self.group.get(&*self.backend, &key).map_err(report)?;
+        let own = former.as_ref().and_then(|entry| entry.expires_at);
+        let old = former.map(|entry| entry.value);
+        let value = change(old.clone()).map_err(StoreError::Refused)?;
+        // What could not be sent to a clone must not be stored; only an append can bring a value there.
+        if HEADER_LEN + 64 + binary::encoded_len(&key) + binary::encoded_len(&value) > MAX_PAYLOAD {
+            return Err(StoreError::Refused(ErrorCode::InvalidData));
+        }
+        let was_there = old.is_some();
+        self.changed(&key, old, &value, expiry, publisher);
+        if self.updates.has_consumers() {
+            let update = Content::Put {
+                key: key.clone(),
+                value: value.clone(),
+                expiry: None,
+                publisher,
+            };
+            self.group.then(Effect::Broadcast(update));
+        }
+        let expires_at = expiry.map(|expiry| now.saturating_add(expiry)).or(own);
+        self.group.put(key, value, expires_at, was_there);
+        Ok(())
+    }
+
+    pub(super) fn clear(&mut self, publisher: EntityId) -> Result<(), StoreError> {
+        if self.watched {
+            // One event a key, for whoever mirrors the store by its events; so the keys are read first.
+            self.commit();
+            for key in self.keys()? {
+                self.event(StoreEvent::Erase {
+                    store: self.name.clone(),
+                    key,
+                    publisher,
+                });
+            }
+        }
+        self.group.clear();
+        self.group
+            .then(Effect::Broadcast(Content::Clear { publisher }));
+        Ok(())
+    }
+
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        for _ in 0..MAX_EXPIRY_GROUPS {
+            let due = match self.backend.due(now, EXPIRY_GROUP) {
+                Ok(due) => due,
+                Err(error) => {
+                    return tracing::error!(store = %self.name, error = &error as &dyn std::error::Error, "cannot read what has expired");
+                }
+            };
+            let last = due.len() < EXPIRY_GROUP;
+            for key in due {
+                self.group.erase(key.clone());
+                self.event(StoreEvent::Expire {
+                    store: self.name.clone(),
+                    key: key.clone(),
+                    publisher: self.id,
+                });
+                self.group.then(Effect::Broadcast(Content::Expire {
+                    key,
+                    publisher: self.id,
+                }));
+            }
+            self.commit();
+            if last {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn changed(
+        &mut self,
+        key: &Data,
+        old: Option<Data>,
+        new: &Data,
+        expiry: Option<Timespan>,
+        publisher: EntityId,
+    ) {
+        if !self.watched {
+            return;
+        }
+        let (store, key, new) = (self.name.clone(), key.clone(), new.clone());
+        self.event(match old {
+            None => StoreEvent::Insert {
+                store,
+                key,
+                value: new,
+                expiry,
+                publisher,
+            },
+            Some(old) => StoreEvent::Update {
+                store,
+                key,
+                old,
+                new,
+                expiry,
+                publisher,
+            },
+        });
+    }
+
+    pub(super) fn event(&mut self, event: StoreEvent) {
+        if self.watched {
+            self.group.then(Effect::Event(event));
+        }
+    }
+
+    pub(super) fn let_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Broadcast(content) => self.broadcast(&content),
+            Effect::Event(event) => self.outputs.push_back(MasterOutput::Event(event)),
+            Effect::Reply { token, reply } => self.outputs.push_back(MasterOutput::Reply {
+                token,
+                result: Ok(reply),
+            }),
+            Effect::Refusal { token, error } => self.outputs.push_back(MasterOutput::Reply {
+                token,
+                result: Err(error),
+            }),
+            Effect::Outcome { writer, seq, error } => self.note_outcome(
+                writer,
+                seq,
+                error.map_or(ErrorCode::None, |error| error.code()),
+            ),
+            Effect::SyncReply { to, id } => {
+                let seq = self.updates.seq();
+                self.unicast(to, Content::SyncReply { id, seq });
+            }
+            Effect::Handshake { consumer } => {
+                self.updates.handle_nack(consumer, &[0]);
+                self.drain_updates();
+            }
+        }
+    }
+
+    /// The group is lost: whoever waits for a part of it hears so, and nobody hears more.
+    pub(super) fn fail_group(&mut self, effects: Vec<Effect>, error: &BackendError) {
+        tracing::error!(store = %self.name, error = error as &dyn std::error::Error, "the backend refused a group of changes");
+        let failure = report_ref(error);
+        for effect in effects {
+            match effect {
+                Effect::Reply { token, .. } => self.outputs.push_back(MasterOutput::Reply {
+                    token,
+                    result: Err(failure.clone()),
+                }),
+                Effect::Outcome { writer, seq, error } => self.note_outcome(
+                    writer,
+                    seq,
+                    error.map_or(ErrorCode::BackendFailure, |error| error.code()),
+                ),
+                Effect::Broadcast(_) | Effect::Event(_) => {}
+                unaffected => self.let_out(unaffected),
+            }
+        }
+        self.send_outcomes();
+    }
+
+    pub(super) fn note_outcome(&mut self, writer: EntityId, seq: u64, code: ErrorCode) {
+        if let Some(outcomes) = self
+            .writers
+            .get_mut(&writer)
+            .and_then(|writer| writer.outcomes.as_mut())
+        {
+            outcomes.push(seq, code);
+        }
+    }
+
+    pub(super) fn broadcast(&mut self, content: &Content) {
+        if !self.updates.has_consumers() {
+            return;
+        }
+        let mut out = BytesMut::with_capacity(HEADER_LEN + 64);
+        let id = self.id;
+        put_header(0, id, EntityId::NIL, &mut out);
+        content.encode(&mut out);
+        let weight = out.len();
+        let numbered = self.updates.produce(weight, |seq| {
+            out[..8].copy_from_slice(&seq.to_be_bytes());
+            out.freeze()
+        });
+        self.outputs.extend(numbered.map(MasterOutput::Broadcast));
+    }
+}
+
+/// Keys removed in one group when their time is up.
+const EXPIRY_GROUP: usize = 1024;
+
+/// Such groups in one tick; what is left waits for the next one, so that a master that slept does not hold up its
+/// clones.
+const MAX_EXPIRY_GROUPS: usize = 16;
