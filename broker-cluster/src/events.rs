@@ -6,6 +6,7 @@
 //! | `Cluster::hello` | name, id | the peer's nodeid topic; with an empty metadata vector, as Zeek sends it |
 //! | `Cluster::Experimental::node_fully_connected` | name, id, resending | the manager |
 //! | `Cluster::Experimental::cluster_started` | | `zeek/cluster/experimental/started` |
+//! | `Broker::announce_masters` | set of names | the peer's nodeid topic, from the manager before its hello; Zeek nodes make clones of them |
 //! | `BrokerRs::relay` | topic, event name, arguments | manager or proxy, which publishes the event to the topic |
 //! | `BrokerRs::log_batch` | writer id, number, Batch | a logger that offers the feature [`LOG_RECEIPTS`] |
 //! | `BrokerRs::log_receipt` | logger, vector of (number, written, skipped) | the writer |
@@ -20,6 +21,7 @@ pub(crate) const LOG_BATCH: &str = "BrokerRs::log_batch";
 const HELLO: &[u8] = b"Cluster::hello";
 const FULLY_CONNECTED: &[u8] = b"Cluster::Experimental::node_fully_connected";
 const STARTED: &[u8] = b"Cluster::Experimental::cluster_started";
+const ANNOUNCE_MASTERS: &[u8] = b"Broker::announce_masters";
 const RELAY: &[u8] = b"BrokerRs::relay";
 const LOG_RECEIPT: &[u8] = b"BrokerRs::log_receipt";
 
@@ -36,6 +38,10 @@ pub(crate) enum ClusterEvent {
         resending: bool,
     },
     Started,
+    /// The stores behind the manager's tables.
+    Masters {
+        names: Vec<String>,
+    },
     Relay {
         topic: Topic,
         event: Event,
@@ -76,6 +82,13 @@ impl ClusterEvent {
                 vec![text(name), text(&id.to_string()), Data::Boolean(*resending)],
             ),
             Self::Started => Event::new(STARTED, Vec::new()),
+            Self::Masters { names } => {
+                let names = names.iter().map(|name| text(name)).collect();
+                Event {
+                    metadata: Some(Vec::new()),
+                    ..Event::new(ANNOUNCE_MASTERS, vec![Data::Set(names)])
+                }
+            }
             Self::Relay { topic, event } => Event {
                 name: RELAY.into(),
                 args: vec![
@@ -103,6 +116,7 @@ impl ClusterEvent {
             HELLO,
             FULLY_CONNECTED,
             STARTED,
+            ANNOUNCE_MASTERS,
             RELAY,
             LOG_RECEIPT,
             LOG_BATCH.as_bytes(),
@@ -125,6 +139,9 @@ impl ClusterEvent {
                 resending: *resending,
             }),
             (STARTED, []) => Some(Self::Started),
+            (ANNOUNCE_MASTERS, [Data::Set(names)]) => Some(Self::Masters {
+                names: names.iter().map(string).collect::<Option<_>>()?,
+            }),
             (
                 RELAY,
                 [
@@ -205,6 +222,19 @@ mod tests {
             panic!("an event")
         };
         assert_eq!(ClusterEvent::from_event(event), Some(hello));
+    }
+
+    /// The payload of what a recorded Zeek manager without such stores sent before its hello.
+    const RECORDED_MASTERS: &str = "0e030200000000000000010200000000000000010e03051842726f6b65723a3a616e6e6f756e63655f6d6173746572730e010c000e00";
+
+    #[test]
+    fn an_announcement_of_no_masters_is_byte_for_byte_zeek_s() {
+        let none = ClusterEvent::Masters { names: Vec::new() };
+        assert_eq!(
+            none.to_event().into_data().to_bytes().as_ref(),
+            unhex(RECORDED_MASTERS)
+        );
+        assert_eq!(ClusterEvent::from_event(none.to_event()), Some(none));
     }
 
     #[test]

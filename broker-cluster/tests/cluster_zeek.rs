@@ -241,7 +241,15 @@ async fn strangers_and_impostors_are_not_taken_for_nodes() {
         .unwrap();
     let manager_topic = topics::nodeid_topic(manager.endpoint().id());
     let send = |event: Event| stranger.publish(Message::new(manager_topic.clone(), event));
-    next(&mut messages).await;
+    let (_, ZeekMessage::Event(masters)) = next(&mut messages).await else {
+        panic!("an event")
+    };
+    assert_eq!(masters.name, "Broker::announce_masters");
+    let (_, greeting) = next(&mut messages).await;
+    assert_eq!(
+        greeting,
+        ZeekMessage::Event(hello("manager", manager.endpoint()))
+    );
     let mut node_events = manager.node_events();
     send(hello("worker-9", &stranger)).await.unwrap();
     send(Event::new(

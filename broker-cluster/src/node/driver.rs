@@ -128,7 +128,7 @@ impl Driver {
             Some(ClusterEvent::Relay { topic, event }) if !ClusterEvent::is_one(&event.name) => {
                 self.publish(Message::new(topic, event)).await;
             }
-            Some(ClusterEvent::Relay { .. }) | None => {}
+            Some(ClusterEvent::Relay { .. } | ClusterEvent::Masters { .. }) | None => {}
         }
     }
 
@@ -156,9 +156,15 @@ impl Driver {
         }
     }
 
-    /// What a new peer gets first: our log streams, then our hello.
+    /// What a new peer gets first, in Zeek's order: our log streams, from the manager the stores behind its tables (it
+    /// has none so far), then our hello.
     async fn greet(&self, id: EndpointId) {
         self.shared.logs.announce_to(id).await;
+        if self.role == Role::Manager {
+            let masters = ClusterEvent::Masters { names: Vec::new() };
+            self.publish(Message::new(topics::nodeid_topic(id), masters.to_event()))
+                .await;
+        }
         let hello = ClusterEvent::Hello {
             name: self.shared.name.clone(),
             id: self.shared.endpoint.id(),
