@@ -11,8 +11,8 @@ use broker_cluster::log::{Column, ColumnType, LogFormat, LogValue, Schema};
 use broker_cluster::logging::{LogSpec, audit_logs};
 use broker_cluster::pools::{HrwKey, PoolSpec};
 use broker_cluster::{ClusterNode, Layout, NodeEvent, RelayVia, Role, topics};
-use broker_core::zeek::Event;
-use broker_core::{Data, Endpoint, MemNetwork, MemTransport, QueueOptions, Topic};
+use broker_core::zeek::{Event, Message as ZeekMessage};
+use broker_core::{Data, Endpoint, MemNetwork, MemTransport, Message, QueueOptions, Topic};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -408,6 +408,29 @@ async fn without_loggers_the_manager_writes_the_logs_in_the_form_asked_for() {
     assert_eq!(cluster.rows("test"), ["{\"n\":0}", "{\"n\":1}"]);
     assert_eq!(cluster.rows("plain"), ["7"]);
     assert!(cluster.dir.path().join("logs/m/test.log").exists());
+}
+
+#[tokio::test]
+async fn an_event_stream_takes_batches_apart_and_passes_over_what_is_no_event() {
+    let mut cluster = Cluster::start(CLUSTER).await;
+    let mut events = cluster.node("worker-1").take_events().unwrap();
+    assert!(cluster.node("worker-1").take_events().is_none());
+    let manager = cluster.node("manager").endpoint();
+    let topic = topics::node_topic("worker-1");
+    let send = |data: Data| manager.publish(Message::new(topic.clone(), data));
+    send(Data::from("no message")).await.unwrap();
+    let batch = ZeekMessage::Batch(vec![
+        count(1).into(),
+        ZeekMessage::Batch(vec![count(2).into()]),
+    ]);
+    send(batch.into_data()).await.unwrap();
+    send(count(3).into()).await.unwrap();
+    for n in 1..=3 {
+        assert_eq!(events.recv().await.unwrap(), (topic.clone(), count(n)));
+    }
+    assert_eq!(events.invalid(), 1);
+    cluster.stop().await;
+    assert_eq!(events.recv().await, None);
 }
 
 #[tokio::test]
