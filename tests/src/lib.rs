@@ -1,13 +1,15 @@
 //! Helpers for tests that start the real program: build it, run it, talk to it, and never leave it behind.
 //!
-//! Nothing here sleeps or picks a port: tests wait for the line or the exit they need, under one generous limit, and
-//! nodes listen on port 0 and say where.
+//! Nothing here sleeps: tests wait for the line or the exit they need, under one generous limit. Nodes listen on port 0
+//! and say where; only those that a layout lets others dial get a port beforehand, a random one that is free.
 
 mod cluster;
+mod ports;
 mod process;
 mod program;
 
 pub use cluster::Cluster;
+pub use ports::free_ports;
 pub use process::{Done, Running};
 pub use program::{broker, program_path};
 

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use broker_tests::{Cluster, Done, Running, broker};
+use broker_tests::{Cluster, Done, Running, broker, free_ports};
 
 const GOOD: &str = "[cluster]\nname = \"test\"\n[node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:0\"]\n";
 
@@ -264,7 +264,7 @@ fn cluster_up_starts_all_nodes_restarts_one_that_dies_and_stops_them_together() 
             ports[0], ports[1]
         )
     };
-    let cluster = Cluster::new(&config(&free_ports()));
+    let cluster = Cluster::new(&config(&free_ports(2)));
     let mut up = Running::start(
         broker()
             .args(["cluster", "up", "--log-level", "warn", "--config"])
@@ -316,16 +316,4 @@ fn children(running: &Running) -> Vec<String> {
     let path = format!("/proc/{0}/task/{0}/children", running.process_id());
     let children = std::fs::read_to_string(path).expect("it runs");
     children.split_whitespace().map(str::to_owned).collect()
-}
-
-/// Ports that are free, below those of outgoing connections.
-fn free_ports() -> Vec<u16> {
-    let base = 10_240 + (std::process::id() % 10_000) as u16 * 2;
-    let held: Vec<_> = (base..)
-        .filter_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok())
-        .take(2)
-        .collect();
-    held.iter()
-        .map(|listener| listener.local_addr().expect("bound").port())
-        .collect()
 }

@@ -1,6 +1,6 @@
 //! `store`: every operation at the master of a running node.
 
-use broker_tests::{Cluster, Done, Running, broker};
+use broker_tests::{Cluster, Done, Running, broker, free_ports};
 
 /// A manager with the store `s`.
 struct Store {
@@ -246,7 +246,7 @@ fn a_store_that_is_not_there_is_told_with_those_that_are() {
 
 #[test]
 fn what_is_written_at_a_clone_is_at_the_master_when_the_command_returns() {
-    let manager_port = free_port();
+    let manager_port = free_ports(1)[0];
     let cluster = Cluster::new(&format!(
         "[cluster]\nname = \"test\"\n[stores.s]\nbackend = \"memory\"\n\
          [node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:{manager_port}\"]\n\
@@ -287,14 +287,4 @@ fn a_store_on_disk_survives_a_restart_of_its_node() {
             node.wait();
         }
     }
-}
-
-/// A port that is free, below those of outgoing connections.
-fn free_port() -> u16 {
-    let first = 10_240 + u16::try_from(std::process::id() % 20_000).expect("small");
-    let free = (first..).find_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok());
-    free.expect("a free port")
-        .local_addr()
-        .expect("bound")
-        .port()
 }
