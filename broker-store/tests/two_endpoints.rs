@@ -1,6 +1,7 @@
 //! Stores on several endpoints in one process, over `mem://`.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -549,4 +550,47 @@ async fn shutting_down_answers_every_caller() {
     let mut events = clone.events();
     assert_eq!(events.recv().await, None);
     let _: Option<Arc<StoreEvent>> = events.try_recv();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bursts_beyond_the_queue_of_a_link_cut_nothing() {
+    let network = MemNetwork::new();
+    let small = QueueOptions::peer().max_messages(NonZeroUsize::new(256).unwrap());
+    let node = |name: &str| {
+        Endpoint::builder()
+            .name(name)
+            .feature(FEATURE)
+            .peer_queue(small)
+            .transport(MemTransport::new(&network))
+            .start()
+    };
+    let (manager, worker) = (node("manager"), node("worker"));
+    manager.listen(&url("manager")).await.unwrap();
+    let master = manager
+        .attach_master("s", Memory::new(), MasterOptions::default())
+        .await
+        .unwrap();
+    let clone = worker
+        .attach_clone("s", CloneOptions::default())
+        .await
+        .unwrap();
+    worker.connect(url("manager")).await.unwrap();
+    assert!(clone.attached(LIMIT).await);
+    let mut statuses = worker.statuses();
+    let writes: Vec<_> = (0..6000u64)
+        .map(|n| {
+            let store = if n % 2 == 0 {
+                master.clone()
+            } else {
+                clone.clone()
+            };
+            tokio::spawn(async move { store.put(n, "x".repeat(100), None).await })
+        })
+        .collect();
+    for write in writes {
+        write.await.unwrap().unwrap();
+    }
+    clone.sync(LIMIT).await.unwrap();
+    assert_eq!(clone.len(), 6000);
+    assert_eq!(statuses.try_recv(), None, "nothing happened to the peering");
 }

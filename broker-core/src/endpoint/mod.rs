@@ -51,7 +51,7 @@ use crate::filter::Filter;
 use crate::handshake::HandshakeError;
 use crate::id::EndpointId;
 use crate::message::Message;
-use crate::queue::QueueOptions;
+use crate::queue::{Counters, QueueOptions};
 use crate::status::{NodeStatus, PeerStatus, StatusSource};
 use crate::store_access::StoreAccess;
 use crate::topic::Topic;
@@ -277,6 +277,22 @@ impl Endpoint {
         payload: Bytes,
     ) -> usize {
         self.shared.send_command(receiver, topic, payload)
+    }
+
+    /// Shows `visit` the queues towards the peers that subscribed to `topic`. Commands are never dropped, so
+    /// whoever sends many of them looks here and waits before a link has to be cut.
+    pub fn queues_towards(
+        &self,
+        topic: &Topic,
+        mut visit: impl FnMut(EndpointId, &Counters, &QueueOptions),
+    ) {
+        self.shared
+            .routes
+            .load()
+            .links
+            .for_each_match(topic.as_bytes(), |link| {
+                visit(link.id(), &link.queue.counters(), link.queue.options());
+            });
     }
 
     // --- peers -----------------------------------------------------------------------------------

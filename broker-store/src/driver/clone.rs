@@ -39,7 +39,7 @@ impl CloneDriver {
 
     /// Runs until the endpoint shuts down.
     pub(crate) async fn run(mut self, mut state: CloneState) {
-        self.carry_out(&mut state);
+        self.carry_out(&mut state).await;
         loop {
             let batch = self.common.next_batch(state.is_busy()).await;
             state.set_watched(self.common.is_watched());
@@ -59,7 +59,7 @@ impl CloneDriver {
                 let answers = &self.common.answers;
                 state.forget_waits(|token| Common::is_gone(answers, token));
             }
-            self.carry_out(&mut state);
+            self.carry_out(&mut state).await;
             if batch.last {
                 break;
             }
@@ -67,21 +67,21 @@ impl CloneDriver {
         self.common.close();
     }
 
-    fn carry_out(&mut self, state: &mut CloneState) {
+    async fn carry_out(&mut self, state: &mut CloneState) {
         let view = state.view();
         self.common
             .set_figures(view.content.len() as u64, view.revision());
         while let Some(output) = state.poll_output() {
             match output {
                 CloneOutput::Broadcast(payload) => {
-                    self.common.broadcast(payload);
+                    self.common.broadcast(payload).await;
                 }
                 CloneOutput::Write { seq, payload } => {
-                    if self.common.broadcast(payload) > 0 {
+                    if self.common.broadcast(payload).await > 0 {
                         state.handle_left(seq);
                     }
                 }
-                CloneOutput::Unicast { to, payload } => self.common.unicast(to, payload),
+                CloneOutput::Unicast { to, payload } => self.common.unicast(to, payload).await,
                 CloneOutput::Event(event) => self.common.tell(event),
                 CloneOutput::Reply { token, result } => self.common.reply(token, result),
                 CloneOutput::Freshness(freshness) => {

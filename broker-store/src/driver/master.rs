@@ -62,7 +62,7 @@ impl MasterDriver {
             } else {
                 work(state)
             };
-            self.carry_out(&mut state);
+            self.carry_out(&mut state).await;
             if last {
                 break;
             }
@@ -70,15 +70,15 @@ impl MasterDriver {
         self.common.close();
     }
 
-    fn carry_out(&mut self, state: &mut MasterState) {
+    async fn carry_out(&mut self, state: &mut MasterState) {
         // Before the answers, so that who has one finds the figures up to date.
         self.common.set_figures(state.entries(), state.seq());
         while let Some(output) = state.poll_output() {
             match output {
                 MasterOutput::Broadcast(payload) => {
-                    self.common.broadcast(payload);
+                    self.common.broadcast(payload).await;
                 }
-                MasterOutput::Unicast { to, payload } => self.common.unicast(to, payload),
+                MasterOutput::Unicast { to, payload } => self.common.unicast(to, payload).await,
                 MasterOutput::Event(event) => self.common.tell(event),
                 MasterOutput::Reply { token, result } => self.common.reply(token, result),
             }

@@ -5,6 +5,7 @@
 
 mod clone;
 mod master;
+mod pace;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 pub(crate) use self::clone::{CloneDriver, speaks};
 pub(crate) use self::master::MasterDriver;
+use self::pace::Pace;
 
 use crate::channel::TICK;
 use crate::error::StoreError;
@@ -111,6 +113,7 @@ struct Common {
     interval: Interval,
     answers: HashMap<u64, oneshot::Sender<Answer>>,
     tokens: u64,
+    pace: Pace,
 }
 
 /// What came in at one turn.
@@ -148,6 +151,7 @@ impl Common {
             interval,
             answers: HashMap::new(),
             tokens: 0,
+            pace: Pace::default(),
         }
     }
 
@@ -195,14 +199,24 @@ impl Common {
     }
 
     /// Returns how many peers it was sent to.
-    fn broadcast(&self, payload: Bytes) -> usize {
-        self.endpoint
-            .send_command(None, self.peers_topic.clone(), payload)
+    async fn broadcast(&mut self, payload: Bytes) -> usize {
+        let len = payload.len();
+        let reached = self
+            .endpoint
+            .send_command(None, self.peers_topic.clone(), payload);
+        self.pace
+            .after_sending(len, &self.endpoint, &self.peers_topic)
+            .await;
+        reached
     }
 
-    fn unicast(&self, to: EndpointId, payload: Bytes) {
+    async fn unicast(&mut self, to: EndpointId, payload: Bytes) {
+        let len = payload.len();
         self.endpoint
             .send_command(Some(to), self.peers_topic.clone(), payload);
+        self.pace
+            .after_sending(len, &self.endpoint, &self.peers_topic)
+            .await;
     }
 
     /// Whether anybody would be told of an event now.

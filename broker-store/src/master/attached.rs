@@ -7,7 +7,7 @@ use super::outcomes::Outcomes;
 use super::snapshot::Snapshot;
 use super::{MasterOutput, MasterState, Origin, Writer};
 use crate::channel::{Consumer, ConsumerLimits, Delivery, Transmit};
-use crate::command::{Command, Content, HEADER_LEN, encode_ack_clone};
+use crate::command::{Command, Content, encode_ack_clone};
 use crate::error::StoreError;
 
 impl MasterState {
@@ -52,12 +52,12 @@ impl MasterState {
         // A handshake that is repeated later than at the first state carries the later one: updates hold final values,
         // so replaying those in between converges.
         let snapshot = match self.snapshot.take().map_or_else(
-            || Snapshot::take(&*self.backend, MAX_PAYLOAD - HEADER_LEN - 15),
+            || Snapshot::take(&*self.backend, MAX_SNAPSHOT),
             |known| Ok(Some(known)),
         ) {
             Ok(Some(snapshot)) => snapshot,
             Ok(None) => {
-                tracing::error!(store = %self.name, clone = %to, limit = MAX_PAYLOAD, "the store is too large for one snapshot, so the clone gets none");
+                tracing::error!(store = %self.name, clone = %to, limit = MAX_SNAPSHOT, "the store is too large for one snapshot, so the clone gets none");
                 return self.updates.detach(to);
             }
             Err(error) => {
@@ -204,6 +204,9 @@ impl<T> Deliveries<T> {
         }
     }
 }
+
+/// Bytes of the largest snapshot: one message, which has to leave room in a link's queue for the updates behind it.
+const MAX_SNAPSHOT: usize = MAX_PAYLOAD / 2;
 
 /// Clones that may write at the same time.
 const MAX_WRITERS: usize = 1024;
