@@ -220,8 +220,8 @@ impl<T: Clone> Producer<T> {
     pub fn handle_nack(&mut self, consumer: EntityId, seqs: &[u64]) {
         let tick = self.tick;
         let Some(attached) = self.consumers.get_mut(&consumer) else {
-            if seqs == [0] && !self.attach(consumer) {
-                tracing::warn!(%consumer, limit = self.limits.max_consumers, "too many consumers of one store");
+            if seqs == [0] {
+                self.attach(consumer);
             }
             return;
         };

@@ -199,7 +199,10 @@ impl MasterState {
             let due = match self.backend.due(now, EXPIRY_GROUP) {
                 Ok(due) => due,
                 Err(error) => {
-                    return tracing::error!(store = %self.name, error = &error as &dyn std::error::Error, "cannot read what has expired");
+                    if self.may_complain() {
+                        tracing::error!(store = %self.name, error = &error as &dyn std::error::Error, "cannot read what has expired");
+                    }
+                    return;
                 }
             };
             let last = due.len() < EXPIRY_GROUP;
@@ -282,6 +285,9 @@ impl MasterState {
             }
             Effect::Handshake { consumer } => {
                 self.updates.handle_nack(consumer, &[0]);
+                if self.updates.acked(consumer).is_none() && self.may_complain() {
+                    tracing::warn!(store = %self.name, clone = %consumer, "too many clones, this one is not attached");
+                }
                 self.drain_updates();
             }
         }
@@ -289,7 +295,9 @@ impl MasterState {
 
     /// The group is lost: whoever waits for a part of it hears so, and nobody hears more.
     pub(super) fn fail_group(&mut self, effects: Vec<Effect>, error: &BackendError) {
-        tracing::error!(store = %self.name, error = error as &dyn std::error::Error, "the backend refused a group of changes");
+        if self.may_complain() {
+            tracing::error!(store = %self.name, error = error as &dyn std::error::Error, "the backend refused a group of changes");
+        }
         let failure = report_ref(error);
         for effect in effects {
             match effect {

@@ -57,12 +57,17 @@ impl MasterState {
         ) {
             Ok(Some(snapshot)) => snapshot,
             Ok(None) => {
-                tracing::error!(store = %self.name, clone = %to, limit = MAX_SNAPSHOT, "the store is too large for one snapshot, so the clone gets none");
-                return self.updates.detach(to);
+                if self.may_complain() {
+                    tracing::error!(store = %self.name, clone = %to, limit = MAX_SNAPSHOT, "the store is too large for one snapshot, so the clone gets none");
+                }
+                // It stays attached, so that it is answered ever more rarely when it asks again.
+                return;
             }
             Err(error) => {
-                tracing::error!(store = %self.name, clone = %to, error = &error as &dyn std::error::Error, "cannot read a snapshot");
-                return self.updates.detach(to);
+                if self.may_complain() {
+                    tracing::error!(store = %self.name, clone = %to, error = &error as &dyn std::error::Error, "cannot read a snapshot");
+                }
+                return;
             }
         };
         let payload = encode_ack_clone(
@@ -91,7 +96,9 @@ impl MasterState {
     pub(super) fn attach_writer(&mut self, id: EntityId, offset: u64, heartbeat: u16) {
         if !self.writers.contains_key(&id) {
             if self.writers.len() >= MAX_WRITERS {
-                tracing::warn!(store = %self.name, writer = %id, limit = MAX_WRITERS, "too many writers");
+                if self.may_complain() {
+                    tracing::warn!(store = %self.name, writer = %id, limit = MAX_WRITERS, "too many writers");
+                }
                 return;
             }
             let writes = Consumer::new(self.timers, ConsumerLimits::default());
@@ -130,7 +137,9 @@ impl MasterState {
         delivered.drain(|delivery| match delivery {
             Delivery::Message(seq, content) => self.stage(now, content, Origin::Writer { id, seq }),
             Delivery::Lost(seq) => {
-                tracing::warn!(store = %self.name, writer = %id, seq, "a write was lost");
+                if self.may_complain() {
+                    tracing::warn!(store = %self.name, writer = %id, seq, "a write was lost");
+                }
                 self.group.then(Effect::Outcome {
                     writer: id,
                     seq,

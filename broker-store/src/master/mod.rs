@@ -56,6 +56,8 @@ pub struct MasterState {
     tick: u64,
     rejected: u64,
     watched: bool,
+    /// What there was to complain about in this stretch of time.
+    complaints: u32,
     outputs: VecDeque<MasterOutput>,
 }
 
@@ -121,6 +123,7 @@ impl MasterState {
             tick: 0,
             rejected: 0,
             watched: true,
+            complaints: 0,
             outputs: VecDeque::new(),
         })
     }
@@ -256,6 +259,7 @@ impl MasterState {
     pub fn tick(&mut self, now: Timestamp) {
         self.commit();
         self.tick += 1;
+        self.count_complaints();
         // Clones that attach together share one; longer it would only take memory.
         self.snapshot = None;
         self.updates.tick();
@@ -296,6 +300,21 @@ impl MasterState {
         tracing::debug!(store = %self.name, %from, %why, "refused a store command");
     }
 
+    /// Whether to log something that peers or a broken disk can make happen again and again.
+    fn may_complain(&mut self) -> bool {
+        self.complaints = self.complaints.saturating_add(1);
+        self.complaints <= MAX_COMPLAINTS
+    }
+
+    fn count_complaints(&mut self) {
+        if self.tick.is_multiple_of(COMPLAINT_TICKS) {
+            let left_out = std::mem::take(&mut self.complaints).saturating_sub(MAX_COMPLAINTS);
+            if left_out > 0 {
+                tracing::warn!(store = %self.name, left_out, "more of the kind was not logged");
+            }
+        }
+    }
+
     fn make_room(&mut self, weight: usize) {
         if self.group.is_full() {
             self.commit();
@@ -334,6 +353,12 @@ fn report_ref(error: &BackendError) -> StoreError {
     }
     StoreError::Backend { report }
 }
+
+/// What is logged of things that can happen again and again, in [`COMPLAINT_TICKS`].
+const MAX_COMPLAINTS: u32 = 10;
+
+/// Ten seconds.
+const COMPLAINT_TICKS: u64 = 100;
 
 /// What a caller's request counts for in a group; its value is in memory already.
 const REQUEST_WEIGHT: usize = 256;

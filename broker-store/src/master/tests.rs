@@ -768,3 +768,27 @@ fn a_recorded_clone_of_zeek_gets_the_updates_that_zeek_sent_it() {
         })
     });
 }
+
+#[test]
+fn a_store_too_large_for_a_snapshot_gives_none_and_goes_on() {
+    let mut bench = Bench::new();
+    for n in 0..40u64 {
+        bench
+            .ask(StoreOperation::Put {
+                key: n.into(),
+                value: "x".repeat(1 << 20).into(),
+                expiry: None,
+            })
+            .unwrap();
+    }
+    for _ in 0..20 {
+        bench.say(0, Content::Nack { seqs: vec![0] });
+        assert!(
+            bench
+                .tick()
+                .iter()
+                .all(|content| matches!(content, Content::Keepalive { .. }))
+        );
+    }
+    assert_eq!(bench.get("missing"), None);
+}
