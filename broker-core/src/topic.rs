@@ -68,6 +68,12 @@ impl Topic {
         self.0
     }
 
+    /// The same topic in memory of its own, where this one may be a slice of a larger buffer.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// Length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -587,15 +587,58 @@ async fn a_stranger_who_claims_to_be_a_peer_does_not_cut_it_off() {
         let network = MemNetwork::new();
         let id = |byte| EndpointId::from_bytes([byte; 16]);
         let server = builder(&network, "server").id(id(server_byte)).start();
-        server.listen(&url("mem://server")).await.expect("a free name");
+        server
+            .listen(&url("mem://server"))
+            .await
+            .expect("a free name");
         let mut statuses = server.statuses();
         let peer = builder(&network, "peer").id(id(peer_byte)).start();
         peer.connect(url("mem://server")).await.expect("connected");
-        assert_eq!(until(&mut statuses, StatusEventCode::PeerAdded).await, peer.id());
+        assert_eq!(
+            until(&mut statuses, StatusEventCode::PeerAdded).await,
+            peer.id()
+        );
         let impostor = builder(&network, "impostor").id(id(peer_byte)).start();
         impostor.peer(url("mem://server"));
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert!(statuses.try_recv().is_none(), "the peering must not be touched");
+        assert!(
+            statuses.try_recv().is_none(),
+            "the peering must not be touched"
+        );
         assert_eq!(server.peers()[0].name, "peer");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_stands_still_does_not_cost_the_peering() {
+    let network = MemNetwork::new();
+    let one = NonZeroUsize::new(1).expect("not zero");
+    let stubborn = QueueOptions::local()
+        .max_messages(one)
+        .block_timeout(Duration::from_secs(30));
+    let server = listening(&network, "server").await;
+    let mut inbox = server.subscribe(filter(&["/x"]), stubborn);
+    let client = builder(&network, "client").start();
+    client
+        .connect(url("mem://server"))
+        .await
+        .expect("connected");
+    let (mut at_server, mut at_client) = (server.statuses(), client.statuses());
+    for value in 0..5 {
+        client
+            .publish(message("/x", value))
+            .await
+            .expect("published");
+    }
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    for value in 0..5 {
+        assert_eq!(count(&mut inbox).await, value);
+    }
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    for statuses in [&mut at_server, &mut at_client] {
+        while let Some(event) = statuses.try_recv() {
+            assert_ne!(event.code, StatusEventCode::PeerLost);
+        }
+    }
+    assert_eq!((server.peers().len(), client.peers().len()), (1, 1));
 }

@@ -7,9 +7,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::command::Command;
+use super::density::Density;
 use super::link::{Link, LinkEnd};
 use super::local::LocalSink;
 use super::publish::MAX_PAYLOAD;
@@ -50,6 +52,7 @@ impl Shared {
         link: &Arc<Link>,
         batch: &mut Vec<Envelope>,
         peering: &mut Peering,
+        density: &mut Density,
     ) {
         link.received
             .fetch_add(batch.len() as u64, Ordering::Relaxed);
@@ -57,7 +60,7 @@ impl Shared {
         for mut envelope in batch.drain(..) {
             envelope.sender = link.id();
             let result = match envelope.kind {
-                MessageKind::Data => self.inbound_data(link, &routes, envelope).await,
+                MessageKind::Data => self.inbound_data(link, &routes, envelope, density).await,
                 MessageKind::Command => self.inbound_command(link, &routes, envelope),
                 MessageKind::RoutingUpdate => {
                     let result = self.inbound_filter(link, &envelope);
@@ -119,7 +122,8 @@ impl Shared {
         &self,
         link: &Arc<Link>,
         routes: &Routes,
-        envelope: Envelope,
+        mut envelope: Envelope,
+        density: &mut Density,
     ) -> Result<(), Rejection> {
         self.admit_envelope(&envelope)?;
         // What is only relayed needs a sound structure; what is delivered here must decode as well.
@@ -136,6 +140,13 @@ impl Shared {
                 error,
             }
         })?;
+        let wanted = for_us
+            || (self.options.forwarding && routes.links.has_match(envelope.topic.as_bytes()));
+        density.count(envelope.payload.len() + envelope.topic.len(), wanted);
+        if wanted && density.is_sparse() {
+            envelope.payload = Bytes::copy_from_slice(&envelope.payload);
+            envelope.topic = envelope.topic.detached();
+        }
         // Forwarding first: it never waits, while a slow local subscriber may hold us up.
         if envelope.receiver != self.id {
             self.forward(link, routes, &envelope);

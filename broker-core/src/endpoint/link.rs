@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::density::Density;
 use super::shared::Shared;
 use crate::envelope::{Envelope, MessageKind};
 use crate::filter::Filter;
@@ -181,7 +182,7 @@ pub(crate) async fn run(
     sink: Box<dyn LinkSink>,
     source: Box<dyn LinkSource>,
 ) {
-    let writer = write(Arc::clone(&link), queue, sink);
+    let writer = write(Arc::clone(&shared), Arc::clone(&link), queue, sink);
     let reader = async {
         let end = read(&shared, &link, wishes, source).await;
         link.queue.close();
@@ -204,13 +205,25 @@ pub(crate) async fn run(
     link.closed.cancel();
 }
 
-async fn write(link: Arc<Link>, mut queue: queue::Receiver<Envelope>, mut sink: Box<dyn LinkSink>) {
+async fn write(
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+    mut queue: queue::Receiver<Envelope>,
+    mut sink: Box<dyn LinkSink>,
+) {
     let mut batch = Vec::with_capacity(WRITE_BATCH_MESSAGES);
+    // The reader's pings keep the peer content, unless a slow subscriber holds the reader up: then this does.
+    let quiet = 2 * shared.options.heartbeat.interval;
     loop {
         let taken = tokio::select! {
             biased;
             () = link.cut.cancelled() => break,
             taken = queue.recv_many(&mut batch, WRITE_BATCH_MESSAGES, WRITE_BATCH_BYTES) => taken,
+            () = sleep(quiet) => {
+                // A pong nobody waits for is a sign of life that asks for no answer.
+                batch.push(link.control(shared.id, MessageKind::Pong, Bytes::new()));
+                1
+            }
         };
         if taken == 0 {
             if queue.is_cut() {
@@ -244,6 +257,7 @@ async fn read(
     let mut peering = Peering::new(Instant::now(), shared.options.heartbeat, fastrand::u64(..));
     let mut barriers: Vec<(u64, oneshot::Sender<()>)> = Vec::new();
     let mut batch = Vec::new();
+    let mut density = Density::default();
     loop {
         while let Some(frame) = peering.poll_transmit() {
             let (kind, payload) = match frame {
@@ -290,7 +304,7 @@ async fn read(
                     let now = Instant::now();
                     peering.heard(now);
                     link.heard(now);
-                    shared.inbound(link, &mut batch, &mut peering).await;
+                    shared.inbound(link, &mut batch, &mut peering, &mut density).await;
                     // Time spent waiting for a local subscriber is not silence of the peer.
                     peering.heard(Instant::now());
                 }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `shared` | the state all handles and tasks share, and how it changes |
 //! | `routes` | the snapshot a message is routed by |
-//! | `publish`, `inbound` | the way of a message out and in |
+//! | `publish`, `inbound`, `density` | the way of a message out and in |
 //! | `local`, `command` | subscribers, hubs and command ports |
 //! | `peer_table`, `local_node`, `link`, `connector` | from an attempt to a peering and back |
 //! | `status_events`, `drops` | what is told about it |
@@ -15,6 +15,7 @@
 mod builder;
 mod command;
 mod connector;
+mod density;
 mod drops;
 mod inbound;
 mod link;
