@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::error::FrameError;
+use super::limits::BATCH_TARGET;
 
 /// Reads the protobuf wire format in place. Positions are offsets into the whole frame, so that what
 /// is found can be shared instead of copied.
@@ -41,8 +42,13 @@ impl Reader {
         self.at = position.min(self.frame.len());
     }
 
-    /// Shares part of the frame.
+    /// Shares part of the frame; a small part of a frame larger than anybody needs to send is copied, or
+    /// who keeps it would keep the whole frame.
+    #[inline]
     pub(crate) fn share(&self, range: Range<usize>) -> Bytes {
+        if self.frame.len() > OVERSIZED && range.len() < self.frame.len() / 2 {
+            return Bytes::copy_from_slice(&self.frame[range]);
+        }
         self.frame.slice(range)
     }
 
@@ -126,6 +132,9 @@ fn long_varint(rest: &[u8], field: &'static str) -> Result<(u64, usize), FrameEr
         FrameError::BadVarint { field }
     })
 }
+
+/// Batches are cut before this; only a single large message makes a larger frame.
+const OVERSIZED: usize = 2 * BATCH_TARGET;
 
 #[cfg(test)]
 mod tests {
