@@ -11,11 +11,11 @@ mod envelope;
 mod filter;
 pub mod handshake;
 mod id;
+pub mod json;
 mod mem;
 mod message;
 mod origin_window;
 pub mod peering;
-pub mod json;
 mod port;
 mod prefix_tree;
 pub mod queue;
@@ -40,28 +40,33 @@ pub use byte_string::ByteString;
 pub use code::{ErrorCode, StatusCode};
 pub use data::{Data, DataKind, EnumValue};
 pub use endpoint::{
-    Admit, AttachedLink, Command, CommandPort, DRAIN_TIMEOUT, DropRecord, Endpoint, EndpointBuilder, Hub, HubPublisher, LocalNode, MAX_PAYLOAD, PeerInfo,
-    PublishError, Publisher, Reached, StatusEvent, StatusEventCode, StatusSubscriber, Subscriber,
+    Admit, AttachedLink, Command, CommandPort, DRAIN_TIMEOUT, DropRecord, Endpoint,
+    EndpointBuilder, Hub, HubPublisher, LocalNode, MAX_PAYLOAD, PeerInfo, PublishError, Publisher,
+    Reached, StatusEvent, StatusEventCode, StatusSubscriber, Subscriber,
 };
 pub use envelope::{Envelope, INITIAL_HOPS, MessageKind};
 pub use filter::{Filter, FilterError, FilterLimits};
-pub use id::{EndpointId, EntityId, InvalidEndpointId};
 pub use handshake::{Admission, HandshakeError, PeerIdentity};
+pub use id::{EndpointId, EntityId, InvalidEndpointId};
 pub use mem::{MemNetwork, MemTransport};
 pub use message::Message;
 pub use origin_window::{OriginWindow, SequenceWindow, Verdict};
 pub use peering::Heartbeat;
 pub use port::{ParsePortError, Port, Protocol};
 pub use prefix_tree::PrefixTree;
-pub use rate_limit::RateLimit;
 pub use queue::{OverflowPolicy, QueueOptions};
+pub use rate_limit::RateLimit;
 pub use set::Set;
 pub use status::{LogCounters, NodeStatus, PeerStatus, StatusSource, StoreStatus};
-pub use store_access::{StoreAccess, StoreChange, StoreEntry, StoreFailure, StoreOperation, StoreReply, StoreWatch};
+pub use store_access::{
+    StoreAccess, StoreChange, StoreEntry, StoreFailure, StoreOperation, StoreReply, StoreWatch,
+};
 pub use table::Table;
 pub use time::{Timespan, Timestamp};
 pub use topic::{Topic, TopicError};
-pub use transport::{BoxFuture, ConnectError, Connection, LinkError, LinkSink, LinkSource, ListenError, Transport};
+pub use transport::{
+    BoxFuture, ConnectError, Connection, LinkError, LinkSink, LinkSource, ListenError, Transport,
+};
 pub use url::{PeerUrl, PeerUrlError};
 pub use view::{DataView, Elements, Entries};
 pub use visit::Visitor;
