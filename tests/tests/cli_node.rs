@@ -70,6 +70,28 @@ fn a_mistake_in_a_configuration_is_one_line_with_file_line_and_fix() {
 }
 
 #[test]
+fn a_file_that_cannot_be_reached_is_a_mistake_in_the_configuration() {
+    let logs = GOOD.replace(
+        "name = \"test\"",
+        "name = \"test\"\nlog_dir = \"/proc/logs\"",
+    );
+    let line = refused(&logs, "manager");
+    assert!(
+        line.contains("cluster.toml:3: ")
+            && line.contains("/proc/logs")
+            && line.contains("log_dir"),
+        "{line}"
+    );
+    let store =
+        format!("{GOOD}[stores.hosts]\nbackend = \"sqlite\"\npath = \"/proc/stores/x.sqlite\"\n");
+    let line = refused(&store, "manager");
+    assert!(
+        line.contains("cluster.toml:8: ") && line.contains("/proc/stores/x.sqlite"),
+        "{line}"
+    );
+}
+
+#[test]
 fn a_node_that_is_not_in_the_configuration_is_told_which_there_are() {
     let line = refused(GOOD, "worker-9");
     assert!(

@@ -37,11 +37,10 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
     if args.demo.is_some() {
         builder = builder.events(QueueOptions::local());
     }
-    let node = builder.start().await.map_err(|error| match error {
-        // What the layout asks for and cannot be had is a mistake in the layout.
-        StartError::Layout(error) => misuse(error.to_string()),
-        other => other.into(),
-    })?;
+    let node = builder
+        .start()
+        .await
+        .map_err(|error| explain(error, config))?;
     for url in &args.listen {
         node.endpoint().listen(url).await?;
     }
@@ -66,4 +65,68 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
     };
     running.drain(node.shutdown()).await?;
     worked
+}
+
+/// What the layout asks for and cannot be had is a mistake in the layout: the line that asks for it, and what to do.
+fn explain(error: StartError, config: &Path) -> anyhow::Error {
+    let (table, key, fix) = match &error {
+        StartError::Layout(error) => return misuse(error.to_string()),
+        StartError::Logs(_) => (
+            "cluster".to_owned(),
+            "log_dir",
+            "name a directory that this node may write to",
+        ),
+        StartError::Backend { store, .. } => (
+            format!("stores.{store}"),
+            "path",
+            "name a file that this node may write to",
+        ),
+        _ => return error.into(),
+    };
+    let text = std::fs::read_to_string(config).unwrap_or_default();
+    let line = line_of(&text, &table, key)
+        .map(|line| format!(":{line}"))
+        .unwrap_or_default();
+    misuse(format!(
+        "{}{line}: {:#}; {fix} in {key}",
+        config.display(),
+        anyhow::Error::new(error)
+    ))
+}
+
+/// The line of `key` in `[table]` of a TOML text, or else of the table's head. Layouts are written in plain tables; one
+/// that is not gets an answer without a line.
+fn line_of(text: &str, table: &str, key: &str) -> Option<usize> {
+    let (mut inside, mut head) = (false, None);
+    for (line, number) in text.lines().map(str::trim).zip(1..) {
+        if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.split(']').next())
+        {
+            inside = name.replace(['"', '\'', ' '], "") == table;
+            head = head.or(inside.then_some(number));
+        } else if inside
+            && line
+                .split('=')
+                .next()
+                .is_some_and(|name| name.trim() == key)
+        {
+            return Some(number);
+        }
+    }
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_in_its_own_table() {
+        let text = "[cluster]\nname = \"x\"\n[stores.a]\npath = \"a\"\n[stores.\"b\"]\nbackend = \"sqlite\"\n path=\"b\"\n";
+        assert_eq!(line_of(text, "stores.a", "path"), Some(4));
+        assert_eq!(line_of(text, "stores.b", "path"), Some(7));
+        assert_eq!(line_of(text, "cluster", "log_dir"), Some(1));
+        assert_eq!(line_of(text, "stores.c", "path"), None);
+    }
 }
