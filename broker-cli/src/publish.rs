@@ -5,11 +5,11 @@ use std::io::BufRead;
 use anyhow::Context as _;
 use broker_core::zeek::Event;
 use broker_core::{Data, Message, PeerUrl, Topic, json};
-use broker_wire::BrokerClient;
+use broker_wire::{BrokerClient, Published};
 use tokio::sync::mpsc;
 
 use crate::client;
-use crate::failure::misuse;
+use crate::failure::{complain, misuse};
 use crate::value;
 
 /// Publishes each VALUE as one message to TOPIC, or each line of stdin.
@@ -95,11 +95,23 @@ async fn publish(
     peer: &PeerUrl,
     messages: Vec<Message>,
 ) -> anyhow::Result<()> {
-    client
+    let published = client
         .publish_all(messages)
         .await
         .with_context(|| format!("pub {peer}"))?;
+    report_unclaimed(&published);
     Ok(())
+}
+
+/// Says so when messages went nowhere; that is no failure, but seldom what was meant.
+fn report_unclaimed(published: &Published) {
+    match (published.unclaimed, published.accepted) {
+        (0, _) => {}
+        (all, accepted) if all == accepted => complain("nobody was interested"),
+        (some, accepted) => complain(&format!(
+            "nobody was interested in {some} of {accepted} messages"
+        )),
+    }
 }
 
 /// Publishes the lines of stdin as they come, and stops at the first bad one; those before it are published.
@@ -113,7 +125,7 @@ async fn publish_stdin(client: BrokerClient, peer: &PeerUrl) -> anyhow::Result<(
     let published = client
         .publish(tokio_stream::wrappers::ReceiverStream::new(receiver))
         .await;
-    published.with_context(|| format!("pub {peer}"))?;
+    report_unclaimed(&published.with_context(|| format!("pub {peer}"))?);
     reader.await.context("reading stdin")?
 }
 
