@@ -36,7 +36,7 @@ fn a_mistake_in_a_configuration_is_one_line_with_file_line_and_fix() {
         (
             format!("{GOOD}[node.manager]\nrole = \"worker\"\n"),
             "cluster.toml:6",
-            "duplicate",
+            "\"manager\" is there a second time",
         ),
         (
             format!("{GOOD}[node.boss]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:1\"]\n"),

@@ -104,7 +104,9 @@ fn line_of(text: &str, table: &str, key: &str) -> Option<usize> {
             .and_then(|rest| rest.split(']').next())
         {
             inside = name.replace(['"', '\'', ' '], "") == table;
-            head = head.or(inside.then_some(number));
+            if inside {
+                head.get_or_insert(number);
+            }
         } else if inside
             && line
                 .split('=')

@@ -55,6 +55,12 @@ pub enum LayoutProblem {
         /// What the parser said.
         reason: String,
     },
+    /// A key or table stands in the file twice.
+    #[error("{what:?} is there a second time")]
+    Twice {
+        /// Its name, as it stands there.
+        what: String,
+    },
     /// A key or table nobody knows.
     #[error("unknown key {key:?} in {table}")]
     UnknownKey {
@@ -249,6 +255,7 @@ impl LayoutProblem {
         match self {
             Self::Unreadable { .. } => "check the path and its permissions".to_owned(),
             Self::Syntax { .. } => "see https://toml.io for the syntax".to_owned(),
+            Self::Twice { .. } => "give each a name of its own, or remove one".to_owned(),
             Self::UnknownKey { key, known, .. } => match closest(key, known) {
                 Some(meant) => format!("did you mean {meant:?}? known are {}", known.join(", ")),
                 None => format!("known are {}", known.join(", ")),

@@ -56,10 +56,16 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Layout, LayoutError> {
             .next()
             .unwrap_or_default()
             .to_owned();
-        source.error(
-            error.span().unwrap_or_default(),
-            LayoutProblem::Syntax { reason },
-        )
+        let span = error.span().unwrap_or_default();
+        let problem = match text.get(span.clone()) {
+            Some(what) if reason.starts_with("duplicate key") && !what.is_empty() => {
+                LayoutProblem::Twice {
+                    what: what.to_owned(),
+                }
+            }
+            _ => LayoutProblem::Syntax { reason },
+        };
+        source.error(span, problem)
     })?;
     let root = Table {
         source,

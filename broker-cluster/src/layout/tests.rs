@@ -170,7 +170,7 @@ fn every_mistake_is_one_line_with_file_line_and_fix() {
         (
             "[node.manager]\nrole = \"worker\"\n",
             4,
-            ["duplicate key", "toml.io"],
+            ["\"manager\" is there a second time", "a name of its own"],
         ),
         (
             "[node.m2]\nrole = \"manager\"\n",
