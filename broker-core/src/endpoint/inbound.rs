@@ -18,7 +18,7 @@ use super::publish::MAX_PAYLOAD;
 use super::routes::{Ref, Routes};
 use super::shared::Shared;
 use crate::binary;
-use crate::envelope::{Envelope, MessageKind};
+use crate::envelope::{Envelope, INITIAL_HOPS, MessageKind};
 use crate::filter::{Filter, FilterLimits};
 use crate::message::Message;
 use crate::origin_window::Verdict;
@@ -233,7 +233,7 @@ impl Shared {
             }
             let outgoing = Envelope {
                 sender: self.id,
-                hops: envelope.hops - 1,
+                hops: envelope.hops.min(INITIAL_HOPS) - 1,
                 ..envelope.clone()
             };
             if matches!(link.queue.offer_or_drop(outgoing), Offer::Disconnect) {
