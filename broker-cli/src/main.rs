@@ -9,6 +9,7 @@ mod client;
 mod cluster_up;
 mod demo;
 mod failure;
+mod input;
 mod logging;
 mod node;
 mod output;

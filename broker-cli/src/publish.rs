@@ -1,7 +1,5 @@
 //! `broker pub` and `broker event`: hand messages to a node and return when it has all of them.
 
-use std::io::BufRead;
-
 use anyhow::Context as _;
 use broker_core::zeek::Event;
 use broker_core::{Data, Message, PeerUrl, Topic, json};
@@ -10,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::client;
 use crate::failure::{complain, misuse};
+use crate::input::each_line;
 use crate::value;
 
 /// Publishes each VALUE as one message to TOPIC, or each line of stdin.
@@ -118,7 +117,7 @@ fn report_unclaimed(published: &Published) {
 async fn publish_stdin(client: BrokerClient, peer: &PeerUrl) -> anyhow::Result<()> {
     let (sender, receiver) = mpsc::channel(LINES_AHEAD);
     let reader = tokio::task::spawn_blocking(move || {
-        read_lines(std::io::stdin().lock(), |message| {
+        each_line(std::io::stdin().lock(), read_message, |message| {
             sender.blocking_send(message).is_ok()
         })
     });
@@ -127,37 +126,6 @@ async fn publish_stdin(client: BrokerClient, peer: &PeerUrl) -> anyhow::Result<(
         .await;
     report_unclaimed(&published.with_context(|| format!("pub {peer}"))?);
     reader.await.context("reading stdin")?
-}
-
-/// Gives each line of `input` to `publish` as a message, until one is bad or nobody wants more.
-fn read_lines(
-    mut input: impl BufRead,
-    mut publish: impl FnMut(Message) -> bool,
-) -> anyhow::Result<()> {
-    let mut line = Vec::new();
-    for number in 1u64.. {
-        line.clear();
-        let mut limited = std::io::Read::take(&mut input, MAX_LINE + 1);
-        if limited
-            .read_until(b'\n', &mut line)
-            .context("reading stdin")?
-            == 0
-        {
-            break;
-        }
-        anyhow::ensure!(
-            line.len() as u64 <= MAX_LINE,
-            "stdin:{number}: longer than {MAX_LINE} bytes"
-        );
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let message = read_message(&line).with_context(|| format!("stdin:{number}"))?;
-        if !publish(message) {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// The message in a line of JSON: members `topic` and `data`, others are ignored.
@@ -194,9 +162,6 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
 
 /// Messages read from stdin before the node has taken those in front of them.
 const LINES_AHEAD: usize = 1024;
-
-/// The longest line of stdin, with its line feed.
-const MAX_LINE: u64 = 64 << 20;
 
 const PUB_HELP: &str = concat!(
     "Returns when PEER has everything.\n\n",

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::io::BufRead;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{Remote, json_object};
+use crate::input::each_line;
 use crate::output::Output;
 
 /// Prints all entries, a page at a time.
@@ -41,7 +41,7 @@ pub(super) async fn dump(remote: &Remote) -> anyhow::Result<()> {
 pub(super) async fn load(remote: &Remote) -> anyhow::Result<()> {
     let (sender, mut entries) = mpsc::channel(WRITES_AHEAD);
     let reader = tokio::task::spawn_blocking(move || {
-        read_entries(std::io::stdin().lock(), |entry| {
+        each_line(std::io::stdin().lock(), read_entry, |entry| {
             sender.blocking_send(entry).is_ok()
         })
     });
@@ -106,36 +106,6 @@ fn write_entry(entry: &StoreEntry) -> Vec<u8> {
     line
 }
 
-fn read_entries(
-    mut input: impl BufRead,
-    mut put: impl FnMut(StoreEntry) -> bool,
-) -> anyhow::Result<()> {
-    let mut line = Vec::new();
-    for number in 1u64.. {
-        line.clear();
-        let mut limited = std::io::Read::take(&mut input, MAX_LINE + 1);
-        if limited
-            .read_until(b'\n', &mut line)
-            .context("reading stdin")?
-            == 0
-        {
-            break;
-        }
-        anyhow::ensure!(
-            line.len() as u64 <= MAX_LINE,
-            "stdin:{number}: longer than {MAX_LINE} bytes"
-        );
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let entry = read_entry(&line).with_context(|| format!("stdin:{number}"))?;
-        if !put(entry) {
-            break;
-        }
-    }
-    Ok(())
-}
-
 fn read_entry(line: &[u8]) -> anyhow::Result<StoreEntry> {
     #[derive(serde::Deserialize)]
     struct Line<'a> {
@@ -164,9 +134,6 @@ const PAGE: usize = 1000;
 /// Writes under way at once.
 const WRITES_AHEAD: usize = 64;
 
-/// The longest line of a dump.
-const MAX_LINE: u64 = 128 << 20;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,7 +160,7 @@ mod tests {
     fn a_bad_line_is_named_by_its_number() {
         let input = b"{\"key\":{\"@data-type\":\"count\",\"data\":1},\"value\":{\"@data-type\":\"none\"}}\n\nnonsense\n";
         let mut entries = Vec::new();
-        let error = read_entries(&input[..], |entry| {
+        let error = each_line(&input[..], read_entry, |entry| {
             entries.push(entry);
             true
         })
