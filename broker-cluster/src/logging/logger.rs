@@ -15,6 +15,7 @@
 //! At most [`MAX_LOGS`] logs are open. What peers name is counted under [`UNKNOWN`] unless a log of that name is open.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,8 +33,9 @@ use crate::log::{
     Column, LogFormat, LogStyle, LogWriter, MAX_COLUMNS, Schema, is_file_stem, meta_time, serial,
 };
 
-/// Log files open at a time.
-pub const MAX_LOGS: usize = 1024;
+/// Log files open at a time. Each takes two file descriptors, and a process has 1024 by default: peers must not be able
+/// to use up those that connections need.
+pub const MAX_LOGS: usize = 384;
 /// The name under which records of logs nobody announced are counted.
 pub const UNKNOWN: &str = "(unknown)";
 /// Formatted bytes that wait for [`Logger::commit`] before the driver should call it.
@@ -47,6 +49,8 @@ pub(crate) type SharedCounters = Arc<Mutex<BTreeMap<String, LogCounters>>>;
 /// Writes the log files of one node.
 pub(crate) struct Logger {
     dir: PathBuf,
+    /// The directory, locked against another logger for as long as this one lives.
+    _lock: File,
     format: LogFormat,
     logs: Vec<OpenLog>,
     by_key: HashMap<Key, Vec<usize>>,
@@ -96,8 +100,8 @@ enum Refusal {
     Stream(usize),
     #[error("more than {MAX_LOGS} logs")]
     TooMany,
-    #[error("cannot open the log file")]
-    File(#[from] io::Error),
+    #[error("cannot open log file {path}: {reason}")]
+    File { path: String, reason: io::Error },
 }
 
 impl Logger {
@@ -105,7 +109,7 @@ impl Logger {
     /// what it acknowledged.
     ///
     /// # Errors
-    /// The directory cannot be created or read, or a journal in it is damaged.
+    /// The directory cannot be created or read, another logger writes there, or a journal in it is damaged.
     pub(crate) fn open(
         dir: &Path,
         format: LogFormat,
@@ -118,6 +122,7 @@ impl Logger {
             )
         };
         std::fs::create_dir_all(dir).map_err(named)?;
+        let lock = lock(dir).map_err(named)?;
         let mut known = KnownBatches::default();
         for entry in std::fs::read_dir(dir).map_err(named)? {
             let journal_path = entry.map_err(named)?.path();
@@ -130,6 +135,7 @@ impl Logger {
         }
         Ok(Self {
             dir: dir.to_owned(),
+            _lock: lock,
             format,
             logs: Vec::new(),
             by_key: HashMap::new(),
@@ -264,7 +270,7 @@ impl Logger {
             Ok(at) => at,
             Err(refusal) => {
                 // The disk may have room again, or another logger: no receipt, so the batch comes again or goes there.
-                if !matches!(refusal, Refusal::File(_)) {
+                if !matches!(refusal, Refusal::File { .. }) {
                     let receipt = BatchReceipt {
                         number,
                         written: 0,
@@ -389,7 +395,10 @@ impl Logger {
         let mut header = Vec::new();
         writer.begin(&meta_time(&jiff::Zoned::now()), &mut header);
         let stem = self.free_stem(&schema.path);
-        let file = LogFile::open(&self.dir, &stem, &header)?;
+        let file = LogFile::open(&self.dir, &stem, &header).map_err(|reason| Refusal::File {
+            path: self.dir.join(format!("{stem}.log")).display().to_string(),
+            reason,
+        })?;
         self.stems.insert(stem);
         let stream = create.stream.to_str_lossy().into_owned();
         self.counters
@@ -498,6 +507,24 @@ impl Logger {
     fn complain(&mut self, now: Instant, what: &(impl std::fmt::Display + ?Sized)) {
         if let Some(suppressed) = self.complaints.check(now) {
             tracing::warn!(suppressed, "{what}");
+        }
+    }
+}
+
+/// Keeps other loggers out of `dir`: repairing a file that is being written would cut off what is about to be
+/// acknowledged.
+fn lock(dir: &Path) -> io::Result<File> {
+    let handle = File::open(dir)?;
+    match handle.try_lock() {
+        Ok(()) => Ok(handle),
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another logger writes here",
+        )),
+        // Some file systems have no locks.
+        Err(TryLockError::Error(error)) => {
+            tracing::debug!(dir = %dir.display(), %error, "log directory is not locked");
+            Ok(handle)
         }
     }
 }

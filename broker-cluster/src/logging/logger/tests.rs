@@ -31,6 +31,10 @@ impl Fixture {
 
     /// The same directory with a new process; the old one was killed or had closed.
     fn restart(&mut self) {
+        let elsewhere = tempfile::tempdir().unwrap();
+        // The lock of the old one goes with it.
+        self.logger =
+            Logger::open(elsewhere.path(), LogFormat::Tsv, SharedCounters::default()).unwrap();
         self.logger =
             Logger::open(self.dir.path(), LogFormat::Tsv, Arc::clone(&self.counters)).unwrap();
     }
@@ -266,6 +270,34 @@ fn the_settings_of_a_log_choose_its_form() {
     f.numbered(1, &json, &[record("one", 1)]);
     f.commit();
     assert_eq!(f.rows("test.log"), ["{\"msg\":\"one\",\"num\":1}"]);
+}
+
+#[test]
+fn a_directory_has_one_logger_at_a_time() {
+    let mut fixture = Fixture::new();
+    let counters = SharedCounters::default();
+    let second = Logger::open(fixture.dir.path(), LogFormat::Tsv, counters);
+    let error = second.err().unwrap().to_string();
+    assert!(error.ends_with("another logger writes here"), "{error}");
+    fixture.restart();
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_is_named_with_the_reason_and_its_batch_waits() {
+    let mut fixture = Fixture::new();
+    fs::remove_dir(fixture.dir.path()).unwrap();
+    let view = two_columns().to_data().to_bytes();
+    let view = MessageView::parse(DataView::parse(&view).unwrap()).unwrap();
+    let error = fixture.logger.create(view, true).unwrap_err().to_string();
+    assert!(
+        error.contains("test.log: ") && error.contains("No such file"),
+        "{error}"
+    );
+    fixture.numbered(1, &two_columns(), &[record("a", 1)]);
+    assert_eq!(fixture.commit(), []);
+    fs::create_dir(fixture.dir.path()).unwrap();
+    fixture.numbered(1, &two_columns(), &[record("a", 1)]);
+    assert_eq!(fixture.commit(), [(1, 1, 0)]);
 }
 
 #[test]
