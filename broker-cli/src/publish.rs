@@ -146,7 +146,7 @@ fn read_message(line: &[u8]) -> anyhow::Result<Message> {
     };
     Ok(Message::new(
         Topic::try_from(topic)?,
-        json::parse_value(line.data.get().as_bytes())?,
+        json::parse_deep_value(line.data.get().as_bytes())?,
     ))
 }
 

@@ -122,8 +122,8 @@ fn read_entry(line: &[u8]) -> anyhow::Result<StoreEntry> {
             .map_err(|_| anyhow::anyhow!("expiry {seconds} is no time to come"))
     });
     Ok(StoreEntry {
-        key: json::parse_value(line.key.get().as_bytes()).context("key")?,
-        value: json::parse_value(line.value.get().as_bytes()).context("value")?,
+        key: json::parse_deep_value(line.key.get().as_bytes()).context("key")?,
+        value: json::parse_deep_value(line.value.get().as_bytes()).context("value")?,
         expires_in: expires_in.transpose()?,
     })
 }

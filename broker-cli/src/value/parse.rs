@@ -167,7 +167,7 @@ fn digits(text: &str) -> usize {
 }
 
 fn json_value(text: &str) -> Result<Data, ValueError> {
-    json::parse_value(text.as_bytes()).map_err(|error| ValueError::Json {
+    json::parse_deep_value(text.as_bytes()).map_err(|error| ValueError::Json {
         text: shown(text),
         reason: error.to_string(),
     })

@@ -20,7 +20,8 @@
 //! | subnet | its text | the same; one whose text says less than its bytes gets a member `"@bytes"` with its 17 bytes in hex |
 //! | topic | as a string | the same; what is not UTF-8 gets a member `"@topic-bytes"` |
 //!
-//! The exact writing loses nothing but the sign of NaN. Nesting beyond [`MAX_LEVELS`] is written but not read.
+//! The exact writing loses nothing but the sign of NaN. Nesting beyond [`MAX_LEVELS`] is written, but read only by
+//! [`parse_deep_value`].
 //!
 //! ```
 //! use broker_core::{Data, json};
@@ -46,7 +47,7 @@ mod time;
 mod writer;
 
 pub use error::JsonError;
-pub use reader::{Envelope, parse_envelope, parse_message, parse_value};
+pub use reader::{Envelope, parse_deep_value, parse_envelope, parse_message, parse_value};
 pub use string::write_string;
 pub use writer::{to_string, write_message, write_value, write_view, write_view_message};
 

@@ -12,18 +12,72 @@ use super::parser::Parser;
 use super::string::parse_hex;
 use super::time::{parse_timespan, parse_timestamp};
 use crate::address::{Address, Subnet};
+use crate::binary::MAX_DEPTH;
 use crate::byte_string::ByteString;
 use crate::data::{Data, DataKind, EnumValue};
 use crate::port::{Port, Protocol};
 use crate::set::Set;
 use crate::table::Table;
+use crate::visit::Visitor;
 
 /// The value that a text is.
 ///
 /// # Errors
 /// What is wrong with the text. One that is no JSON is always called so, whatever else is wrong with it.
 pub fn parse_value(text: &[u8]) -> Result<Data, JsonError> {
-    read(text, None)
+    read(text, MAX_LEVELS, None)
+}
+
+/// The value that a text is, nested as deep as values in the binary format may be: what is written with
+/// [`Style::Exact`](super::Style::Exact) and read back by ourselves.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_deep_value(text: &[u8]) -> Result<Data, JsonError> {
+    let data = read(text, MAX_DEEP_LEVELS, None)?;
+    let mut depth = Depth::default();
+    data.visit(&mut depth);
+    if depth.deepest > MAX_DEPTH {
+        return Err(JsonError::TooDeep {
+            limit: MAX_DEEP_LEVELS,
+        });
+    }
+    Ok(data)
+}
+
+/// JSON levels of the deepest value: a table takes three, the innermost value two if it is none.
+const MAX_DEEP_LEVELS: u16 = 3 * MAX_DEPTH + 2;
+
+/// How deep containers are nested in each other.
+#[derive(Default)]
+struct Depth {
+    open: u16,
+    deepest: u16,
+}
+
+impl Depth {
+    fn open(&mut self) {
+        self.open += 1;
+        self.deepest = self.deepest.max(self.open);
+    }
+}
+
+impl Visitor for Depth {
+    fn set(&mut self, _: usize) {
+        self.open();
+    }
+
+    fn table(&mut self, _: usize) {
+        self.open();
+    }
+
+    fn vector(&mut self, _: usize) {
+        self.open();
+    }
+
+    fn end(&mut self) {
+        self.open -= 1;
+    }
 }
 
 /// A message, with what its envelope says.
@@ -43,7 +97,7 @@ pub struct Envelope {
 /// What is wrong with the text.
 pub fn parse_envelope(text: &[u8]) -> Result<Envelope, JsonError> {
     let mut head = Head::default();
-    let data = read(text, Some(&mut head))?;
+    let data = read(text, MAX_LEVELS, Some(&mut head))?;
     Ok(Envelope {
         message_type: head.message_type,
         topic: head.topic_bytes.or(head.topic),
@@ -78,15 +132,15 @@ struct Head {
     topic_bytes: Option<ByteString>,
 }
 
-fn read(text: &[u8], head: Option<&mut Head>) -> Result<Data, JsonError> {
+fn read(text: &[u8], levels: u16, head: Option<&mut Head>) -> Result<Data, JsonError> {
     let mut parser = Parser::new(text);
-    let value =
-        object(&mut parser, MAX_LEVELS, head).and_then(|value| parser.finish().map(|()| value));
+    let value = object(&mut parser, levels, head).and_then(|value| parser.finish().map(|()| value));
     value.map_err(|error| {
         // Reading stops at the first thing that is wrong; what comes behind may not even be JSON.
         let mut parser = Parser::new(text);
-        match parser.skip(MAX_LEVELS).and_then(|()| parser.finish()) {
+        match parser.skip(levels).and_then(|()| parser.finish()) {
             Ok(()) => error,
+            Err(JsonError::TooDeep { .. }) => JsonError::TooDeep { limit: levels },
             Err(malformed) => malformed,
         }
     })
@@ -604,6 +658,33 @@ mod tests {
         assert_eq!(
             (error.code(), error),
             (ErrorCode::InvalidJson, JsonError::TooDeep { limit: 127 })
+        );
+    }
+
+    #[test]
+    fn a_deep_value_that_the_binary_format_takes_reads_back_and_a_deeper_one_does_not() {
+        let innermost = || Data::vector([Data::None]);
+        let nestings: [fn(Data) -> Data; 3] = [
+            |inner| Data::vector([inner]),
+            |inner| Data::Set([inner].into_iter().collect()),
+            |inner| Data::Table([(Data::from("k"), inner)].into_iter().collect()),
+        ];
+        for nest in nestings {
+            let mut data = innermost();
+            for _ in 1..MAX_DEPTH {
+                data = nest(data);
+            }
+            assert!(Data::decode(&data.to_bytes()).is_ok());
+            let read = |data: &Data| parse_deep_value(crate::json::to_string(data).as_bytes());
+            assert!(read(&data).is_ok_and(|again| again == data));
+            let deeper = nest(data);
+            assert!(Data::decode(&deeper.to_bytes()).is_err());
+            assert_eq!(read(&deeper), Err(JsonError::TooDeep { limit: 770 }));
+        }
+        let endless = br#"{"@data-type":"vector","data":["#.repeat(100_000);
+        assert_eq!(
+            parse_deep_value(&endless),
+            Err(JsonError::TooDeep { limit: 770 })
         );
     }
 
