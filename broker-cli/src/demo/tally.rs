@@ -30,6 +30,9 @@ pub(super) struct Tally {
     hosts: HashSet<Address>,
     /// The latest numbers of each worker, at most [`WINDOW`] back.
     recent: BTreeMap<String, BTreeSet<u64>>,
+    /// What `recent` was when the journal had been read. A worker whose window has moved on since, because another
+    /// proxy answered for what this one could not, still has to learn of these.
+    restored: BTreeMap<String, BTreeSet<u64>>,
     /// Counted, but not known to be in the store.
     unapplied: BTreeMap<Address, u64>,
     buffer: Vec<u8>,
@@ -52,6 +55,7 @@ impl Tally {
             received: 0,
             hosts: HashSet::new(),
             recent: BTreeMap::new(),
+            restored: BTreeMap::new(),
             unapplied: BTreeMap::new(),
             buffer: Vec::new(),
         };
@@ -74,6 +78,7 @@ impl Tally {
             .set_len(whole as u64)
             .and_then(|()| tally.journal.seek(SeekFrom::End(0)).map(drop))
             .context("journal")?;
+        tally.restored.clone_from(&tally.recent);
         Ok(tally)
     }
 
@@ -147,14 +152,12 @@ impl Tally {
         Ok(())
     }
 
-    /// The latest events of `worker`: all that it may still wait for are among them.
-    pub(super) fn recent(&self, worker: &str) -> Vec<u64> {
-        self.recent
-            .get(worker)
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect()
+    /// The events of `worker` that this proxy claims: its latest ones, and the latest ones of the journal. All that it
+    /// may still wait for are among them, and all that it may have sent elsewhere while this proxy was down.
+    pub(super) fn claims(&self, worker: &str) -> Vec<u64> {
+        let mut numbers = self.restored.get(worker).cloned().unwrap_or_default();
+        numbers.extend(self.recent.get(worker).into_iter().flatten());
+        numbers.into_iter().collect()
     }
 
     /// Events counted.
@@ -198,8 +201,8 @@ mod tests {
             tally.unapplied().collect::<Vec<_>>(),
             [(host(1), 2), (host(2), 1)]
         );
-        assert_eq!(tally.recent("w1"), [1, 2]);
-        assert_eq!(tally.recent("w3"), [0; 0]);
+        assert_eq!(tally.claims("w1"), [1, 2]);
+        assert_eq!(tally.claims("w3"), [0; 0]);
     }
 
     #[test]
@@ -237,6 +240,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_journal_held_is_claimed_also_after_the_window_has_moved_on() {
+        let (_directory, path) = journal();
+        let mut tally = Tally::open(&path).expect("open");
+        tally.add("w1", 1, host(1));
+        tally.write().expect("written");
+        drop(tally);
+
+        let mut tally = Tally::open(&path).expect("open again");
+        // The worker comes up late, and its events from far ahead are here before it is greeted.
+        tally.add("w1", 3 * WINDOW, host(1));
+        assert_eq!(tally.claims("w1"), [1, 3 * WINDOW]);
+    }
+
+    #[test]
     fn a_journal_that_is_none_is_named() {
         let (_directory, path) = journal();
         std::fs::write(&path, "w1 1 192.0.2.1\nnonsense\n").expect("written");
@@ -251,7 +268,7 @@ mod tests {
         for number in 1..=3 * WINDOW {
             tally.add("w1", number, host(1));
         }
-        assert_eq!(tally.recent("w1").len() as u64, WINDOW + 1);
+        assert_eq!(tally.claims("w1").len() as u64, WINDOW + 1);
         assert_eq!(tally.received(), 3 * WINDOW);
     }
 }

@@ -71,7 +71,7 @@ impl Proxy {
         if role == Role::Worker {
             let claims = DemoEvent::Claims {
                 proxy: self.actor.name.clone(),
-                numbers: self.tally.recent(name),
+                numbers: self.tally.claims(name),
             };
             self.actor.tell(name, &claims).await;
         }
