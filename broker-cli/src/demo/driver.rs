@@ -31,7 +31,7 @@ pub(super) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
     }
     let nodes = Nodes::new(&args);
     let given = plan::inputs(&args.input)?;
-    let workspace = Workspace::create(args.out.as_deref())?;
+    let workspace = Workspace::create(args.out.as_deref(), &given)?;
     let inputs = if given.is_empty() {
         plan::inputs(&workspace.write_samples()?)?
     } else {

@@ -56,6 +56,13 @@ pub(super) fn inputs(files: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
     let mut shapes = BTreeMap::new();
     let mut inputs = Vec::new();
     for file in files {
+        // Every worker opens it anew, which a pipe or a terminal does not survive.
+        if std::fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            return Err(misuse(format!(
+                "{}: is no regular file, and every worker has to read it; save it as a file first",
+                file.display()
+            )));
+        }
         let reader = LogReader::open(file)
             .map_err(|error| misuse(format!("{:#}", anyhow::Error::new(error))))?;
         let shape = (
@@ -64,7 +71,8 @@ pub(super) fn inputs(files: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
         );
         let path = reader.schema().path.clone();
         let path = distinct(&mut shapes, &path, shape);
-        let file = std::path::absolute(file).with_context(|| format!("{}", file.display()))?;
+        // Links are resolved here: /dev/stdin is another file in every process.
+        let file = std::fs::canonicalize(file).with_context(|| format!("{}", file.display()))?;
         inputs.push(Input { file, path });
     }
     Ok(inputs)
@@ -110,7 +118,11 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("image.png");
         std::fs::write(&file, b"\x89PNG").expect("written");
-        for file in [file, directory.path().join("missing.log")] {
+        for file in [
+            file,
+            directory.path().join("missing.log"),
+            PathBuf::from("/dev/null"),
+        ] {
             let error = inputs(std::slice::from_ref(&file)).expect_err("refused");
             assert!(error.downcast_ref::<crate::failure::Misuse>().is_some());
             assert!(

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use broker_cluster::Layout;
 
 use super::layout::HEAD;
-use super::plan::Plan;
+use super::plan::{Input, Plan};
 use crate::failure::{complain, misuse};
 
 /// The directory, made ready for a run.
@@ -16,8 +16,9 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    /// `out`, or a new directory among the temporary ones. What an earlier demo has left in `out` makes way.
-    pub(super) fn create(out: Option<&Path>) -> anyhow::Result<Self> {
+    /// `out`, or a new directory among the temporary ones. What an earlier demo has left in `out` makes way, unless it
+    /// is among the `inputs`.
+    pub(super) fn create(out: Option<&Path>, inputs: &[Input]) -> anyhow::Result<Self> {
         let directory = match out {
             Some(out) => {
                 std::fs::create_dir_all(out)
@@ -31,7 +32,7 @@ impl Workspace {
                 .keep(),
         };
         let workspace = Self { directory };
-        workspace.clear()?;
+        workspace.clear(inputs)?;
         Ok(workspace)
     }
 
@@ -79,7 +80,7 @@ impl Workspace {
 
     /// Removes the directories of an earlier demo's nodes. Only what a layout of ours names is touched, and a node's
     /// directory without such a layout is somebody else's.
-    fn clear(&self) -> anyhow::Result<()> {
+    fn clear(&self, inputs: &[Input]) -> anyhow::Result<()> {
         let file = self.layout();
         let Ok(text) = std::fs::read_to_string(&file) else {
             return Ok(());
@@ -94,6 +95,21 @@ impl Workspace {
             return Err(refuse());
         }
         let layout = Layout::parse(&text, &file).map_err(|_| refuse())?;
+        for node in layout.nodes() {
+            let directory = self.directory.join(&node.name);
+            // One that is not there holds no input.
+            let directory = std::fs::canonicalize(&directory).unwrap_or(directory);
+            if let Some(input) = inputs
+                .iter()
+                .find(|input| input.file.starts_with(&directory))
+            {
+                return Err(misuse(format!(
+                    "{} is from the earlier demo in {}, which would be replaced; choose another directory with --out",
+                    input.file.display(),
+                    self.directory.display()
+                )));
+            }
+        }
         complain(&format!(
             "replacing the results of an earlier demo in {}",
             self.directory.display()
@@ -132,7 +148,16 @@ mod tests {
             "{HEAD}\n[node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:1\"]\n[node.logger-1]\nrole = \"logger\"\nlisten = [\"grpc://127.0.0.1:2\"]\n"
         );
         std::fs::write(directory.path().join("demo.toml"), layout).expect("written");
-        Workspace::create(Some(directory.path())).expect("made ready");
+        let input = Input {
+            file: std::fs::canonicalize(&logger)
+                .expect("a path")
+                .join("conn.log"),
+            path: "conn".to_owned(),
+        };
+        let error = Workspace::create(Some(directory.path()), &[input]).expect_err("refused");
+        assert!(error.downcast_ref::<crate::failure::Misuse>().is_some());
+        assert!(logger.exists());
+        Workspace::create(Some(directory.path()), &[]).expect("made ready");
         assert!(!logger.exists());
         assert!(directory.path().join("mine.txt").exists());
     }
@@ -141,7 +166,7 @@ mod tests {
     fn somebody_elses_layout_is_not_touched() {
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("demo.toml"), "[cluster]\n").expect("written");
-        let error = Workspace::create(Some(directory.path())).expect_err("refused");
+        let error = Workspace::create(Some(directory.path()), &[]).expect_err("refused");
         assert!(error.downcast_ref::<crate::failure::Misuse>().is_some());
     }
 }
