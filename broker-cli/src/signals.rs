@@ -1,9 +1,11 @@
-//! SIGINT and SIGTERM ask the program to drain and stop; a second one ends it at once.
+//! SIGINT and SIGTERM ask the program to drain and stop; a second one, a moment later, ends it at once.
 
 use std::future::Future;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
 /// The signals that ask us to stop. They are caught from [`StopSignals::install`] on, so that one that comes while
 /// a command starts is not lost.
@@ -34,11 +36,21 @@ impl StopSignals {
         }
     }
 
-    /// Runs `drain` to its end, unless another signal says that nobody wants to wait for it.
+    /// Runs `drain` to its end, unless another signal says that nobody wants to wait for it. One that follows at once
+    /// is the first one's echo: `timeout` and some supervisors signal the process and then its group.
     pub(crate) async fn drain<T>(&mut self, drain: impl Future<Output = T>) -> anyhow::Result<T> {
+        let began = Instant::now();
+        let hurried = async {
+            while began.elapsed() < ECHO {
+                self.received().await;
+            }
+        };
         tokio::select! {
             done = drain => Ok(done),
-            _ = self.received() => Err(anyhow::anyhow!("stopped by a second signal before everything was drained")),
+            () = hurried => Err(anyhow::anyhow!("stopped by a second signal before everything was drained")),
         }
     }
 }
+
+/// A signal that comes so soon after the first one says nothing new.
+const ECHO: Duration = Duration::from_millis(250);
