@@ -160,25 +160,26 @@ impl Membership {
     /// A peering broke, or the other side ended it.
     pub fn peer_lost(&mut self, id: EndpointId) -> Vec<Effect> {
         self.forget(id);
+        // A process may have said hello by more than one name.
+        let mut effects = Vec::new();
+        for (name, member) in &mut self.nodes {
+            if member.id != Some(id) {
+                continue;
+            }
+            member.id = None;
+            if let Some(active) = self.active.get_mut(&member.role) {
+                active.remove(&id);
+            }
+            effects.push(Effect::NodeDown {
+                name: name.clone(),
+                id,
+            });
+        }
         if let Some(name) = self.replaced.remove(&id) {
             // As in Zeek the old process stays in the active set: nobody knows any more that it was in.
-            return vec![Effect::UnknownDown { name, id }];
+            effects.push(Effect::UnknownDown { name, id });
         }
-        let Some((name, member)) = self
-            .nodes
-            .iter_mut()
-            .find(|(_, member)| member.id == Some(id))
-        else {
-            return Vec::new();
-        };
-        member.id = None;
-        if let Some(active) = self.active.get_mut(&member.role) {
-            active.remove(&id);
-        }
-        vec![Effect::NodeDown {
-            name: name.clone(),
-            id,
-        }]
+        effects
     }
 
     /// We ended a peering. The node stays up for us, as in Zeek.
@@ -218,6 +219,10 @@ impl Membership {
             None => Effect::NodeUp { name, id },
             Some(old) if old == id => Effect::Again { name, id },
             Some(old) => {
+                // It may have been replaced itself before, and is back.
+                if self.replaced.get(&id) == Some(&name) {
+                    self.replaced.remove(&id);
+                }
                 self.replaced.insert(old, name.clone());
                 Effect::Replaced { name, old, new: id }
             }
@@ -401,5 +406,35 @@ mod tests {
             members.hello("worker-1", EndpointId::from_bytes(bytes));
         }
         assert_eq!(members.early.len(), MAX_PEERS);
+    }
+
+    #[test]
+    fn a_replaced_process_that_takes_its_name_back_takes_it_down_when_it_goes() {
+        let mut cluster = membership();
+        cluster.peer_added(id(1));
+        cluster.peer_added(id(2));
+        cluster.hello("worker-1", id(1));
+        cluster.hello("worker-1", id(2));
+        cluster.hello("worker-1", id(1));
+        assert_eq!(cluster.peer_lost(id(1)), [down("worker-1", 1)]);
+        assert_eq!(cluster.id_of("worker-1"), None);
+        let gone = cluster.peer_lost(id(2));
+        assert!(
+            matches!(&gone[..], [Effect::UnknownDown { name, .. }] if name == "worker-1"),
+            "{gone:?}"
+        );
+    }
+
+    #[test]
+    fn a_process_of_two_names_takes_both_down() {
+        let mut cluster = membership();
+        cluster.peer_added(id(1));
+        cluster.hello("worker-1", id(1));
+        cluster.hello("worker-2", id(1));
+        assert_eq!(
+            cluster.peer_lost(id(1)),
+            [down("worker-1", 1), down("worker-2", 1)]
+        );
+        assert_eq!(cluster.up().count(), 0);
     }
 }
