@@ -61,7 +61,10 @@ pub(crate) struct Logger {
     receipts: Vec<(EndpointId, BatchReceipt)>,
     pending_bytes: usize,
     counters: SharedCounters,
+    /// What peers do wrong.
     complaints: RateLimit,
+    /// What this machine does wrong; apart, so that no peer can hide it.
+    failures: RateLimit,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -146,6 +149,7 @@ impl Logger {
             pending_bytes: 0,
             counters,
             complaints: RateLimit::new(COMPLAINTS, COMPLAINT_INTERVAL),
+            failures: RateLimit::new(COMPLAINTS, COMPLAINT_INTERVAL),
         })
     }
 
@@ -198,7 +202,7 @@ impl Logger {
         match view {
             MessageView::LogCreate { .. } => {
                 if let Err(refusal) = self.create(view, false) {
-                    self.complain(now, &refusal);
+                    self.refuse(now, &refusal);
                 }
             }
             MessageView::LogWrite {
@@ -283,7 +287,7 @@ impl Logger {
                         counters.dropped += records;
                     });
                 }
-                self.complain(now, &refusal);
+                self.refuse(now, &refusal);
                 return;
             }
         };
@@ -485,7 +489,7 @@ impl Logger {
                 for (writer, receipt) in waiting {
                     self.known.remove(writer, receipt.number);
                 }
-                self.complain(now, &format_args!("cannot write {file}: {error}"));
+                self.fail(now, &format_args!("cannot write {file}: {error}"));
             }
         }
     }
@@ -501,6 +505,19 @@ impl Logger {
         match counters.get_mut(name) {
             Some(entry) => change(entry),
             None => change(counters.entry(name.to_owned()).or_default()),
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, refusal: &Refusal) {
+        match refusal {
+            Refusal::File { .. } => self.fail(now, refusal),
+            _ => self.complain(now, refusal),
+        }
+    }
+
+    fn fail(&mut self, now: Instant, what: &impl std::fmt::Display) {
+        if let Some(suppressed) = self.failures.check(now) {
+            tracing::error!(suppressed, "{what}");
         }
     }
 
@@ -589,7 +606,7 @@ fn same_columns(schema: &Schema, create: &LogCreate) -> bool {
 const MAX_STREAM_ID: usize = 1024;
 const MAX_SETTING: usize = 1024;
 
-/// So many complaints about what peers send, per interval.
+/// So many complaints about what peers send, and so many about this machine, per interval.
 const COMPLAINTS: u32 = 10;
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
