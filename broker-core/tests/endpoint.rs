@@ -642,3 +642,255 @@ async fn a_subscriber_that_stands_still_does_not_cost_the_peering() {
     }
     assert_eq!((server.peers().len(), client.peers().len()), (1, 1));
 }
+
+/// A peer that speaks through a raw link: what it sends goes out as it is.
+mod raw {
+    use broker_core::handshake::{HandshakeError, HandshakeFrame, HandshakeIo, Side, negotiate};
+    use broker_core::{
+        BoxFuture, ConnectError, Connection, Envelope, LinkError, LinkSink, LinkSource,
+        ListenError, LocalNode, PeerUrl, Transport,
+    };
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    pub(crate) enum Frame {
+        Handshake(HandshakeFrame),
+        Batch(Vec<Envelope>),
+    }
+
+    pub(crate) struct Wire(mpsc::Sender<Frame>, mpsc::Receiver<Frame>);
+
+    pub(crate) fn wires() -> (Wire, Wire) {
+        let ((a, b), (c, d)) = (mpsc::channel(64), mpsc::channel(64));
+        (Wire(a, d), Wire(c, b))
+    }
+
+    impl HandshakeIo for Wire {
+        async fn send(&mut self, frame: HandshakeFrame) -> Result<(), HandshakeError> {
+            let _ = self.0.send(Frame::Handshake(frame)).await;
+            Ok(())
+        }
+
+        async fn recv(&mut self) -> Result<HandshakeFrame, HandshakeError> {
+            match self.1.recv().await {
+                Some(Frame::Handshake(frame)) => Ok(frame),
+                _ => Err(HandshakeError::Disconnected {
+                    reason: "gone".to_owned(),
+                }),
+            }
+        }
+    }
+
+    impl Wire {
+        pub(crate) async fn inject(&self, envelope: Envelope) {
+            let _ = self.0.send(Frame::Batch(vec![envelope])).await;
+        }
+    }
+
+    struct Sink(mpsc::Sender<Frame>);
+
+    impl LinkSink for Sink {
+        fn send<'a>(
+            &'a mut self,
+            batch: &'a mut Vec<Envelope>,
+        ) -> BoxFuture<'a, Result<(), LinkError>> {
+            Box::pin(async move {
+                let gone = |_| LinkError::Lost {
+                    reason: "gone".to_owned(),
+                };
+                self.0
+                    .send(Frame::Batch(std::mem::take(batch)))
+                    .await
+                    .map_err(gone)
+            })
+        }
+
+        fn close(&mut self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    struct Source(mpsc::Receiver<Frame>);
+
+    impl LinkSource for Source {
+        fn recv<'a>(
+            &'a mut self,
+            batch: &'a mut Vec<Envelope>,
+        ) -> BoxFuture<'a, Result<bool, LinkError>> {
+            Box::pin(async move {
+                let Some(Frame::Batch(envelopes)) = self.0.recv().await else {
+                    return Ok(false);
+                };
+                batch.extend(envelopes);
+                Ok(true)
+            })
+        }
+    }
+
+    /// `raw://` gives the wire it was made with, once.
+    pub(crate) struct RawTransport(pub(crate) std::sync::Mutex<Option<Wire>>);
+
+    impl Transport for RawTransport {
+        fn schemes(&self) -> &'static [&'static str] {
+            &["raw"]
+        }
+
+        fn connect<'a>(
+            &'a self,
+            url: &'a PeerUrl,
+            local: &'a LocalNode,
+        ) -> BoxFuture<'a, Result<Connection, ConnectError>> {
+            Box::pin(async move {
+                let wire = self.0.lock().expect("no panic").take();
+                let mut wire = wire.ok_or_else(|| ConnectError::Unreachable {
+                    url: url.clone(),
+                    reason: "used".to_owned(),
+                })?;
+                let agreed =
+                    negotiate(Side::Connector, local, &mut wire)
+                        .await
+                        .map_err(|source| ConnectError::Handshake {
+                            url: url.clone(),
+                            source,
+                        })?;
+                Ok(Connection {
+                    peer: agreed.peer,
+                    admission: agreed.admission,
+                    announced: agreed.announced,
+                    url: url.clone(),
+                    inbound: false,
+                    sink: Box::new(Sink(wire.0)),
+                    source: Box::new(Source(wire.1)),
+                })
+            })
+        }
+
+        fn listen<'a>(
+            &'a self,
+            url: &'a PeerUrl,
+            _: LocalNode,
+            _: CancellationToken,
+        ) -> BoxFuture<'a, Result<PeerUrl, ListenError>> {
+            Box::pin(std::future::ready(Err(ListenError::Bind {
+                url: url.clone(),
+                reason: "never".to_owned(),
+            })))
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unnumbered_message_with_endless_hops_does_not_circulate_in_a_mesh() {
+    use broker_core::handshake::{
+        Handshake, HandshakeFrame, HandshakeIo as _, Hello, Side, VERSIONS,
+    };
+    use broker_core::{Envelope, MessageKind};
+
+    let network = MemNetwork::new();
+    let (ours, mut theirs) = raw::wires();
+    let first = builder(&network, "m0")
+        .transport(raw::RawTransport(std::sync::Mutex::new(Some(ours))))
+        .start();
+    first.listen(&url("mem://m0")).await.expect("a free name");
+    let mut nodes = vec![first];
+    for name in ["m1", "m2", "m3"] {
+        nodes.push(listening(&network, name).await);
+    }
+    let mut inboxes: Vec<_> = nodes
+        .iter()
+        .map(|node| node.subscribe(filter(&["/mesh"]), QueueOptions::local()))
+        .collect();
+    for (index, node) in nodes.iter().enumerate() {
+        for other in &nodes[..index] {
+            node.connect(url(&format!("mem://{}", other.name())))
+                .await
+                .expect("connected");
+            assert!(other.await_peer(node.id(), LONG).await);
+        }
+    }
+    // The raw peer has the smallest ID, so it is the one that accepts.
+    let hello = Hello {
+        id: EndpointId::from_bytes(
+            [0; 15]
+                .iter()
+                .copied()
+                .chain([1])
+                .collect::<Vec<_>>()
+                .try_into()
+                .expect("16 bytes"),
+        ),
+        name: "raw".to_owned(),
+        software: String::new(),
+        versions: VERSIONS,
+        features: Vec::new(),
+        required: Vec::new(),
+        filter: Filter::new(),
+    };
+    let raw_id = hello.id;
+    let connecting = tokio::spawn({
+        let node = nodes[0].clone();
+        async move { node.connect(url("raw://peer")).await }
+    });
+    let mut machine = Handshake::new(Side::Acceptor, hello);
+    while machine.peer().is_none() {
+        let frame: HandshakeFrame = theirs.recv().await.expect("a frame");
+        machine.handle_frame(frame).expect("in order");
+        machine.accept();
+        while let Some(frame) = machine.poll_transmit() {
+            theirs.send(frame).await.expect("sent");
+        }
+    }
+    connecting.await.expect("no panic").expect("connected");
+    let payload = Data::Count(1).to_bytes();
+    let mut envelope = Envelope::unicast(
+        MessageKind::Data,
+        raw_id,
+        EndpointId::NIL,
+        Topic::from_static("/mesh"),
+        payload,
+    );
+    envelope.hops = 255;
+    theirs.inject(envelope).await;
+    for inbox in &mut inboxes {
+        assert_eq!(count(inbox).await, 1);
+    }
+    for node in &nodes[1..] {
+        assert!(node.settled(LONG).await);
+    }
+    // Each direct neighbour may forward its copy once; what matters is that it ends there.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for inbox in &mut inboxes {
+        assert!(inbox.try_recv().is_none(), "a message was delivered twice");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peering_that_is_never_idle_can_be_ended() {
+    let network = MemNetwork::new();
+    let server = listening(&network, "server").await;
+    let mut inbox = server.subscribe(filter(&["/x"]), QueueOptions::local());
+    let client = builder(&network, "client")
+        .peer_queue(QueueOptions::local())
+        .start();
+    client
+        .connect(url("mem://server"))
+        .await
+        .expect("connected");
+    let flood = tokio::spawn({
+        let client = client.clone();
+        async move {
+            while client
+                .publish(message("/x", 1))
+                .await
+                .is_ok_and(|reached| reached.peers == 1)
+            {}
+        }
+    });
+    let reader = tokio::spawn(async move { while inbox.recv().await.is_some() {} });
+    assert!(server.await_peer(client.id(), LONG).await);
+    let ended = tokio::time::timeout(Duration::from_secs(10), server.unpeer_id(client.id())).await;
+    assert_eq!(ended, Ok(true));
+    flood.await.expect("no panic");
+    server.shutdown().await;
+    reader.await.expect("no panic");
+}

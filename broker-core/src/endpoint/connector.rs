@@ -97,7 +97,14 @@ impl Shared {
                     let since = Instant::now();
                     let removed = tokio::select! {
                         removed = link.closed() => removed,
-                        () = stop.cancelled() => return,
+                        () = stop.cancelled() => {
+                            // Given up while the connection was being made: whoever did that did not see
+                            // it. At shutdown the links are taken care of.
+                            if !self.stop.is_cancelled() {
+                                link.leave();
+                            }
+                            return;
+                        }
                     };
                     if removed && !self.control().connectors.contains_key(url) {
                         return;

@@ -227,16 +227,19 @@ impl Shared {
         if !self.options.forwarding || envelope.hops <= 1 {
             return;
         }
+        let mut onward = envelope.clone();
+        onward.sender = self.id;
+        onward.hops = envelope.hops.min(INITIAL_HOPS) - 1;
+        if envelope.sequence == 0 {
+            // Nobody could tell its copies apart: from here on it is ours, and known.
+            onward.origin = self.id;
+            onward.sequence = self.next_sequence();
+        }
         let pass = |link: &Ref<Link>| {
             if Arc::ptr_eq(link.arc(), from) || link.id() == envelope.origin {
                 return;
             }
-            let outgoing = Envelope {
-                sender: self.id,
-                hops: envelope.hops.min(INITIAL_HOPS) - 1,
-                ..envelope.clone()
-            };
-            if matches!(link.queue.offer_or_drop(outgoing), Offer::Disconnect) {
+            if matches!(link.queue.offer_or_drop(onward.clone()), Offer::Disconnect) {
                 link.cut(LinkEnd::Removed("backpressure_overflow".to_owned()));
             }
         };

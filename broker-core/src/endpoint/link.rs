@@ -149,6 +149,13 @@ impl Link {
             .store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// Asks the reader to say goodbye and close; if it cannot be asked, ends the link at once.
+    pub(crate) fn leave(&self) {
+        if self.wishes.try_send(Wish::Leave).is_err() {
+            self.cut(LinkEnd::Removed(String::new()));
+        }
+    }
+
     /// Ends the link without a goodbye.
     pub(crate) fn cut(&self, why: LinkEnd) {
         let _ = self.cut_reason.set(why);
@@ -299,20 +306,6 @@ async fn read(
             () = link.cut.cancelled() => {
                 return link.cut_reason.get().cloned().unwrap_or_else(|| LinkEnd::Lost("cut".to_owned()));
             }
-            got = source.recv(&mut batch) => match got {
-                Ok(true) => {
-                    let now = Instant::now();
-                    peering.heard(now);
-                    link.heard(now);
-                    shared.inbound(link, &mut batch, &mut peering, &mut density).await;
-                    // Time spent waiting for a local subscriber is not silence of the peer.
-                    peering.heard(Instant::now());
-                }
-                Ok(false) | Err(_) if peering.is_leaving() => return LinkEnd::Removed(String::new()),
-                Ok(false) | Err(_) if peering.peer_said_bye() => return LinkEnd::Left,
-                Ok(false) => return LinkEnd::Lost("closed by the peer".to_owned()),
-                Err(error) => return LinkEnd::Lost(error.to_string()),
-            },
             wish = wishes.recv() => match wish {
                 Some(Wish::Leave) => peering.leave(Instant::now()),
                 Some(Wish::Barrier(answer)) => {
@@ -322,6 +315,23 @@ async fn read(
                     }
                 }
                 None => return LinkEnd::Removed(String::new()),
+            },
+            got = source.recv(&mut batch) => match got {
+                Ok(true) => {
+                    let now = Instant::now();
+                    peering.heard(now);
+                    link.heard(now);
+                    shared.inbound(link, &mut batch, &mut peering, &mut density).await;
+                    // Time spent waiting for a local subscriber is not silence of the peer. And a link that is
+                    // never idle must keep its deadlines too.
+                    let now = Instant::now();
+                    peering.heard(now);
+                    peering.handle_timeout(now);
+                }
+                Ok(false) | Err(_) if peering.is_leaving() => return LinkEnd::Removed(String::new()),
+                Ok(false) | Err(_) if peering.peer_said_bye() => return LinkEnd::Left,
+                Ok(false) => return LinkEnd::Lost("closed by the peer".to_owned()),
+                Err(error) => return LinkEnd::Lost(error.to_string()),
             },
             () = sleep_until(timeout) => peering.handle_timeout(Instant::now()),
         }

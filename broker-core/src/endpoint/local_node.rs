@@ -192,6 +192,10 @@ impl AttachedLink {
         self.link.id()
     }
 
+    pub(crate) fn leave(&self) {
+        self.link.leave();
+    }
+
     /// Waits until the link has ended; returns whether that was this endpoint's own decision.
     ///
     /// # Cancel safety

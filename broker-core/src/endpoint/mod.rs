@@ -482,24 +482,31 @@ impl Endpoint {
     /// # Cancel safety
     /// Safe.
     pub async fn settled(&self, limit: Duration) -> bool {
+        self.settle(limit).await.iter().all(|(_, seen)| *seen)
+    }
+
+    /// Every link of this moment, and whether its peer has seen (within `limit`) all that was queued before.
+    async fn settle(&self, limit: Duration) -> Vec<(Arc<Link>, bool)> {
         let deadline = Instant::now() + limit;
         self.shared.flush_filter_if_dirty();
         let links: Vec<_> = self.shared.control().peers.links().cloned().collect();
-        let mut all = true;
-        let mut answers = Vec::with_capacity(links.len());
+        let mut asked = Vec::with_capacity(links.len());
         for link in links {
             let (answer, answered) = oneshot::channel();
-            match timeout_at(deadline, link.wishes.send(Wish::Barrier(answer))).await {
-                Ok(Ok(())) => answers.push(answered),
+            let sent = timeout_at(deadline, link.wishes.send(Wish::Barrier(answer))).await;
+            asked.push((link, sent, answered));
+        }
+        let mut settled = Vec::with_capacity(asked.len());
+        for (link, sent, answered) in asked {
+            let seen = match sent {
+                Ok(Ok(())) => matches!(timeout_at(deadline, answered).await, Ok(Ok(()))),
                 // A peer that has gone meanwhile has nothing to see any more.
-                Ok(Err(_)) => {}
-                Err(_) => all = false,
-            }
+                Ok(Err(_)) => true,
+                Err(_) => false,
+            };
+            settled.push((link, seen));
         }
-        for answered in answers {
-            all &= matches!(timeout_at(deadline, answered).await, Ok(Ok(())));
-        }
-        all
+        settled
     }
 
     // --- what is told ----------------------------------------------------------------------------
@@ -606,15 +613,16 @@ impl Endpoint {
     /// A dropped future leaves the endpoint half way down; call again to finish.
     pub async fn shutdown(&self) {
         self.shared.close();
-        let drained = self.settled(DRAIN_TIMEOUT).await;
-        let links: Vec<_> = self.shared.control().peers.links().cloned().collect();
-        if drained {
-            self.leave(links).await;
-        } else {
-            for link in links {
-                link.cut(LinkEnd::Removed("shutting down".to_owned()));
-            }
+        let (drained, stuck): (Vec<_>, Vec<_>) = self
+            .settle(DRAIN_TIMEOUT)
+            .await
+            .into_iter()
+            .partition(|(_, seen)| *seen);
+        for (link, _) in stuck {
+            link.cut(LinkEnd::Removed("shutting down".to_owned()));
         }
+        self.leave(drained.into_iter().map(|(link, _)| link).collect())
+            .await;
         self.shared.close_locals();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;

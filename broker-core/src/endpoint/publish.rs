@@ -243,6 +243,11 @@ impl Shared {
             });
     }
 
+    /// The next number of this endpoint's messages, from 1.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// An envelope of ours with the next sequence number.
     pub(crate) fn number(
         &self,
@@ -251,7 +256,7 @@ impl Shared {
         topic: Topic,
         payload: bytes::Bytes,
     ) -> Envelope {
-        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let sequence = self.next_sequence();
         Envelope {
             sender: self.id,
             receiver,

@@ -26,7 +26,7 @@ use super::peer_table::PeerTable;
 use super::routes::{Ref, Routes, move_prefixes};
 use super::status_events::{StatusEvent, StatusEventCode};
 use crate::envelope::{Envelope, MessageKind};
-use crate::filter::Filter;
+use crate::filter::{Filter, FilterLimits};
 use crate::handshake::HandshakeError;
 use crate::id::EndpointId;
 use crate::message::Message;
@@ -175,6 +175,17 @@ impl Shared {
             let control = self.control();
             if self.filter_dirty.swap(false, Ordering::AcqRel) {
                 let payload = Bytes::from(control.announced.to_bytes());
+                let limits = FilterLimits::default();
+                if control.announced.len() > limits.max_entries as usize
+                    || payload.len() > limits.max_bytes
+                {
+                    tracing::error!(
+                        prefixes = control.announced.len(),
+                        "the filter is larger than peers take ({} prefixes, {} bytes): subscribe to shorter prefixes",
+                        limits.max_entries,
+                        limits.max_bytes
+                    );
+                }
                 for link in control.peers.links() {
                     self.send_filter(link, payload.clone());
                 }
@@ -550,6 +561,7 @@ impl Shared {
         if control.closed {
             sender.close();
         } else {
+            control.statuses.retain(|reader| !reader.is_closed());
             control.statuses.push(sender);
         }
         receiver
