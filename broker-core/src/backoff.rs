@@ -1,6 +1,6 @@
-//! How long to wait before the next attempt to connect: not at all, then 100 ms doubling up to 5 s
-//! (`design.md` 3), each 20 % more or less, so that nodes that lost the same peer at the same moment
-//! do not come back at the same moment.
+//! How long to wait before the next attempt to connect: not at all, then 100 ms doubling up to
+//! 5 s, each 20 % more or less, so that nodes that lost the same peer at the same moment do not come back
+//! at the same moment.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Filters: what an endpoint wants to receive, as a minimal set of topic prefixes.
 //!
 //! A topic matches if one of the entries is a byte prefix of it; the empty entry matches all
-//! (`reference/broker-wire.md` 2.4). On the wire a filter is a topic list (section 0):
+//! (wire reference, 2.4). On the wire a filter is a topic list (section 0):
 //!
 //! ```text
 //! | count varbyte | count times: length varbyte, bytes |
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn encodes_to_the_bytes_of_broker() {
-        // The payload of the routing update in reference/broker-wire.md 13.
+        // The payload of the routing update in the wire reference, 13.
         let golden = b"\x02\x04/foo\x05/test";
         let filter = filter(&["/test", "/foo"]);
         assert_eq!(filter.to_bytes(), golden);

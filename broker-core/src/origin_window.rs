@@ -1,6 +1,6 @@
 //! Duplicate suppression: which sequence numbers of which origin have been seen.
 //!
-//! Our own links name the origin of a message and its number (`design.md` 2, `Envelope`), so that a
+//! Our own links name the origin of a message and its number (see `Envelope`), so that a
 //! message that comes over two ways is delivered once. For each origin a window of
 //! [`SequenceWindow::LEN`] numbers, from the highest one seen down, is remembered, a bit each:
 //!

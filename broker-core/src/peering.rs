@@ -2,7 +2,7 @@
 //!
 //! The machine holds no socket and reads no clock: the driver feeds control envelopes and the time,
 //! then drains [`Peering::poll_transmit`] and [`Peering::poll_event`] until both are empty. Rules
-//! (broker-wire reference, 2.6, and design section 3):
+//! (broker-wire reference, 2.6):
 //!
 //! * every heartbeat interval a ping goes out, whose pong gives the round trip; anything received
 //!   counts as a sign of life, and silence for the whole timeout ends the peering;

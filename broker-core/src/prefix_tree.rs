@@ -1,5 +1,5 @@
 //! A radix tree over byte prefixes: who wants a topic is one walk along the topic, not a loop over
-//! all subscriptions (`design.md` 2; matching as in `reference/broker-wire.md` 2.4).
+//! all subscriptions (matching as in the wire reference, 2.4).
 //!
 //! The tree is persistent: nodes are shared between versions, so [`PrefixTree::insert`] makes a new
 //! tree by copying only the nodes on one path, and readers of the old one are not disturbed. A

@@ -1,7 +1,7 @@
 //! Topics: the names messages are published under, and the few that Broker reserves.
 //!
 //! A topic is a string of at most [`Topic::MAX_LEN`] bytes, since the native header counts it with
-//! a `u16` (`reference/broker-wire.md` 2.1). Any bytes are allowed, text or not; a slash means
+//! a `u16` (wire reference, 2.1). Any bytes are allowed, text or not; a slash means
 //! nothing to matching, which is a plain byte-prefix test (2.4). Only [`Topic::join`] knows of it.
 //!
 //! **Invariant:** a [`Topic`] is never longer than [`Topic::MAX_LEN`].
@@ -225,7 +225,7 @@ pub enum TopicError {
 
 const SEPARATOR: u8 = b'/';
 
-/// The topics Broker keeps for itself (`reference/broker-wire.md` 2.5).
+/// The topics Broker keeps for itself (wire reference, 2.5).
 pub mod reserved {
     use super::{Topic, TopicError};
 

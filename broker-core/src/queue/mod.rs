@@ -1,7 +1,7 @@
 //! The one bounded queue of the project: many producers, one consumer, a stated answer when full.
 //!
-//! Peer links, subscribers, hubs and commands all use it (`design.md` 2; the policies are those of
-//! `reference/broker-wire.md` 2.7, plus `block`). A queue is bounded in messages **and** in bytes.
+//! Peer links, subscribers, hubs and commands all use it (the policies are those of
+//! wire reference, 2.7, plus `block`). A queue is bounded in messages **and** in bytes.
 //! What happens at the bound is the [`OverflowPolicy`]:
 //!
 //! | policy | a droppable item that finds no room |
