@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use broker_core::handshake::{HandshakeError, HandshakeFrame, HandshakeIo, Side, negotiate};
 use broker_core::{
     BoxFuture, ConnectError, Connection, Data, Endpoint, Envelope, Filter, LinkError, LinkSink,
-    LinkSource, ListenError, LocalNode, Message, PeerUrl, QueueOptions, Topic, Transport,
+    LinkSource, LinkTraits, ListenError, LocalNode, Message, PeerUrl, QueueOptions, Topic,
+    Transport,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -105,6 +106,7 @@ impl Pipes {
             inbound: side == Side::Acceptor,
             sink: Box::new(Outgoing(pipe.write)),
             source: Box::new(Incoming(pipe.read)),
+            traits: LinkTraits::default(),
         })
     }
 }

@@ -65,7 +65,8 @@ pub use table::Table;
 pub use time::{Timespan, Timestamp};
 pub use topic::{Topic, TopicError};
 pub use transport::{
-    BoxFuture, ConnectError, Connection, LinkError, LinkSink, LinkSource, ListenError, Transport,
+    BoxFuture, ConnectError, Connection, LinkError, LinkSink, LinkSource, LinkTraits, ListenError,
+    Transport,
 };
 pub use url::{PeerUrl, PeerUrlError};
 pub use view::{DataView, Elements, Entries};

@@ -14,7 +14,8 @@ use crate::endpoint::LocalNode;
 use crate::envelope::Envelope;
 use crate::handshake::{HandshakeError, HandshakeFrame, HandshakeIo, Negotiated, Side, negotiate};
 use crate::transport::{
-    BoxFuture, ConnectError, Connection, LinkError, LinkSink, LinkSource, ListenError, Transport,
+    BoxFuture, ConnectError, Connection, LinkError, LinkSink, LinkSource, LinkTraits, ListenError,
+    Transport,
 };
 use crate::url::PeerUrl;
 
@@ -116,6 +117,7 @@ impl Wire {
             inbound,
             sink,
             source,
+            traits: LinkTraits::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::endpoint::LocalNode;
 use crate::envelope::Envelope;
 use crate::filter::Filter;
 use crate::handshake::{Admission, PeerIdentity};
+use crate::peering::Heartbeat;
 use crate::url::PeerUrl;
 
 /// A boxed future, so that the traits of this crate can be used as trait objects.
@@ -62,6 +63,32 @@ pub struct Connection {
     pub sink: Box<dyn LinkSink>,
     /// Incoming envelopes.
     pub source: Box<dyn LinkSource>,
+    /// What the connection can carry and how it is watched.
+    pub traits: LinkTraits,
+}
+
+/// In what connections of different transports differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkTraits {
+    /// Whether envelopes keep their origin, sequence number and hop limit on the way. Where they do not, a
+    /// message that comes back cannot be known.
+    pub numbered: bool,
+    /// Whether the peer passes pings with a nil receiver on like data, as C++ Broker does: then cycles
+    /// through it can be found (broker-wire reference, 2.3).
+    pub forwards_pings: bool,
+    /// How the peer is watched; `None` as the endpoint was told.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+impl Default for LinkTraits {
+    /// What links between our own nodes are.
+    fn default() -> Self {
+        Self {
+            numbered: true,
+            forwards_pings: true,
+            heartbeat: None,
+        }
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -88,7 +115,8 @@ pub trait LinkSink: Send + 'static {
 /// The incoming half of a connection.
 pub trait LinkSource: Send + 'static {
     /// Waits for at least one envelope and appends what has arrived to `batch`; `Ok(false)` when the other
-    /// side closed. `sender` of an envelope may be left nil: core sets it from the connection.
+    /// side closed. `sender` of an envelope is what its bytes say, or the peer where they do not say: core drops
+    /// what names nobody or ourselves, and goes by the connection whatever else they say.
     ///
     /// # Cancel safety
     /// Safe: nothing is lost if the future is dropped before it resolves.

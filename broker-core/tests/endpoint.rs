@@ -647,7 +647,7 @@ async fn a_subscriber_that_stands_still_does_not_cost_the_peering() {
 mod raw {
     use broker_core::handshake::{HandshakeError, HandshakeFrame, HandshakeIo, Side, negotiate};
     use broker_core::{
-        BoxFuture, ConnectError, Connection, Envelope, LinkError, LinkSink, LinkSource,
+        BoxFuture, ConnectError, Connection, Envelope, LinkError, LinkSink, LinkSource, LinkTraits,
         ListenError, LocalNode, PeerUrl, Transport,
     };
     use tokio::sync::mpsc;
@@ -761,6 +761,7 @@ mod raw {
                     inbound: false,
                     sink: Box::new(Sink(wire.0)),
                     source: Box::new(Source(wire.1)),
+                    traits: LinkTraits::default(),
                 })
             })
         }

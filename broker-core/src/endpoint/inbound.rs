@@ -20,6 +20,7 @@ use super::shared::Shared;
 use crate::binary;
 use crate::envelope::{Envelope, INITIAL_HOPS, MessageKind};
 use crate::filter::{Filter, FilterLimits};
+use crate::id::EndpointId;
 use crate::message::Message;
 use crate::origin_window::Verdict;
 use crate::peering::Peering;
@@ -39,6 +40,8 @@ pub(crate) enum Rejection {
     },
     #[error("bad filter: {0}")]
     BadFilter(crate::filter::FilterError),
+    #[error("its sender is nobody, or this very node")]
+    ForgedSender,
     #[error("our own message came back")]
     Returned,
     #[error("seen before")]
@@ -58,7 +61,14 @@ impl Shared {
             .fetch_add(batch.len() as u64, Ordering::Relaxed);
         let mut routes = self.routes.load_full();
         for mut envelope in batch.drain(..) {
-            envelope.sender = link.id();
+            if envelope.sender != link.id() {
+                if envelope.sender.is_nil() || envelope.sender == self.id {
+                    self.reject(link, &Rejection::ForgedSender);
+                    continue;
+                }
+                self.note_mismatch(link, envelope.sender);
+                envelope.sender = link.id();
+            }
             let result = match envelope.kind {
                 MessageKind::Data => self.inbound_data(link, &routes, envelope, density).await,
                 MessageKind::Command => self.inbound_command(link, &routes, envelope),
@@ -92,6 +102,14 @@ impl Shared {
         }
         if let Some(suppressed) = self.may_log() {
             tracing::warn!(peer = %link.label(), suppressed, "dropped a message: {rejection}");
+        }
+    }
+
+    /// Somebody's frame names somebody else as its sender: it is taken for the peer's all the same.
+    fn note_mismatch(&self, link: &Link, claimed: EndpointId) {
+        self.mismatched.fetch_add(1, Ordering::Relaxed);
+        if let Some(suppressed) = self.may_log() {
+            tracing::warn!(peer = %link.label(), %claimed, suppressed, "a frame names another sender than its connection");
         }
     }
 

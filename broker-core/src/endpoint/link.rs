@@ -20,10 +20,10 @@ use crate::envelope::{Envelope, MessageKind};
 use crate::filter::Filter;
 use crate::handshake::PeerIdentity;
 use crate::id::EndpointId;
-use crate::peering::{Ended, Event, Peering, Transmit};
+use crate::peering::{Ended, Event, Heartbeat, Peering, Transmit};
 use crate::queue;
 use crate::topic::reserved;
-use crate::transport::{LinkSink, LinkSource};
+use crate::transport::{LinkSink, LinkSource, LinkTraits};
 use crate::url::PeerUrl;
 
 /// The writer takes at most so many envelopes for one call of the transport.
@@ -61,6 +61,8 @@ pub(crate) struct Link {
     pub(crate) peer: PeerIdentity,
     pub(crate) url: PeerUrl,
     pub(crate) inbound: bool,
+    pub(crate) traits: LinkTraits,
+    pub(crate) heartbeat: Heartbeat,
     pub(crate) queue: queue::Sender<Envelope>,
     /// The filter the peer announced last. Changed only under the endpoint's control lock.
     pub(crate) filter: Mutex<Arc<Filter>>,
@@ -84,6 +86,8 @@ impl Link {
         peer: PeerIdentity,
         url: PeerUrl,
         inbound: bool,
+        traits: LinkTraits,
+        heartbeat: Heartbeat,
         queue: queue::Sender<Envelope>,
     ) -> (Arc<Self>, mpsc::Receiver<Wish>) {
         let (wishes, wish_receiver) = mpsc::channel(CONTROL_QUEUE);
@@ -92,6 +96,8 @@ impl Link {
             peer,
             url,
             inbound,
+            traits,
+            heartbeat: traits.heartbeat.unwrap_or(heartbeat),
             queue,
             filter,
             wishes,
@@ -220,7 +226,7 @@ async fn write(
 ) {
     let mut batch = Vec::with_capacity(WRITE_BATCH_MESSAGES);
     // The reader's pings keep the peer content, unless a slow subscriber holds the reader up: then this does.
-    let quiet = 2 * shared.options.heartbeat.interval;
+    let quiet = 2 * link.heartbeat.interval;
     loop {
         let taken = tokio::select! {
             biased;
@@ -261,7 +267,7 @@ async fn read(
     mut wishes: mpsc::Receiver<Wish>,
     mut source: Box<dyn LinkSource>,
 ) -> LinkEnd {
-    let mut peering = Peering::new(Instant::now(), shared.options.heartbeat, fastrand::u64(..));
+    let mut peering = Peering::new(Instant::now(), link.heartbeat, fastrand::u64(..));
     let mut barriers: Vec<(u64, oneshot::Sender<()>)> = Vec::new();
     let mut batch = Vec::new();
     let mut density = Density::default();
@@ -286,7 +292,7 @@ async fn read(
                     return LinkEnd::Removed("timeout during graceful disconnect".to_owned());
                 }
                 Event::Ended(Ended::Silent) => {
-                    let seconds = shared.options.heartbeat.timeout.as_secs_f32();
+                    let seconds = link.heartbeat.timeout.as_secs_f32();
                     return LinkEnd::Lost(format!("nothing heard for {seconds} s"));
                 }
                 Event::RoundTrip(rtt) => {

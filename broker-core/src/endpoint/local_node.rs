@@ -146,6 +146,7 @@ impl LocalNode {
             inbound,
             sink,
             source,
+            traits,
         } = connection;
         let shared = &self.shared;
         let remote = peer.id;
@@ -161,7 +162,8 @@ impl LocalNode {
                 drops.record(&label, &envelope.topic, reason);
             },
         );
-        let (link, wishes) = Link::new(peer, url, inbound, sender);
+        let (link, wishes) =
+            Link::new(peer, url, inbound, traits, shared.options.heartbeat, sender);
         if !shared.attach(&link, admission.serial, &announced)? {
             return Err(HandshakeError::Redundant { peer: remote });
         }

@@ -546,6 +546,12 @@ impl Endpoint {
             logs: BTreeMap::new(),
             counters: BTreeMap::new(),
         };
+        let mismatched = shared.mismatched.load(Ordering::Relaxed);
+        if mismatched > 0 {
+            status
+                .counters
+                .insert("sender_mismatches".to_owned(), mismatched);
+        }
         status.peers.sort_by_key(|peer| peer.id);
         let sources = shared
             .status_sources

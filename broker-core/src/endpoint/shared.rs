@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) table_changed: Notify,
     seen: Mutex<OriginWindow>,
     log_limit: Mutex<RateLimit>,
+    /// Frames that named another sender than the peer they came from.
+    pub(crate) mismatched: AtomicU64,
     pub(crate) drops: Arc<DropLedger>,
     pub(crate) status_sources: Mutex<Vec<Arc<dyn StatusSource>>>,
     pub(crate) store_access: RwLock<Option<Arc<dyn StoreAccess>>>,
@@ -123,6 +125,7 @@ impl Shared {
             table_changed: Notify::new(),
             seen: Mutex::new(OriginWindow::new()),
             log_limit: Mutex::new(RateLimit::new(LOG_BURST, LOG_INTERVAL)),
+            mismatched: AtomicU64::new(0),
             drops: Arc::default(),
             status_sources: Mutex::default(),
             store_access: RwLock::default(),

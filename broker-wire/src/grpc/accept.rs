@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use broker_core::handshake::{Side, negotiate};
-use broker_core::{Connection, HandshakeError, LocalNode, PeerUrl};
+use broker_core::{Connection, HandshakeError, LinkTraits, LocalNode, PeerUrl};
 use hyper::body::Incoming;
 use hyper::http::header::CONTENT_TYPE;
 use hyper::http::{HeaderValue, Method, Request, Response};
@@ -173,6 +173,7 @@ async fn attach(local: &LocalNode, peer: SocketAddr, mut io: GrpcIo) -> Result<(
         inbound: true,
         sink: Box::new(sink),
         source: Box::new(source),
+        traits: LinkTraits::default(),
     };
     local.attach(connection).map(drop)
 }

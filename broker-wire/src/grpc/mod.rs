@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 
 use broker_core::handshake::{HandshakeError, Side, negotiate};
 use broker_core::{
-    BoxFuture, ConnectError, Connection, ListenError, LocalNode, PeerUrl, Transport,
+    BoxFuture, ConnectError, Connection, LinkTraits, ListenError, LocalNode, PeerUrl, Transport,
 };
 use hyper::http::header::{CONTENT_TYPE, TE};
 use hyper::http::{HeaderValue, Method, Request, Uri};
@@ -159,6 +159,7 @@ async fn connect(url: &PeerUrl, local: &LocalNode) -> Result<Connection, Connect
         inbound: false,
         sink: Box::new(sink),
         source: Box::new(source),
+        traits: LinkTraits::default(),
     })
 }
 
