@@ -124,6 +124,12 @@ pub trait LinkSource: Send + 'static {
         &'a mut self,
         batch: &'a mut Vec<Envelope>,
     ) -> BoxFuture<'a, Result<bool, LinkError>>;
+
+    /// How many frames since the last call were none, and were dropped. A source that drops any returns from
+    /// [`recv`](Self::recv) even if there is no envelope, so that they are counted.
+    fn take_rejected(&mut self) -> u64 {
+        0
+    }
 }
 
 /// Why one attempt to connect failed.

@@ -28,8 +28,10 @@ pub mod codec;
 mod convert;
 mod frame;
 mod grpc;
+mod native;
 pub mod proto;
 mod services;
+mod tcp;
 
 pub use client::{
     BrokerClient, CONNECT_TIMEOUT, ClientError, ClientPublisher, ClientSubscription, Published,
@@ -41,9 +43,18 @@ pub use convert::{
 };
 pub use frame::FrameError;
 pub use grpc::{DialError, GrpcTransport};
+pub use native::NativeTransport;
 
 /// The bounds of `grpc://`, each of them stated where it is enforced.
 pub mod limits {
+    /// The bounds of `broker://`.
+    pub mod native {
+        pub use crate::native::limits::{
+            DEFAULT_PORT, HEARTBEAT, MAX_CONNECTIONS, MAX_FRAME, MAX_HANDSHAKE_FRAME,
+            MAX_LEGAL_FRAME,
+        };
+    }
+
     pub use crate::codec::MAX_FIELDS;
     pub use crate::frame::limits::{
         BATCH_TARGET, MAX_ENVELOPES_PER_READ, MAX_FRAME, MAX_HANDSHAKE_FRAME,

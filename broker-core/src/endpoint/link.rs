@@ -327,6 +327,7 @@ async fn read(
                     let now = Instant::now();
                     peering.heard(now);
                     link.heard(now);
+                    link.rejected.fetch_add(source.take_rejected(), Ordering::Relaxed);
                     shared.inbound(link, &mut batch, &mut peering, &mut density).await;
                     // Time spent waiting for a local subscriber is not silence of the peer. And a link that is
                     // never idle must keep its deadlines too.

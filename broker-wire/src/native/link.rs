@@ -1,0 +1,184 @@
+//! The two halves of a native link, over any byte stream.
+
+use std::time::Instant;
+
+use broker_core::{
+    BoxFuture, EndpointId, Envelope, LinkError, LinkSink, LinkSource, MAX_PAYLOAD, RateLimit,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::deframer::{Deframer, Next};
+use super::frame::FrameCodec;
+use super::limits::{MAX_ENVELOPES_PER_READ, READ_CHUNK};
+
+/// A payload of so many bytes is not copied into the batch but written by itself.
+const WRITE_ALONE: usize = 64 << 10;
+
+/// Where core's writer puts its batches.
+#[derive(Debug)]
+pub(crate) struct NativeSink<W> {
+    writer: W,
+    codec: FrameCodec,
+    /// The batch that is being written; its memory is used again.
+    out: Vec<u8>,
+}
+
+impl<W: AsyncWrite + Send + Unpin + 'static> NativeSink<W> {
+    pub(crate) const fn new(writer: W, codec: FrameCodec) -> Self {
+        Self {
+            writer,
+            codec,
+            out: Vec::new(),
+        }
+    }
+
+    async fn write(&mut self, batch: &mut Vec<Envelope>) -> std::io::Result<()> {
+        self.out.clear();
+        self.out.reserve(
+            batch
+                .iter()
+                .filter(|envelope| envelope.payload.len() < WRITE_ALONE)
+                .map(|envelope| self.codec.frame_len(envelope))
+                .sum(),
+        );
+        for envelope in batch.drain(..) {
+            if envelope.payload.len() < WRITE_ALONE {
+                self.codec.put(&envelope, &mut self.out);
+                continue;
+            }
+            if envelope.payload.len() > MAX_PAYLOAD {
+                // Core lets no such message in; the check is here so that the frame's length holds in any case.
+                tracing::error!(topic = %envelope.topic, size = envelope.payload.len(), "dropped a message too large to send");
+                continue;
+            }
+            self.codec.put_head(&envelope, &mut self.out);
+            self.writer.write_all(&self.out).await?;
+            self.out.clear();
+            self.writer.write_all(&envelope.payload).await?;
+        }
+        self.writer.write_all(&self.out).await?;
+        self.writer.flush().await
+    }
+}
+
+impl<W: AsyncWrite + Send + Unpin + 'static> LinkSink for NativeSink<W> {
+    fn send<'a>(
+        &'a mut self,
+        batch: &'a mut Vec<Envelope>,
+    ) -> BoxFuture<'a, Result<(), LinkError>> {
+        Box::pin(async move {
+            self.write(batch).await.map_err(|error| LinkError::Lost {
+                reason: error.to_string(),
+            })
+        })
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // The peer may be gone already, and then there is nobody to tell.
+            let _ = self.writer.shutdown().await;
+        })
+    }
+}
+
+/// Where core's reader gets its batches.
+#[derive(Debug)]
+pub(crate) struct NativeSource<R> {
+    reader: R,
+    codec: FrameCodec,
+    peer: EndpointId,
+    deframer: Deframer,
+    rejected: u64,
+    complaints: RateLimit,
+}
+
+impl<R: AsyncRead + Send + Unpin + 'static> NativeSource<R> {
+    /// Goes on with what the handshake has read but not used.
+    pub(crate) fn new(reader: R, codec: FrameCodec, peer: EndpointId, deframer: Deframer) -> Self {
+        Self {
+            reader,
+            codec,
+            peer,
+            deframer,
+            rejected: 0,
+            complaints: RateLimit::default(),
+        }
+    }
+
+    /// Takes what has come; whether it was anything.
+    fn take(&mut self, batch: &mut Vec<Envelope>) -> Result<bool, LinkError> {
+        let before = (batch.len(), self.rejected);
+        for frame in self.deframer.next_run(MAX_ENVELOPES_PER_READ) {
+            // An empty frame means nothing (broker-wire reference, 1.1).
+            if frame.is_empty() {
+                continue;
+            }
+            match self.codec.read(frame) {
+                Ok(envelope) => batch.push(envelope),
+                Err(bad) => reject(&mut self.rejected, &mut self.complaints, self.peer, &bad),
+            }
+        }
+        if (batch.len(), self.rejected) != before {
+            return Ok(true);
+        }
+        match self.deframer.next() {
+            Ok(Next::Skipped { len }) => {
+                let what = format_args!("a frame of {len} bytes is over the limit");
+                reject(&mut self.rejected, &mut self.complaints, self.peer, &what);
+                Ok(true)
+            }
+            // A run stops before a complete frame only where it has been long enough.
+            Ok(Next::More | Next::Frame(_)) => Ok(false),
+            Err(bad) => Err(LinkError::InvalidFrame {
+                reason: bad.to_string(),
+            }),
+        }
+    }
+}
+
+fn reject(
+    rejected: &mut u64,
+    complaints: &mut RateLimit,
+    peer: EndpointId,
+    what: &dyn std::fmt::Display,
+) {
+    *rejected += 1;
+    if let Some(suppressed) = complaints.check(Instant::now()) {
+        tracing::warn!(%peer, suppressed, "dropped a frame: {what}");
+    }
+}
+
+impl<R: AsyncRead + Send + Unpin + 'static> LinkSource for NativeSource<R> {
+    fn recv<'a>(
+        &'a mut self,
+        batch: &'a mut Vec<Envelope>,
+    ) -> BoxFuture<'a, Result<bool, LinkError>> {
+        Box::pin(async move {
+            loop {
+                if self.take(batch)? {
+                    return Ok(true);
+                }
+                let buffer = self.deframer.buffer();
+                buffer.reserve(READ_CHUNK);
+                match self.reader.read_buf(buffer).await {
+                    Ok(0) if self.deframer.is_between_frames() => return Ok(false),
+                    Ok(0) => {
+                        return Err(LinkError::Lost {
+                            reason: "closed in the middle of a frame".to_owned(),
+                        });
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        return Err(LinkError::Lost {
+                            reason: error.to_string(),
+                        });
+                    }
+                }
+            }
+        })
+    }
+
+    fn take_rejected(&mut self) -> u64 {
+        std::mem::take(&mut self.rejected)
+    }
+}
