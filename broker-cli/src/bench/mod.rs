@@ -15,7 +15,6 @@ mod workload;
 use clap::{Subcommand, ValueEnum};
 
 use self::workload::Kind;
-use crate::failure::misuse;
 
 /// What can be measured.
 #[derive(Debug, Subcommand)]
@@ -69,7 +68,7 @@ pub(crate) struct CodecArgs {
 enum Transport {
     /// Two processes over loopback
     Grpc,
-    /// Two processes over loopback, the native protocol (in a later version)
+    /// Two processes over loopback, the native protocol
     Broker,
     /// Two endpoints in one process
     Mem,
@@ -90,23 +89,14 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         // In tasks of their own, on the threads that also read and write: the main thread is none of them, and to wake
         // it for every message costs more than the message.
-        Command::Pubsub(args) => tokio::spawn(pubsub::run(args.checked()?)).await?,
-        Command::Rtt(args) => tokio::spawn(rtt::run(args.checked()?)).await?,
+        Command::Pubsub(args) => tokio::spawn(pubsub::run(args)).await?,
+        Command::Rtt(args) => tokio::spawn(rtt::run(args)).await?,
         Command::Codec(args) => codec::run(&args),
         Command::Receive(args) => pair::receive(args).await,
     }
 }
 
 impl Args {
-    fn checked(self) -> anyhow::Result<Self> {
-        if self.transport == Transport::Broker {
-            return Err(misuse(
-                "bench: broker:// is not supported by this version; use --transport grpc or mem",
-            ));
-        }
-        Ok(self)
-    }
-
     fn kinds(&self) -> Vec<Kind> {
         self.kind
             .map_or_else(|| Kind::ALL.to_vec(), |kind| vec![kind])
