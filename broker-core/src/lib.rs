@@ -5,6 +5,7 @@ mod backoff;
 pub mod binary;
 mod byte_string;
 mod code;
+mod cycle_guard;
 mod data;
 mod endpoint;
 mod envelope;

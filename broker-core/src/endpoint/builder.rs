@@ -113,6 +113,7 @@ impl EndpointBuilder {
     pub fn start(self) -> Endpoint {
         let shared = Shared::new(self.id.unwrap_or_else(EndpointId::random), self.options);
         shared.tasks.spawn(Arc::clone(&shared).announce_changes());
+        shared.tasks.spawn(Arc::clone(&shared).ask_about_cycles());
         let guard = Arc::new(Guard {
             shared: Arc::clone(&shared),
         });

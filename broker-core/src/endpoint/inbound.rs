@@ -18,6 +18,7 @@ use super::publish::MAX_PAYLOAD;
 use super::routes::{Ref, Routes};
 use super::shared::Shared;
 use crate::binary;
+use crate::cycle_guard::{CycleGuard, Probe};
 use crate::envelope::{Envelope, INITIAL_HOPS, MessageKind};
 use crate::filter::{Filter, FilterLimits};
 use crate::id::EndpointId;
@@ -25,6 +26,9 @@ use crate::message::Message;
 use crate::origin_window::Verdict;
 use crate::peering::Peering;
 use crate::queue::Offer;
+
+/// Pings for nobody in particular that are longer are none of ours.
+const MAX_PROBE: usize = 64;
 
 /// Why an envelope of a peer went no further.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +88,9 @@ impl Shared {
                 MessageKind::Pong if envelope.receiver == self.id => {
                     peering.handle_pong(Instant::now(), &envelope.payload);
                     Ok(())
+                }
+                MessageKind::Ping if envelope.receiver.is_nil() => {
+                    self.inbound_probe(link, &routes, &envelope)
                 }
                 // Pings and pongs for others are nobody's business here.
                 MessageKind::Ping | MessageKind::Pong => Ok(()),
@@ -240,9 +247,82 @@ impl Shared {
         Ok(())
     }
 
+    /// A ping for nobody in particular: ours that comes back tells of a cycle, another node's is passed on, and
+    /// anything else goes no further.
+    fn inbound_probe(
+        &self,
+        link: &Arc<Link>,
+        routes: &Routes,
+        envelope: &Envelope,
+    ) -> Result<(), Rejection> {
+        if !self.options.forwarding || envelope.payload.len() > MAX_PROBE {
+            return Ok(());
+        }
+        if envelope.topic.is_local() {
+            return Err(Rejection::LocalTopic(envelope.topic.clone()));
+        }
+        let arrived = self.guard().arrived(
+            Instant::now(),
+            link.guarded,
+            &envelope.topic,
+            &envelope.payload,
+        );
+        match arrived {
+            Probe::Relay(prober) => self.pass_on(link, routes, envelope, |to| {
+                self.guard()
+                    .passes(prober, link.guarded, to.guarded, &envelope.topic)
+            }),
+            Probe::Returned { joined } => {
+                self.guard_changed();
+                if let Some(serial) = joined {
+                    let other = routes
+                        .by_id
+                        .values()
+                        .find(|other| other.guarded.serial == serial)
+                        .map_or_else(String::new, |other| {
+                            format!("{} ({})", other.label(), other.url)
+                        });
+                    tracing::warn!(
+                        "{} ({}) and {other} are joined elsewhere by nodes that forward: messages on {} are not forwarded between them, so that none circulates",
+                        link.label(),
+                        link.url,
+                        envelope.topic,
+                    );
+                }
+            }
+            Probe::Foreign | Probe::Seen => {}
+        }
+        Ok(())
+    }
+
     /// Passes an envelope on to the other peers that want it, if this node forwards.
     fn forward(&self, from: &Arc<Link>, routes: &Routes, envelope: &Envelope) {
-        if !self.options.forwarding || envelope.hops <= 1 {
+        if !self.options.forwarding {
+            return;
+        }
+        self.pass_on(from, routes, envelope, |to| {
+            if !CycleGuard::concerns(from.guarded, to.guarded) || !envelope.receiver.is_nil() {
+                return true;
+            }
+            let passage =
+                self.guard()
+                    .forward(Instant::now(), from.guarded, to.guarded, &envelope.topic);
+            if let Some(payload) = passage.probe {
+                self.send_probe(to, envelope.topic.clone(), payload);
+            }
+            passage.open
+        });
+    }
+
+    /// Passes an envelope on to those of the other peers that want it which `may` agrees to.
+    fn pass_on(
+        &self,
+        from: &Arc<Link>,
+        routes: &Routes,
+        envelope: &Envelope,
+        may: impl Fn(&Link) -> bool,
+    ) {
+        if envelope.hops <= 1 {
             return;
         }
         let mut onward = envelope.clone();
@@ -254,7 +334,7 @@ impl Shared {
             onward.sequence = self.next_sequence();
         }
         let pass = |link: &Ref<Link>| {
-            if Arc::ptr_eq(link.arc(), from) || link.id() == envelope.origin {
+            if Arc::ptr_eq(link.arc(), from) || link.id() == envelope.origin || !may(link) {
                 return;
             }
             if matches!(link.queue.offer_or_drop(onward.clone()), Offer::Disconnect) {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::density::Density;
 use super::shared::Shared;
+use crate::cycle_guard::GuardedLink;
 use crate::envelope::{Envelope, MessageKind};
 use crate::filter::Filter;
 use crate::handshake::PeerIdentity;
@@ -61,7 +62,7 @@ pub(crate) struct Link {
     pub(crate) peer: PeerIdentity,
     pub(crate) url: PeerUrl,
     pub(crate) inbound: bool,
-    pub(crate) traits: LinkTraits,
+    pub(crate) guarded: GuardedLink,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) queue: queue::Sender<Envelope>,
     /// The filter the peer announced last. Changed only under the endpoint's control lock.
@@ -86,6 +87,7 @@ impl Link {
         peer: PeerIdentity,
         url: PeerUrl,
         inbound: bool,
+        serial: u64,
         traits: LinkTraits,
         heartbeat: Heartbeat,
         queue: queue::Sender<Envelope>,
@@ -96,7 +98,12 @@ impl Link {
             peer,
             url,
             inbound,
-            traits,
+            guarded: GuardedLink {
+                serial,
+                secret: EndpointId::random(),
+                numbered: traits.numbered,
+                forwards_pings: traits.forwards_pings,
+            },
             heartbeat: traits.heartbeat.unwrap_or(heartbeat),
             queue,
             filter,

@@ -162,8 +162,15 @@ impl LocalNode {
                 drops.record(&label, &envelope.topic, reason);
             },
         );
-        let (link, wishes) =
-            Link::new(peer, url, inbound, traits, shared.options.heartbeat, sender);
+        let (link, wishes) = Link::new(
+            peer,
+            url,
+            inbound,
+            admission.serial,
+            traits,
+            shared.options.heartbeat,
+            sender,
+        );
         if !shared.attach(&link, admission.serial, &announced)? {
             return Err(HandshakeError::Redundant { peer: remote });
         }

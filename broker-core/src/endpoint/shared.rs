@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +25,7 @@ use super::local::{LocalKind, LocalSink};
 use super::peer_table::PeerTable;
 use super::routes::{Ref, Routes, move_prefixes};
 use super::status_events::{StatusEvent, StatusEventCode};
+use crate::cycle_guard::CycleGuard;
 use crate::envelope::{Envelope, MessageKind};
 use crate::filter::{Filter, FilterLimits};
 use crate::handshake::HandshakeError;
@@ -66,6 +67,9 @@ pub(crate) struct Shared {
     /// Peers came or went, or an attempt ended.
     pub(crate) table_changed: Notify,
     seen: Mutex<OriginWindow>,
+    guard: Mutex<CycleGuard>,
+    /// The guard has something to ask sooner than before.
+    guard_changed: Notify,
     log_limit: Mutex<RateLimit>,
     /// Frames that named another sender than the peer they came from.
     pub(crate) mismatched: AtomicU64,
@@ -124,6 +128,8 @@ impl Shared {
             filter_changed: Notify::new(),
             table_changed: Notify::new(),
             seen: Mutex::new(OriginWindow::new()),
+            guard: Mutex::new(CycleGuard::new(id)),
+            guard_changed: Notify::new(),
             log_limit: Mutex::new(RateLimit::new(LOG_BURST, LOG_INTERVAL)),
             mismatched: AtomicU64::new(0),
             drops: Arc::default(),
@@ -152,6 +158,49 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .observe(origin, sequence, first_hop)
+    }
+
+    pub(crate) fn guard(&self) -> MutexGuard<'_, CycleGuard> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn guard_changed(&self) {
+        self.guard_changed.notify_one();
+    }
+
+    /// Asks about the cycles that were found, until the endpoint stops.
+    pub(crate) async fn ask_about_cycles(self: Arc<Self>) {
+        loop {
+            let next = self.guard().next_timeout();
+            let due = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.guard_changed.notified() => {}
+                () = due => {
+                    let probes = self.guard().handle_timeout(Instant::now());
+                    let routes = self.routes.load();
+                    for (serial, topic, payload) in probes {
+                        let link = routes.by_id.values().find(|link| link.guarded.serial == serial);
+                        if let Some(link) = link {
+                            self.send_probe(link, topic, payload);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends a ping that forwarding nodes pass on like data.
+    pub(crate) fn send_probe(&self, link: &Link, topic: Topic, payload: Bytes) {
+        let probe = self.number(EndpointId::NIL, MessageKind::Ping, topic, payload);
+        if matches!(link.queue.offer_or_drop(probe), Offer::Disconnect) {
+            link.cut(LinkEnd::Removed("backpressure_overflow".to_owned()));
+        }
     }
 
     fn change_routes(&self, change: impl FnOnce(&mut Routes)) {
@@ -464,6 +513,7 @@ impl Shared {
 
     /// Removes a link from the routes and says so.
     fn forget(&self, control: &mut Control, link: &Arc<Link>, end: &LinkEnd) {
+        self.guard().forget(link.guarded.serial);
         let value = Ref::new(Arc::clone(link));
         self.change_routes(|routes| {
             move_prefixes(
