@@ -26,12 +26,14 @@
 mod client;
 pub mod codec;
 mod convert;
+mod first_bytes;
 mod frame;
 mod grpc;
 mod native;
 pub mod proto;
 mod services;
 mod tcp;
+pub mod tls;
 
 pub use client::{
     BrokerClient, CONNECT_TIMEOUT, ClientError, ClientPublisher, ClientSubscription, Published,
