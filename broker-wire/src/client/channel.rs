@@ -14,34 +14,49 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 
 use crate::grpc::DialError;
-use crate::grpc::dial::{Alive, dial};
+use crate::grpc::dial::{Alive, Clues, Dialled, dial};
 use crate::grpc::origin;
 use crate::grpc::settings::KeepAlive;
+use crate::grpc::socket::{Dialler, TlsSetup};
+use crate::tls::TlsOptions;
 
 /// A connection. Clones share it; it closes when the last one is gone.
 #[derive(Clone)]
 pub(crate) struct Channel {
     http: SendRequest<Body>,
     origin: Uri,
+    clues: Clues,
     _alive: Alive,
 }
 
 impl Channel {
-    pub(crate) async fn open(url: &PeerUrl) -> Result<Self, DialError> {
+    pub(crate) async fn open(url: &PeerUrl, tls: Option<&TlsOptions>) -> Result<Self, DialError> {
+        let setup = tls.cloned().map(TlsSetup::new);
+        let dialler = Dialler::new(url, setup.as_ref())?;
         let no_host = || DialError::NoSuchHost {
             host: url.host().to_owned(),
             reason: "it is no host name".to_owned(),
         };
         let origin = origin(url).ok_or_else(no_host)?;
-        let (http, alive) = dial(url, KeepAlive::Pinged, std::future::ready(()), |driver| {
-            drop(tokio::spawn(driver))
-        })
+        let Dialled { http, alive, clues } = dial(
+            url,
+            &dialler,
+            KeepAlive::Pinged,
+            std::future::ready(()),
+            |driver| drop(tokio::spawn(driver)),
+        )
         .await?;
         Ok(Self {
             http,
             origin,
+            clues,
             _alive: alive,
         })
+    }
+
+    /// What is wrong with the other side, if more was seen than that it does not answer.
+    pub(crate) fn explain(&self) -> Option<DialError> {
+        self.clues.explain()
     }
 
     pub(crate) fn origin(&self) -> Uri {

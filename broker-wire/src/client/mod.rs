@@ -32,6 +32,7 @@ use crate::grpc::DialError;
 use crate::proto;
 use crate::proto::broker_client::BrokerClient as BrokerStub;
 use crate::proto::store_client::StoreClient as StoreStub;
+use crate::tls::TlsOptions;
 
 /// How long connecting may take, from the first packet to the first answer.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,7 +66,7 @@ pub struct BrokerClient {
 }
 
 impl BrokerClient {
-    /// Connects to the node at `url` (`grpc://`) and makes sure that it is one.
+    /// Connects to the node at `url` (`grpc://`; for `grpcs://` see [`connect_with`](Self::connect_with)) and makes sure that it is one.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -73,6 +74,21 @@ impl BrokerClient {
     /// # Cancel safety
     /// If the future is dropped, the connection is closed.
     pub async fn connect(url: &PeerUrl) -> Result<Self, ClientError> {
+        Self::connect_with(url, None).await
+    }
+
+    /// Connects to the node at `url` (`grpc://`, or `grpcs://` with `tls`) and makes sure that it is one. The
+    /// files of `tls` are read each time.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the connection is closed.
+    pub async fn connect_with(
+        url: &PeerUrl,
+        tls: Option<&TlsOptions>,
+    ) -> Result<Self, ClientError> {
         let unreachable = |reason| ClientError::Unreachable {
             url: url.clone(),
             reason,
@@ -83,7 +99,7 @@ impl BrokerClient {
             })
         };
         timeout(CONNECT_TIMEOUT, async {
-            let channel = Channel::open(url).await.map_err(unreachable)?;
+            let channel = Channel::open(url, tls).await.map_err(unreachable)?;
             let client = Self { channel };
             client.check(url).await?;
             Ok(client)
@@ -108,6 +124,10 @@ impl BrokerClient {
                 "its health is {:?}",
                 reply.get_ref().status()
             ))),
+            Err(_) if let Some(reason) = self.channel.explain() => Err(ClientError::Unreachable {
+                url: url.clone(),
+                reason,
+            }),
             Err(status) if status.code() == Code::Unavailable => {
                 Err(ClientError::from_status(&status))
             }

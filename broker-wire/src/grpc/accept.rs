@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use broker_core::handshake::{Side, negotiate};
 use broker_core::{Connection, HandshakeError, LinkTraits, LocalNode, PeerUrl};
@@ -11,6 +12,7 @@ use hyper::http::header::CONTENT_TYPE;
 use hyper::http::{HeaderValue, Method, Request, Response};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,10 +20,12 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::dial::{Alive, describe};
-use super::preface::{PrefaceError, read_preface};
+use super::preface::{PrefaceError, Prefaced, read_preface};
 use super::router::Router;
 use super::settings::{self, CLOSE_GRACE, STOP_GRACE};
+use super::socket::{Acceptor, Socket};
 use super::stream::{FrameSource, GrpcIo, frame_channel};
+use crate::tls::TlsHandshakeError;
 
 /// The path of the call that is a peering.
 pub(crate) const CONNECT_PATH: &str = "/broker.v1.Peering/Connect";
@@ -31,8 +35,12 @@ pub(crate) const CONNECT_PATH: &str = "/broker.v1.Peering/Connect";
 pub(crate) enum AcceptError {
     #[error(transparent)]
     Preface(#[from] PrefaceError),
+    #[error(transparent)]
+    Tls(#[from] TlsHandshakeError),
+    #[error("no TLS handshake within {} s", after.as_secs_f32())]
+    NoTls { after: Duration },
     #[error("no call within {} s", after.as_secs_f32())]
-    NoCall { after: std::time::Duration },
+    NoCall { after: Duration },
     #[error("{0}")]
     Http2(String),
 }
@@ -40,7 +48,11 @@ pub(crate) enum AcceptError {
 impl AcceptError {
     /// Whether it is what port scans and health checks do, and not worth more than a debug line.
     pub(crate) const fn is_harmless(&self) -> bool {
-        matches!(self, Self::Preface(PrefaceError::Closed))
+        match self {
+            Self::Preface(error) => matches!(error, PrefaceError::Closed),
+            Self::Tls(error) => error.is_harmless(),
+            Self::NoTls { .. } | Self::NoCall { .. } | Self::Http2(_) => false,
+        }
     }
 }
 
@@ -48,6 +60,8 @@ impl AcceptError {
 struct Shared {
     local: LocalNode,
     router: Router,
+    /// Of the addresses this connection goes by.
+    scheme: &'static str,
     peer: SocketAddr,
     /// Whether there has been a call at all.
     called: AtomicBool,
@@ -60,19 +74,24 @@ struct Shared {
 /// Serves `stream` until it ends. `stop` is the listener's.
 pub(crate) async fn serve(
     stream: TcpStream,
+    acceptor: Acceptor,
     peer: SocketAddr,
     local: LocalNode,
     router: Router,
     stop: CancellationToken,
 ) -> Result<(), AcceptError> {
     let after = local.handshake_timeout();
-    let Some(stream) = stop.run_until_cancelled(read_preface(stream, after)).await else {
+    let Some(stream) = stop
+        .run_until_cancelled(begin(stream, &acceptor, after))
+        .await
+    else {
         return Ok(());
     };
     let end = CancellationToken::new();
     let shared = Arc::new(Shared {
         local,
         router,
+        scheme: acceptor.scheme(),
         peer,
         called: AtomicBool::new(false),
         peered: AtomicBool::new(false),
@@ -117,6 +136,38 @@ pub(crate) async fn serve(
     result.map_err(|error| AcceptError::Http2(describe(&error)))
 }
 
+/// What happens before HTTP/2: TLS where the address has it, and the preface.
+async fn begin(
+    stream: TcpStream,
+    acceptor: &Acceptor,
+    after: Duration,
+) -> Result<Prefaced<Socket>, AcceptError> {
+    let mut socket = timeout(after, acceptor.accept(stream))
+        .await
+        .map_err(|_| AcceptError::NoTls { after })??;
+    match read_preface(&mut socket, after).await {
+        Ok(()) => Ok(Prefaced::new(socket)),
+        Err(error) => {
+            if matches!(error, PrefaceError::Tls) {
+                let _ = timeout(CLOSE_GRACE, show_http2(&mut socket)).await;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// Tells a client that speaks TLS to a plain port what is spoken here, as every HTTP/2 server begins: with
+/// its settings (RFC 9113, 3.4). Without it the client would see a connection that closes, and no reason.
+async fn show_http2(socket: &mut Socket) -> std::io::Result<()> {
+    const EMPTY_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    /// What is thrown away of what it still sends, so that closing does not take our answer back.
+    const MAX_UNREAD: u64 = 64 << 10;
+    socket.write_all(&EMPTY_SETTINGS).await?;
+    socket.shutdown().await?;
+    tokio::io::copy(&mut socket.take(MAX_UNREAD), &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
 async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     shared.called.store(true, Ordering::Relaxed);
     if request.method() != Method::POST {
@@ -140,9 +191,9 @@ fn connect(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
         source: FrameSource::of_request(request.into_body()),
         alive,
     };
-    let (local, peer) = (shared.local.clone(), shared.peer);
+    let (local, scheme, peer) = (shared.local.clone(), shared.scheme, shared.peer);
     shared.local.spawn(async move {
-        if let Err(error) = attach(&local, peer, io).await {
+        if let Err(error) = attach(&local, scheme, peer, io).await {
             match error {
                 HandshakeError::Redundant { .. } | HandshakeError::ShuttingDown => {
                     tracing::debug!(%peer, "no peering: {error}")
@@ -158,7 +209,12 @@ fn connect(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     response
 }
 
-async fn attach(local: &LocalNode, peer: SocketAddr, mut io: GrpcIo) -> Result<(), HandshakeError> {
+async fn attach(
+    local: &LocalNode,
+    scheme: &str,
+    peer: SocketAddr,
+    mut io: GrpcIo,
+) -> Result<(), HandshakeError> {
     let negotiated = negotiate(Side::Acceptor, local, &mut io).await?;
     let (sink, source) = io.into_link(local.id(), negotiated.peer.id);
     let connection = Connection {
@@ -166,7 +222,7 @@ async fn attach(local: &LocalNode, peer: SocketAddr, mut io: GrpcIo) -> Result<(
         admission: negotiated.admission,
         announced: negotiated.announced,
         url: PeerUrl::new(
-            "grpc",
+            scheme,
             peer.ip().to_canonical().to_string(),
             Some(peer.port()),
         ),

@@ -18,6 +18,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::settings::{self, CLOSE_GRACE, DEFAULT_PORT, KeepAlive};
+use super::socket::Dialler;
+use crate::first_bytes::{Speaks, Watched, Witness};
+use crate::tls::{TlsError, TlsHandshakeError};
 
 /// How long one of several addresses of a host may take to answer before the next is tried.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -27,14 +30,23 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 #[non_exhaustive]
 pub enum DialError {
     /// Not a scheme that is dialled here.
-    #[error("{scheme}:// is not gRPC (expected grpc://)")]
+    #[error("{scheme}:// is not gRPC (expected grpc:// or grpcs://)")]
     NotGrpc {
         /// The scheme.
         scheme: String,
     },
-    /// TLS is not there yet.
-    #[error("grpcs:// (TLS) is not supported by this version; use grpc://")]
-    NoTls,
+    /// The TLS options do not do for this, or this build has no TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Something answered, but there is no TLS with it.
+    #[error(transparent)]
+    TlsHandshake(#[from] TlsHandshakeError),
+    /// We speak plainly, and what listens there speaks TLS.
+    #[error("what listens there speaks TLS: use grpcs:// here or turn TLS off there")]
+    WantsTls,
+    /// We speak HTTP/2, and what listens there speaks the native protocol.
+    #[error("what listens there speaks the native Broker protocol: use broker://")]
+    WantsBroker,
     /// The host has no address.
     #[error("cannot find host {host}: {reason}")]
     NoSuchHost {
@@ -73,8 +85,7 @@ pub(crate) type Alive = Arc<DropGuard>;
 /// Opens a TCP connection with Nagle's algorithm off.
 pub(crate) async fn dial_tcp(url: &PeerUrl) -> Result<TcpStream, DialError> {
     match url.scheme() {
-        "grpc" => {}
-        "grpcs" => return Err(DialError::NoTls),
+        "grpc" | "grpcs" => {}
         other => {
             return Err(DialError::NotGrpc {
                 scheme: other.to_owned(),
@@ -120,22 +131,57 @@ pub(crate) async fn dial_tcp(url: &PeerUrl) -> Result<TcpStream, DialError> {
     Err(failure)
 }
 
+/// An HTTP/2 connection that was dialled.
+pub(crate) struct Dialled<B> {
+    pub(crate) http: SendRequest<B>,
+    pub(crate) alive: Alive,
+    pub(crate) clues: Clues,
+}
+
+/// What was seen of the other side until it answered a call.
+#[derive(Clone, Debug)]
+pub(crate) struct Clues {
+    witness: Witness,
+    is_tls: bool,
+}
+
+impl Clues {
+    /// What is wrong with the other side, if more is known than that it does not answer.
+    pub(crate) fn explain(&self) -> Option<DialError> {
+        if let Some(refusal) = self.witness.refusal() {
+            return Some(refusal.into());
+        }
+        match self.witness.speaks()? {
+            Speaks::Tls if !self.is_tls => Some(DialError::WantsTls),
+            Speaks::Broker if !self.is_tls => Some(DialError::WantsBroker),
+            _ => None,
+        }
+    }
+}
+
 /// Opens an HTTP/2 connection. `spawn` runs the task that looks after it. When the last [`Alive`] is
 /// dropped, that task runs `farewell`, and the connection is closed when both are done, or soon after.
 pub(crate) async fn dial<B>(
     url: &PeerUrl,
+    dialler: &Dialler,
     keep_alive: KeepAlive,
     farewell: impl Future<Output = ()> + Send + 'static,
     spawn: impl FnOnce(Driver),
-) -> Result<(SendRequest<B>, Alive), DialError>
+) -> Result<Dialled<B>, DialError>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let stream = dial_tcp(url).await?;
+    let socket = dialler.connect(url.host(), stream).await?;
+    let clues = Clues {
+        witness: Witness::default(),
+        is_tls: dialler.is_tls(),
+    };
+    let socket = Watched::new(socket, clues.witness.clone());
     let tasks = Tasks::default();
     let (sender, requests) = settings::client(tasks.clone(), keep_alive)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(socket))
         .await
         .map_err(|error| DialError::NotHttp2 {
             reason: describe(&error),
@@ -153,7 +199,11 @@ where
         let _ = timeout_at(deadline, farewell).await;
         tasks.finish(deadline).await;
     }));
-    Ok((sender, alive))
+    Ok(Dialled {
+        http: sender,
+        alive,
+        clues,
+    })
 }
 
 /// The tasks of one connection. HTTP/2 ends them when its work is done; a peer that takes nothing any more

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::accept;
 use super::router::Router;
 use super::settings::DEFAULT_PORT;
+use super::socket::Acceptor;
 
 /// How long to wait after accepting failed, which is when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -59,6 +60,7 @@ impl Listener {
     /// Accepts until `stop` is cancelled.
     pub(crate) async fn run(
         self,
+        acceptor: Acceptor,
         local: LocalNode,
         router: Router,
         max_connections: NonZeroUsize,
@@ -94,7 +96,14 @@ impl Listener {
             if stream.set_nodelay(true).is_err() {
                 continue;
             }
-            let served = accept::serve(stream, peer, local.clone(), router.clone(), stop.clone());
+            let served = accept::serve(
+                stream,
+                acceptor.clone(),
+                peer,
+                local.clone(),
+                router.clone(),
+                stop.clone(),
+            );
             let (complaints, url) = (Arc::clone(&complaints), self.url.clone());
             local.spawn(async move {
                 match served.await {

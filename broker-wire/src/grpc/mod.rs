@@ -1,4 +1,4 @@
-//! `grpc://`: peerings over HTTP/2, with services for clients on the same port.
+//! `grpc://` and `grpcs://`: peerings over HTTP/2, with services for clients on the same port.
 
 pub(crate) mod accept;
 pub(crate) mod dial;
@@ -6,6 +6,7 @@ mod listen;
 mod preface;
 mod router;
 pub(crate) mod settings;
+pub(crate) mod socket;
 pub(crate) mod stoppable;
 mod stream;
 
@@ -22,19 +23,21 @@ use tokio_util::sync::CancellationToken;
 
 use self::accept::CONNECT_PATH;
 pub use self::dial::DialError;
-use self::dial::dial;
+use self::dial::{Dialled, dial};
 use self::listen::Listener;
 pub(crate) use self::router::{Router, RouterBuilder};
 use self::settings::{KeepAlive, MAX_CONNECTIONS};
+use self::socket::{Acceptor, Dialler, TlsSetup};
 pub(crate) use self::stoppable::stopping;
 use self::stream::{FrameBody, FrameSource, GrpcIo, Unread, frame_channel};
 use crate::services;
+use crate::tls::TlsOptions;
 
-/// The transport of `grpc://` addresses.
+/// The transport of `grpc://` and `grpcs://` addresses.
 ///
 /// What listens serves nodes (`broker.v1.Peering`) and clients (`broker.v1.Broker`, `broker.v1.Store`,
-/// health, reflection) alike. `grpcs://` addresses are known and refused with a reason, since TLS is
-/// not there yet.
+/// health, reflection) alike. `grpcs://` is the same in TLS 1.3, once it is told its files by
+/// [`tls`](Self::tls).
 ///
 /// ```
 /// use broker_core::Endpoint;
@@ -52,6 +55,7 @@ use crate::services;
 #[derive(Clone, Debug)]
 pub struct GrpcTransport {
     max_connections: NonZeroUsize,
+    tls: Option<TlsSetup>,
 }
 
 impl GrpcTransport {
@@ -60,14 +64,24 @@ impl GrpcTransport {
     pub const fn new() -> Self {
         Self {
             max_connections: MAX_CONNECTIONS,
+            tls: None,
         }
+    }
+
+    /// Sets the files of `grpcs://`. Default: none, and `grpcs://` addresses are refused. Listening needs a
+    /// certificate and a key, dialling a CA (and, where the other side has a CA too, a certificate and a key);
+    /// what is missing or unusable is what listening or connecting fails with.
+    #[must_use]
+    pub fn tls(mut self, options: TlsOptions) -> Self {
+        self.tls = Some(TlsSetup::new(options));
+        self
     }
 
     /// Sets how many connections one listener serves at a time; default 1024. More is needed where more
     /// nodes and clients connect to one node, and takes as many file descriptors; what comes beyond it
     /// is closed at once, peers included.
     #[must_use]
-    pub const fn max_connections(mut self, connections: NonZeroUsize) -> Self {
+    pub fn max_connections(mut self, connections: NonZeroUsize) -> Self {
         self.max_connections = connections;
         self
     }
@@ -91,7 +105,7 @@ impl Transport for GrpcTransport {
     ) -> BoxFuture<'a, Result<Connection, ConnectError>> {
         Box::pin(async move {
             let after = local.handshake_timeout();
-            timeout(after, connect(url, local))
+            timeout(after, connect(url, self.tls.as_ref(), local))
                 .await
                 .unwrap_or_else(|_| Err(unreachable(url, &DialError::TimedOut { after })))
         })
@@ -104,33 +118,46 @@ impl Transport for GrpcTransport {
         shutdown: CancellationToken,
     ) -> BoxFuture<'a, Result<PeerUrl, ListenError>> {
         Box::pin(async move {
-            if url.scheme() != "grpc" {
-                return Err(ListenError::Bind {
+            let acceptor =
+                Acceptor::new(url, self.tls.as_ref()).map_err(|error| ListenError::Bind {
                     url: url.clone(),
-                    reason: DialError::NoTls.to_string(),
-                });
-            }
+                    reason: error.to_string(),
+                })?;
             let listener = Listener::bind(url).await?;
             let bound = listener.url().clone();
             let router = services::router(&local, &shutdown).await;
-            local
-                .clone()
-                .spawn(listener.run(local, router, self.max_connections, shutdown));
+            local.clone().spawn(listener.run(
+                acceptor,
+                local,
+                router,
+                self.max_connections,
+                shutdown,
+            ));
             Ok(bound)
         })
     }
 }
 
-async fn connect(url: &PeerUrl, local: &LocalNode) -> Result<Connection, ConnectError> {
+async fn connect(
+    url: &PeerUrl,
+    tls: Option<&TlsSetup>,
+    local: &LocalNode,
+) -> Result<Connection, ConnectError> {
+    let dialler = Dialler::new(url, tls).map_err(|error| unreachable(url, &error.into()))?;
     let unread = Unread::default();
     let dialled = dial::<FrameBody>(
         url,
+        &dialler,
         KeepAlive::Elsewhere,
         unread.clone().drain(),
         |driver| local.spawn(driver),
     )
     .await;
-    let (mut http, alive) = dialled.map_err(|error| unreachable(url, &error))?;
+    let Dialled {
+        mut http,
+        alive,
+        clues,
+    } = dialled.map_err(|error| unreachable(url, &error))?;
     let (sender, body) = frame_channel(false);
     let response = http.send_request(connect_request(url, body)?);
     let mut io = GrpcIo {
@@ -141,7 +168,11 @@ async fn connect(url: &PeerUrl, local: &LocalNode) -> Result<Connection, Connect
     let negotiated = match negotiate(Side::Connector, local, &mut io).await {
         Ok(negotiated) => negotiated,
         Err(HandshakeError::Disconnected { reason }) if !io.source.has_answered() => {
-            return Err(unreachable(url, &DialError::NotHttp2 { reason }));
+            let error = clues.explain();
+            return Err(unreachable(
+                url,
+                &error.unwrap_or(DialError::NotHttp2 { reason }),
+            ));
         }
         Err(source) => {
             return Err(ConnectError::Handshake {
@@ -185,10 +216,13 @@ fn connect_request(url: &PeerUrl, body: FrameBody) -> Result<Request<FrameBody>,
     Ok(request)
 }
 
-/// `http://host:port/`, as HTTP/2 requests name where they go.
+/// `http://host:port/` or `https://host:port/`, as HTTP/2 requests name where they go.
 pub(crate) fn origin(url: &PeerUrl) -> Option<Uri> {
     Uri::builder()
-        .scheme("http")
+        .scheme(match url.scheme() {
+            "grpcs" => "https",
+            _ => "http",
+        })
         .authority(url.authority(settings::DEFAULT_PORT))
         .path_and_query("/")
         .build()

@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
+use crate::first_bytes::{Speaks, guess};
+
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Why a connection is no HTTP/2 connection.
@@ -33,18 +35,14 @@ pub(crate) enum PrefaceError {
     Lost(#[from] io::Error),
 }
 
-/// Reads the preface, within `after`.
-pub(crate) async fn read_preface<S: AsyncRead + Unpin>(
-    mut stream: S,
+/// Reads the preface, within `after`; [`Prefaced`] then gives it to HTTP/2 again.
+pub(crate) async fn read_preface(
+    stream: &mut (impl AsyncRead + Unpin),
     after: Duration,
-) -> Result<Prefaced<S>, PrefaceError> {
-    timeout(after, expect_preface(&mut stream))
+) -> Result<(), PrefaceError> {
+    timeout(after, expect_preface(stream))
         .await
-        .map_err(|_| PrefaceError::Silent { after })??;
-    Ok(Prefaced {
-        stream,
-        replayed: 0,
-    })
+        .map_err(|_| PrefaceError::Silent { after })?
 }
 
 async fn expect_preface(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), PrefaceError> {
@@ -55,7 +53,12 @@ async fn expect_preface(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), Pre
         filled += read;
         let seen = &bytes[..filled];
         if !PREFACE.starts_with(seen) {
-            return Err(guess(seen));
+            return Err(match guess(seen) {
+                Speaks::Tls => PrefaceError::Tls,
+                Speaks::Broker => PrefaceError::Native,
+                Speaks::Http1 => PrefaceError::Http1,
+                Speaks::Http2 | Speaks::Unknown => PrefaceError::Unknown,
+            });
         }
         if read == 0 {
             return Err(PrefaceError::Closed);
@@ -64,27 +67,21 @@ async fn expect_preface(stream: &mut (impl AsyncRead + Unpin)) -> Result<(), Pre
     Ok(())
 }
 
-/// What it might be, from its first bytes.
-fn guess(bytes: &[u8]) -> PrefaceError {
-    const TLS_HANDSHAKE: &[u8] = &[0x16, 3];
-    const NATIVE_MAGIC: &[u8] = b"ZEEK";
-    if bytes.starts_with(TLS_HANDSHAKE) {
-        PrefaceError::Tls
-    } else if bytes.get(5..9) == Some(NATIVE_MAGIC) {
-        // Length u32, message type u8, magic (broker-wire reference, 1.1 and 1.3).
-        PrefaceError::Native
-    } else if bytes.first().is_some_and(u8::is_ascii_uppercase) && bytes.contains(&b' ') {
-        PrefaceError::Http1
-    } else {
-        PrefaceError::Unknown
-    }
-}
-
 /// A connection whose preface has been read, and is read again by HTTP/2.
 #[derive(Debug)]
 pub(crate) struct Prefaced<S> {
     stream: S,
     replayed: usize,
+}
+
+impl<S> Prefaced<S> {
+    /// `stream`, whose preface has been read.
+    pub(crate) const fn new(stream: S) -> Self {
+        Self {
+            stream,
+            replayed: 0,
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Prefaced<S> {
@@ -141,10 +138,10 @@ mod tests {
     use super::*;
 
     async fn refused(bytes: &[u8]) -> PrefaceError {
-        let (mut near, far) = duplex(1024);
+        let (mut near, mut far) = duplex(1024);
         near.write_all(bytes).await.unwrap();
         drop(near);
-        read_preface(far, Duration::from_secs(10))
+        read_preface(&mut far, Duration::from_secs(10))
             .await
             .unwrap_err()
     }
@@ -170,8 +167,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_connection_is_given_up() {
-        let (_near, far) = duplex(16);
-        let error = read_preface(far, Duration::from_secs(10))
+        let (_near, mut far) = duplex(16);
+        let error = read_preface(&mut far, Duration::from_secs(10))
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "nothing heard within 10 s");
@@ -179,11 +176,14 @@ mod tests {
 
     #[tokio::test]
     async fn the_preface_is_read_again_and_then_what_follows() {
-        let (mut near, far) = duplex(1024);
+        let (mut near, mut far) = duplex(1024);
         near.write_all(PREFACE).await.unwrap();
         near.write_all(b"more").await.unwrap();
         drop(near);
-        let mut stream = read_preface(far, Duration::from_secs(10)).await.unwrap();
+        read_preface(&mut far, Duration::from_secs(10))
+            .await
+            .unwrap();
+        let mut stream = Prefaced::new(far);
         let mut all = Vec::new();
         stream.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, [&PREFACE[..], b"more"].concat());

@@ -1,0 +1,210 @@
+//! What HTTP/2 runs on: a plain connection or one with TLS, as the scheme of the address says.
+
+use std::io;
+use std::pin::Pin;
+#[cfg(feature = "tls")]
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use broker_core::PeerUrl;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+#[cfg(feature = "tls")]
+use crate::tls::{RustlsClient, RustlsServer, RustlsStream};
+use crate::tls::{TlsError, TlsHandshakeError, TlsOptions};
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<RustlsStream<TcpStream>>),
+}
+
+/// How accepted connections become sockets.
+#[derive(Clone, Debug)]
+pub(crate) enum Acceptor {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls(RustlsServer),
+}
+
+/// How dialled connections become sockets.
+#[derive(Clone, Debug)]
+pub(crate) enum Dialler {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls(RustlsClient),
+}
+
+/// The TLS of a transport. A client context is made when it is first needed, and kept; a failure is not, so
+/// that a file may be put right while the node runs.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsSetup {
+    options: TlsOptions,
+    #[cfg(feature = "tls")]
+    client: Arc<OnceLock<RustlsClient>>,
+}
+
+impl Acceptor {
+    pub(crate) fn new(url: &PeerUrl, tls: Option<&TlsSetup>) -> Result<Self, TlsError> {
+        match url.scheme() {
+            "grpcs" => Self::with_tls(tls),
+            _ => Ok(Self::Plain),
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn with_tls(tls: Option<&TlsSetup>) -> Result<Self, TlsError> {
+        let options = &tls.ok_or(TlsError::NoCertificate)?.options;
+        RustlsServer::grpc(options).map(Self::Tls)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn with_tls(_: Option<&TlsSetup>) -> Result<Self, TlsError> {
+        Err(NOT_BUILT)
+    }
+
+    /// The scheme of what it accepts.
+    pub(crate) const fn scheme(&self) -> &'static str {
+        match self {
+            Self::Plain => "grpc",
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => "grpcs",
+        }
+    }
+
+    pub(crate) async fn accept(&self, stream: TcpStream) -> Result<Socket, TlsHandshakeError> {
+        match self {
+            Self::Plain => Ok(Socket::Plain(stream)),
+            #[cfg(feature = "tls")]
+            Self::Tls(server) => server.accept(stream).await.map(Box::new).map(Socket::Tls),
+        }
+    }
+}
+
+impl Dialler {
+    pub(crate) fn new(url: &PeerUrl, tls: Option<&TlsSetup>) -> Result<Self, TlsError> {
+        match url.scheme() {
+            "grpcs" => Self::with_tls(tls),
+            _ => Ok(Self::Plain),
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn with_tls(tls: Option<&TlsSetup>) -> Result<Self, TlsError> {
+        let tls = tls.ok_or(TlsError::NoAuthority)?;
+        if let Some(client) = tls.client.get() {
+            return Ok(Self::Tls(client.clone()));
+        }
+        let client = RustlsClient::grpc(&tls.options)?;
+        Ok(Self::Tls(tls.client.get_or_init(|| client).clone()))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn with_tls(_: Option<&TlsSetup>) -> Result<Self, TlsError> {
+        Err(NOT_BUILT)
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> Result<Socket, TlsHandshakeError> {
+        match self {
+            Self::Plain => Ok(Socket::Plain(stream)),
+            #[cfg(feature = "tls")]
+            Self::Tls(client) => client
+                .connect(host, stream)
+                .await
+                .map(Box::new)
+                .map(Socket::Tls),
+        }
+    }
+
+    /// Whether the other side should be speaking TLS.
+    pub(crate) const fn is_tls(&self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+}
+
+impl TlsSetup {
+    pub(crate) fn new(options: TlsOptions) -> Self {
+        Self {
+            options,
+            #[cfg(feature = "tls")]
+            client: Arc::default(),
+        }
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+const NOT_BUILT: TlsError = TlsError::NotBuilt {
+    scheme: "grpcs",
+    feature: "tls",
+};
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
