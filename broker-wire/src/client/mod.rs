@@ -118,16 +118,21 @@ impl BrokerClient {
             service: proto::broker_server::SERVICE_NAME.to_owned(),
         };
         let mut health = HealthClient::with_origin(self.channel.clone(), self.channel.origin());
-        match health.check(request).await {
+        let reply = health.check(request).await;
+        if reply.is_err()
+            && let Some(reason) = self.channel.explain()
+        {
+            return Err(ClientError::Unreachable {
+                url: url.clone(),
+                reason,
+            });
+        }
+        match reply {
             Ok(reply) if reply.get_ref().status() == ServingStatus::Serving => Ok(()),
             Ok(reply) => Err(not_a_node(format!(
                 "its health is {:?}",
                 reply.get_ref().status()
             ))),
-            Err(_) if let Some(reason) = self.channel.explain() => Err(ClientError::Unreachable {
-                url: url.clone(),
-                reason,
-            }),
             Err(status) if status.code() == Code::Unavailable => {
                 Err(ClientError::from_status(&status))
             }

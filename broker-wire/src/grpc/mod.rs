@@ -81,7 +81,7 @@ impl GrpcTransport {
     /// nodes and clients connect to one node, and takes as many file descriptors; what comes beyond it
     /// is closed at once, peers included.
     #[must_use]
-    pub fn max_connections(mut self, connections: NonZeroUsize) -> Self {
+    pub const fn max_connections(mut self, connections: NonZeroUsize) -> Self {
         self.max_connections = connections;
         self
     }
