@@ -81,7 +81,7 @@ impl<S> Watched<S> {
         }
     }
 
-    #[cfg(any(feature = "tls", feature = "openssl-system"))]
+    #[cfg(feature = "tls")]
     pub(crate) const fn get_ref(&self) -> &S {
         &self.stream
     }
@@ -199,14 +199,11 @@ mod tests {
         for (bytes, speaks) in cases {
             assert_eq!(guess(bytes), speaks, "{bytes:02x?}");
         }
-        // No prefix of anything is misread as something else that is known, nor panics.
-        for (bytes, speaks) in cases {
+        // The fewer bytes, the less is known; but nothing known is taken for something else.
+        for (bytes, speaks) in cases.into_iter().filter(|(_, is)| *is != Speaks::Unknown) {
             for len in 0..bytes.len() {
                 let early = guess(&bytes[..len]);
-                assert!(
-                    early == speaks || early == Speaks::Unknown || early == Speaks::Tls,
-                    "{bytes:02x?}"
-                );
+                assert!([speaks, Speaks::Unknown].contains(&early), "{bytes:02x?}");
             }
         }
     }

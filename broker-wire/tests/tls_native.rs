@@ -60,7 +60,7 @@ async fn exchange(
     assert_eq!(&bytes, b"there");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_options_the_suite_is_the_one_zeek_uses() {
     let context = tls(&TlsOptions::new());
     assert!(context.is_anonymous());
@@ -73,7 +73,7 @@ async fn without_options_the_suite_is_the_one_zeek_uses() {
     exchange(&mut connected, &mut accepted).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_client_hello_offers_the_anonymous_suite_and_p_384_alone() {
     let context = tls(&TlsOptions::new());
     // A ClientHello is what our own connector says to somebody who only listens.
@@ -100,7 +100,7 @@ async fn the_client_hello_offers_the_anonymous_suite_and_p_384_alone() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn with_certificates_each_side_verifies_the_other() {
     let pki = Pki::new("CA");
     let context = tls(&pki.node("manager"));
@@ -117,7 +117,7 @@ async fn with_certificates_each_side_verifies_the_other() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_host_name_of_a_certificate_does_not_matter() {
     let pki = Pki::new("CA");
     let nameless = pki.issue_with("nameless", |params| params.subject_alt_names.clear());
@@ -126,7 +126,7 @@ async fn the_host_name_of_a_certificate_does_not_matter() {
     assert!(connected.is_ok() && accepted.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_certificate_of_another_ca_is_refused_by_either_side() {
     let ours = Pki::new("our CA");
     let theirs = Pki::new("their CA");
@@ -149,7 +149,7 @@ async fn a_certificate_of_another_ca_is_refused_by_either_side() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_expired_certificate_is_refused_by_either_side() {
     let pki = Pki::new("CA");
     let good = tls(&pki.node("good"));
@@ -166,7 +166,7 @@ async fn an_expired_certificate_is_refused_by_either_side() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn anonymous_and_authenticated_do_not_mix() {
     let pki = Pki::new("CA");
     let mutual = tls(&pki.node("node"));
@@ -186,7 +186,7 @@ async fn anonymous_and_authenticated_do_not_mix() {
 }
 
 #[cfg(feature = "tls")]
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connector_without_a_certificate_is_refused() {
     use broker_wire::tls::RustlsClient;
 
@@ -204,7 +204,7 @@ async fn a_connector_without_a_certificate_is_refused() {
 }
 
 #[cfg(feature = "tls")]
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn with_certificates_rustls_gets_along_with_it() {
     use broker_wire::tls::{RustlsClient, RustlsServer};
 
@@ -237,7 +237,7 @@ async fn meet_bytes(bytes: &[u8]) -> (TlsHandshakeError, TlsHandshakeError) {
     (acceptor, connector)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_peer_without_tls_is_named_as_such_at_once() {
     for bytes in [HELLO, PROBE] {
         let (acceptor, connector) = meet_bytes(bytes).await;
@@ -261,7 +261,7 @@ async fn a_peer_without_tls_is_named_as_such_at_once() {
     assert_eq!(acceptor, TlsHandshakeError::SpeaksHttp1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn garbage_is_refused() {
     let (acceptor, connector) = meet_bytes(&[0xff; 4096]).await;
     assert_eq!(
@@ -313,7 +313,7 @@ async fn silence_lasts_until_the_callers_deadline() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_end_without_a_farewell_is_an_ordinary_end() {
     let context = tls(&TlsOptions::new());
     let (connected, accepted) = meet(&context, &context).await;

@@ -12,7 +12,6 @@ use hyper::http::header::CONTENT_TYPE;
 use hyper::http::{HeaderValue, Method, Request, Response};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +24,7 @@ use super::router::Router;
 use super::settings::{self, CLOSE_GRACE, STOP_GRACE};
 use super::socket::{Acceptor, Socket};
 use super::stream::{FrameSource, GrpcIo, frame_channel};
-use crate::tls::TlsHandshakeError;
+use crate::tls::{TlsHandshakeError, dismiss};
 
 /// The path of the call that is a peering.
 pub(crate) const CONNECT_PATH: &str = "/broker.v1.Peering/Connect";
@@ -142,6 +141,8 @@ async fn begin(
     acceptor: &Acceptor,
     after: Duration,
 ) -> Result<Prefaced<Socket>, AcceptError> {
+    /// What every HTTP/2 server begins with (RFC 9113, 3.4).
+    const EMPTY_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let mut socket = timeout(after, acceptor.accept(stream))
         .await
         .map_err(|_| AcceptError::NoTls { after })??;
@@ -149,23 +150,12 @@ async fn begin(
         Ok(()) => Ok(Prefaced::new(socket)),
         Err(error) => {
             if matches!(error, PrefaceError::Tls) {
-                let _ = timeout(CLOSE_GRACE, show_http2(&mut socket)).await;
+                // So the other side can tell what it met, rather than a connection that just closes.
+                dismiss(&mut socket, &EMPTY_SETTINGS).await;
             }
             Err(error.into())
         }
     }
-}
-
-/// Tells a client that speaks TLS to a plain port what is spoken here, as every HTTP/2 server begins: with
-/// its settings (RFC 9113, 3.4). Without it the client would see a connection that closes, and no reason.
-async fn show_http2(socket: &mut Socket) -> std::io::Result<()> {
-    const EMPTY_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    /// What is thrown away of what it still sends, so that closing does not take our answer back.
-    const MAX_UNREAD: u64 = 64 << 10;
-    socket.write_all(&EMPTY_SETTINGS).await?;
-    socket.shutdown().await?;
-    tokio::io::copy(&mut socket.take(MAX_UNREAD), &mut tokio::io::sink()).await?;
-    Ok(())
 }
 
 async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {

@@ -42,6 +42,7 @@ pub(crate) enum Dialler {
 /// that a file may be put right while the node runs.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsSetup {
+    #[cfg(feature = "tls")]
     options: TlsOptions,
     #[cfg(feature = "tls")]
     client: Arc<OnceLock<RustlsClient>>,
@@ -107,6 +108,7 @@ impl Dialler {
         Err(NOT_BUILT)
     }
 
+    #[cfg_attr(not(feature = "tls"), expect(unused_variables))]
     pub(crate) async fn connect(
         &self,
         host: &str,
@@ -130,12 +132,17 @@ impl Dialler {
 }
 
 impl TlsSetup {
+    #[cfg(feature = "tls")]
     pub(crate) fn new(options: TlsOptions) -> Self {
         Self {
             options,
-            #[cfg(feature = "tls")]
             client: Arc::default(),
         }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn new(_: TlsOptions) -> Self {
+        Self {}
     }
 }
 

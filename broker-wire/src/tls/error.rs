@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+#[cfg(any(feature = "tls", feature = "openssl-system"))]
 use crate::first_bytes::Speaks;
 
 /// A file of the [`TlsOptions`](super::TlsOptions).
@@ -210,13 +211,34 @@ pub enum TlsHandshakeError {
 
 impl TlsHandshakeError {
     /// What is wrong with a peer that does not speak TLS at all; `None` if it does.
-    pub(crate) const fn of_plain(speaks: Speaks) -> Option<Self> {
+    #[cfg(any(feature = "tls", feature = "openssl-system"))]
+    pub(super) const fn of_plain(speaks: Speaks) -> Option<Self> {
         match speaks {
             Speaks::Tls => None,
             Speaks::Broker => Some(Self::SpeaksBroker),
             Speaks::Http2 => Some(Self::SpeaksHttp2),
             Speaks::Http1 => Some(Self::SpeaksHttp1),
             Speaks::Unknown => Some(Self::NotTls),
+        }
+    }
+
+    /// Whether the other side is worth telling: it speaks something, and has not gone or told us first.
+    #[cfg(any(feature = "tls", feature = "openssl-system"))]
+    pub(super) const fn is_worth_telling(&self) -> bool {
+        match self {
+            Self::SpeaksBroker
+            | Self::SpeaksHttp2
+            | Self::SpeaksHttp1
+            | Self::NoCertificate
+            | Self::BadCertificate { .. }
+            | Self::Incompatible { .. } => true,
+            Self::NotTls
+            | Self::ClosedUnheard
+            | Self::Closed
+            | Self::Refused { .. }
+            | Self::Lost { .. }
+            | Self::Failed { .. }
+            | Self::BadHostName { .. } => false,
         }
     }
 

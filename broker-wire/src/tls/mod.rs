@@ -14,6 +14,7 @@
 //! stream or in a [`TlsHandshakeError`]; no system trust store is ever consulted; sessions are not resumed,
 //! so every connection is verified anew.
 
+mod dismiss;
 mod error;
 #[cfg(any(feature = "tls", feature = "openssl-system"))]
 mod files;
@@ -23,6 +24,7 @@ mod options;
 #[cfg(feature = "tls")]
 mod rustls;
 
+pub(crate) use self::dismiss::dismiss;
 pub use self::error::{TlsError, TlsFile, TlsHandshakeError};
 #[cfg(feature = "openssl-system")]
 pub use self::native::{NativeTls, NativeTlsStream};

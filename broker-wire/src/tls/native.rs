@@ -21,6 +21,7 @@ use openssl::x509::{X509, X509VerifyResult};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_openssl::SslStream;
 
+use super::dismiss::dismiss;
 use super::error::{TlsError, TlsFile, TlsHandshakeError};
 use super::files;
 use super::options::TlsOptions;
@@ -72,7 +73,8 @@ impl NativeTls {
         self.handshake(stream, Role::Connector).await
     }
 
-    /// Does the handshake of the side that listened. There is no deadline but the caller's.
+    /// Does the handshake of the side that listened. There is no deadline but the caller's. Who is refused is
+    /// told so in TLS, and given a second to read it.
     ///
     /// # Errors
     /// See [`TlsHandshakeError`].
@@ -107,12 +109,18 @@ impl NativeTls {
         };
         match done {
             Ok(()) => Ok(NativeTlsStream(stream)),
-            Err(error) => Err(match witness.speaks() {
-                None if is_eof(&error) => TlsHandshakeError::ClosedUnheard,
-                None => explain(&error, stream.ssl()),
-                Some(speaks) => TlsHandshakeError::of_plain(speaks)
-                    .unwrap_or_else(|| explain(&error, stream.ssl())),
-            }),
+            Err(error) => {
+                let error = match witness.speaks() {
+                    None if is_eof(&error) => TlsHandshakeError::ClosedUnheard,
+                    None => explain(&error, stream.ssl()),
+                    Some(speaks) => TlsHandshakeError::of_plain(speaks)
+                        .unwrap_or_else(|| explain(&error, stream.ssl())),
+                };
+                if matches!(role, Role::Acceptor) && error.is_worth_telling() {
+                    dismiss(stream.get_mut(), &[]).await;
+                }
+                Err(error)
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use self::material::{Identity, authorities};
 pub use self::stream::RustlsStream;
 use self::verifier::ServerVerifier;
+use super::dismiss::dismiss;
 use super::error::{TlsError, TlsHandshakeError};
 use super::options::TlsOptions;
 use crate::first_bytes::{Watched, Witness};
@@ -97,7 +98,8 @@ impl RustlsServer {
         })
     }
 
-    /// Does the handshake of the side that listened. There is no deadline but the caller's.
+    /// Does the handshake of the side that listened. There is no deadline but the caller's. Who is refused is
+    /// told so in TLS, and given a second to read it.
     ///
     /// # Errors
     /// See [`TlsHandshakeError`].
@@ -110,12 +112,16 @@ impl RustlsServer {
     {
         let witness = Witness::default();
         let watched = Watched::new(stream, witness.clone());
-        match TlsAcceptor::from(Arc::clone(&self.config))
-            .accept(watched)
-            .await
-        {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
+        match acceptor.accept(watched).into_fallible().await {
             Ok(stream) => Ok(RustlsStream::new(stream.into())),
-            Err(error) => Err(diagnose(&error, &witness)),
+            Err((error, mut watched)) => {
+                let error = diagnose(&error, &witness);
+                if error.is_worth_telling() {
+                    dismiss(&mut watched, &[]).await;
+                }
+                Err(error)
+            }
         }
     }
 }
