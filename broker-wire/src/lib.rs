@@ -2,7 +2,7 @@
 //!
 //! Start with [`GrpcTransport`], which gives an endpoint `grpc://` addresses. Whatever listens on one
 //! also serves clients in any language: `broker.v1.Broker` and `broker.v1.Store`, with health checks and
-//! reflection.
+//! reflection. `grpcs://` is the same in TLS, with the files of [`tls::TlsOptions`].
 //!
 //! ```
 //! use broker_core::{Data, Endpoint, Filter, Message, QueueOptions, Topic};
@@ -22,6 +22,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Features, all on by default: `openssl` builds an OpenSSL along for the TLS of `brokers://`,
+//! `openssl-system` links the system's instead; `tls` is that of `grpcs://` and `wss://`, by rustls; `ws` is
+//! `ws://`. What a build lacks is refused with the feature's name.
 
 mod client;
 pub mod codec;
