@@ -446,3 +446,63 @@ async fn a_kept_peering_comes_back_after_a_loss() {
     }
     node.shutdown().await;
 }
+
+#[cfg(feature = "openssl-system")]
+#[tokio::test]
+async fn without_certificates_brokers_is_the_anonymous_suite_and_carries_messages() {
+    let (left, right) = (
+        endpoint("left", NativeTransport::new()),
+        endpoint("right", NativeTransport::new()),
+    );
+    let url = right
+        .listen(&"brokers://127.0.0.1:0".parse().expect("a URL"))
+        .await
+        .expect("bound");
+    assert_eq!(url.scheme(), "brokers");
+    let mut inbox = right.subscribe(topics(&["/a"]), QueueOptions::local());
+    left.connect(url.clone()).await.expect("peers");
+    let long = "x".repeat(1 << 20);
+    for text in ["short", long.as_str()] {
+        left.publish(Message::new(Topic::from_static("/a"), Data::from(text)))
+            .await
+            .expect("published");
+        let message = timeout(PATIENCE, inbox.recv())
+            .await
+            .expect("in time")
+            .expect("open");
+        assert_eq!(message.data().expect("sound"), &Data::from(text));
+    }
+    // A plain node at the same address is told apart, on its own side too.
+    let plain = endpoint("plain", NativeTransport::new());
+    let address = format!("broker://127.0.0.1:{}", url.port().expect("bound"));
+    let error = plain
+        .connect(address.parse().expect("a URL"))
+        .await
+        .expect_err("no peer");
+    let cause = std::error::Error::source(&error)
+        .expect("a cause")
+        .to_string();
+    assert!(cause.contains("TLS") || cause.contains("closed"), "{cause}");
+    for node in [plain, left, right] {
+        node.shutdown().await;
+    }
+}
+
+#[cfg(feature = "openssl-system")]
+#[tokio::test]
+async fn a_node_with_tls_that_meets_a_plain_one_says_so() {
+    let (left, right) = (
+        endpoint("left", NativeTransport::new()),
+        endpoint("right", NativeTransport::new()),
+    );
+    let url = listen(&right).await;
+    let address = format!("brokers://127.0.0.1:{}", url.port().expect("bound"));
+    let error = left
+        .connect(address.parse().expect("a URL"))
+        .await
+        .expect_err("no peer")
+        .to_string();
+    assert!(error.contains("speaks Broker without TLS"), "{error}");
+    left.shutdown().await;
+    right.shutdown().await;
+}

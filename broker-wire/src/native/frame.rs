@@ -150,14 +150,15 @@ mod tests {
         let hello = binary::to_bytes(&Data::from("hello"));
         let filter =
             Filter::from_iter([Topic::from_static("/foo"), Topic::from_static("/test")]).to_bytes();
-        let rows: [(
-            &[u8],
+        type Row<'a> = (
+            &'a [u8],
             EndpointId,
-            &[u8; 16],
+            &'a [u8; 16],
             MessageKind,
             &'static str,
-            &[u8],
-        ); 4] = [
+            &'a [u8],
+        );
+        let rows: [Row<'_>; 4] = [
             (b"\0\0\0\x30", A, &nobody, MessageKind::Data, "/foo", &hello),
             (
                 b"\0\0\0\x34",

@@ -5,6 +5,7 @@
 //! | `message`, `handshake` | the handshake: bytes, state machine |
 //! | `deframer`, `frame` | the stream cut into frames; a frame and an envelope |
 //! | `establish`, `link` | the two over a byte stream |
+//! | `security` | TLS for `brokers://` |
 
 pub(crate) mod deframer;
 mod establish;
@@ -13,6 +14,7 @@ mod handshake;
 pub(crate) mod limits;
 mod link;
 pub(crate) mod message;
+mod security;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -22,11 +24,14 @@ use broker_core::{
     BoxFuture, ConnectError, Connection, Heartbeat, ListenError, LocalNode, PeerUrl, Transport,
 };
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::establish::establish;
 use self::limits::{DEFAULT_PORT, HEARTBEAT, MAX_CONNECTIONS};
+use self::security::{Security, is_secure};
 use crate::tcp::{self, Listener, Served};
+use crate::tls::{TlsHandshakeError, TlsOptions};
 
 /// The transport of `broker://` and `brokers://` addresses: peerings with Zeek and C++ Broker, and among our own nodes.
 ///
@@ -50,6 +55,7 @@ use crate::tcp::{self, Listener, Served};
 pub struct NativeTransport {
     settings: Settings,
     max_connections: NonZeroUsize,
+    security: Security,
 }
 
 /// What a handshake has to know.
@@ -62,8 +68,9 @@ pub(crate) struct Settings {
 impl NativeTransport {
     /// The transport with its defaults.
     #[must_use]
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
+            security: Security::default(),
             settings: Settings {
                 versions: VersionRange { min: 1, max: 2 },
                 heartbeat: HEARTBEAT,
@@ -78,7 +85,7 @@ impl NativeTransport {
     /// # Panics
     /// If the range is empty or goes beyond 1 to 2.
     #[must_use]
-    pub const fn versions(mut self, min: u8, max: u8) -> Self {
+    pub fn versions(mut self, min: u8, max: u8) -> Self {
         assert!(1 <= min && min <= max && max <= 2, "versions are 1 and 2");
         self.settings.versions = VersionRange {
             min: min as u32,
@@ -89,7 +96,7 @@ impl NativeTransport {
 
     /// How peers are watched; default a ping every 5 s and 15 s of silence. C++ nodes answer pings and send none.
     #[must_use]
-    pub const fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
+    pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
         self.settings.heartbeat = heartbeat;
         self
     }
@@ -97,8 +104,17 @@ impl NativeTransport {
     /// Sets how many connections one listener serves at a time; default 1024. What comes beyond it is closed
     /// at once, peers included.
     #[must_use]
-    pub const fn max_connections(mut self, connections: NonZeroUsize) -> Self {
+    pub fn max_connections(mut self, connections: NonZeroUsize) -> Self {
         self.max_connections = connections;
+        self
+    }
+
+    /// The certificates of `brokers://`; default none, which is encryption without authentication, as Zeek has it out
+    /// of the box. Both sides need the same: with certificates each verifies the other. What is wrong with the files
+    /// is an error of the first listen or connect that needs them.
+    #[must_use]
+    pub fn tls(mut self, options: TlsOptions) -> Self {
+        self.security = Security::new(options);
         self
     }
 }
@@ -124,24 +140,35 @@ impl Transport for NativeTransport {
                 url: url.clone(),
                 reason,
             };
-            if url.scheme() != "broker" {
-                return Err(unreachable("no TLS here".to_owned()));
-            }
+            let handshake = |source| ConnectError::Handshake {
+                url: url.clone(),
+                source,
+            };
+            let tls = is_secure(url)
+                .then(|| self.security.context())
+                .transpose()
+                .map_err(|error| unreachable(error.to_string()))?;
             let stream = tcp::connect(url, DEFAULT_PORT)
                 .await
                 .map_err(|error| unreachable(error.to_string()))?;
-            establish(
-                Side::Connector,
-                stream.into_split(),
-                local,
-                url.clone(),
-                &self.settings,
-            )
-            .await
-            .map_err(|source| ConnectError::Handshake {
-                url: url.clone(),
-                source,
-            })
+            let (side, dialled) = (Side::Connector, url.clone());
+            let established = match tls {
+                None => establish(side, stream.into_split(), local, dialled, &self.settings).await,
+                Some(tls) => match tls.connect(stream).await {
+                    Ok(stream) => {
+                        establish(
+                            side,
+                            tokio::io::split(stream),
+                            local,
+                            dialled,
+                            &self.settings,
+                        )
+                        .await
+                    }
+                    Err(error) => return Err(unreachable(error.to_string())),
+                },
+            };
+            established.map_err(handshake)
         })
     }
 
@@ -152,29 +179,25 @@ impl Transport for NativeTransport {
         shutdown: CancellationToken,
     ) -> BoxFuture<'a, Result<PeerUrl, ListenError>> {
         Box::pin(async move {
+            // Files that do not fit are found before anybody can connect.
+            if is_secure(url) {
+                self.security.context().map_err(|error| ListenError::Bind {
+                    url: url.clone(),
+                    reason: error.to_string(),
+                })?;
+            }
             let listener = Listener::bind(url, DEFAULT_PORT).await?;
             let bound = listener.url().clone();
-            let (node, settings, scheme) = (
-                local.clone(),
-                self.settings.clone(),
-                url.scheme().to_owned(),
-            );
-            let stop = shutdown.clone();
+            let (node, transport, stop) = (local.clone(), self.clone(), shutdown.clone());
+            let scheme = url.scheme().to_owned();
             let serve = move |stream, peer: SocketAddr| {
-                let (local, settings, stop) = (node.clone(), settings.clone(), stop.clone());
-                let url = PeerUrl::new(
-                    scheme.as_str(),
-                    peer.ip().to_canonical().to_string(),
-                    Some(peer.port()),
-                );
+                let (local, transport, stop) = (node.clone(), transport.clone(), stop.clone());
+                let host = peer.ip().to_canonical().to_string();
+                let url = PeerUrl::new(scheme.as_str(), host, Some(peer.port()));
                 async move {
-                    match stop
-                        .run_until_cancelled(accept(stream, &local, url, &settings))
+                    stop.run_until_cancelled(transport.serve(stream, &local, url))
                         .await
-                    {
-                        Some(Err(error)) => describe(error),
-                        Some(Ok(())) | None => Served::Fine,
-                    }
+                        .unwrap_or(Served::Fine)
                 }
             };
             local
@@ -185,24 +208,70 @@ impl Transport for NativeTransport {
     }
 }
 
-async fn accept(
-    stream: TcpStream,
-    local: &LocalNode,
-    url: PeerUrl,
-    settings: &Settings,
-) -> Result<(), HandshakeError> {
-    let connection = establish(Side::Acceptor, stream.into_split(), local, url, settings).await?;
-    let attached = local.attach(connection)?;
-    // The slot of the listener is held while the peering lasts.
-    attached.closed().await;
-    Ok(())
+impl NativeTransport {
+    /// Looks after one accepted connection until it ends.
+    async fn serve(&self, stream: TcpStream, local: &LocalNode, url: PeerUrl) -> Served {
+        match self.accept(stream, local, url).await {
+            Ok(connection) => match local.attach(connection) {
+                Ok(attached) => {
+                    // The slot of the listener is held while the peering lasts.
+                    attached.closed().await;
+                    Served::Fine
+                }
+                Err(error) => AcceptError::Handshake(error).into(),
+            },
+            Err(error) => error.into(),
+        }
+    }
+
+    async fn accept(
+        &self,
+        stream: TcpStream,
+        local: &LocalNode,
+        url: PeerUrl,
+    ) -> Result<Connection, AcceptError> {
+        let (side, settings) = (Side::Acceptor, &self.settings);
+        if !is_secure(&url) {
+            return Ok(establish(side, stream.into_split(), local, url, settings).await?);
+        }
+        let tls = self
+            .security
+            .context()
+            .map_err(|error| AcceptError::Setup(error.to_string()))?;
+        let after = local.handshake_timeout();
+        let stream = timeout(after, tls.accept(stream))
+            .await
+            .map_err(|_| HandshakeError::TimedOut { after })??;
+        Ok(establish(side, tokio::io::split(stream), local, url, settings).await?)
+    }
 }
 
-fn describe(error: HandshakeError) -> Served {
-    match error {
-        HandshakeError::Disconnected { .. }
-        | HandshakeError::Redundant { .. }
-        | HandshakeError::ShuttingDown => Served::Harmless(error.to_string()),
-        _ => Served::Failed(error.to_string()),
+/// Why an accepted connection became no peering.
+#[derive(Debug, thiserror::Error)]
+enum AcceptError {
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    #[error(transparent)]
+    Tls(#[from] TlsHandshakeError),
+    #[error("{0}")]
+    Setup(String),
+}
+
+impl From<AcceptError> for Served {
+    fn from(error: AcceptError) -> Self {
+        let harmless = match &error {
+            AcceptError::Handshake(
+                HandshakeError::Disconnected { .. }
+                | HandshakeError::Redundant { .. }
+                | HandshakeError::ShuttingDown,
+            ) => true,
+            AcceptError::Tls(error) => error.is_harmless(),
+            _ => false,
+        };
+        if harmless {
+            Self::Harmless(error.to_string())
+        } else {
+            Self::Failed(error.to_string())
+        }
     }
 }
