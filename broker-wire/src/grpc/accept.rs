@@ -24,6 +24,7 @@ use super::router::Router;
 use super::settings::{self, CLOSE_GRACE, STOP_GRACE};
 use super::socket::{Acceptor, Socket};
 use super::stream::{FrameSource, GrpcIo, frame_channel};
+use crate::tcp::Served;
 use crate::tls::{TlsHandshakeError, dismiss};
 
 /// The path of the call that is a peering.
@@ -51,6 +52,16 @@ impl AcceptError {
             Self::Preface(error) => matches!(error, PrefaceError::Closed),
             Self::Tls(error) => error.is_harmless(),
             Self::NoTls { .. } | Self::NoCall { .. } | Self::Http2(_) => false,
+        }
+    }
+}
+
+impl From<Result<(), AcceptError>> for Served {
+    fn from(served: Result<(), AcceptError>) -> Self {
+        match served {
+            Ok(()) => Self::Fine,
+            Err(error) if error.is_harmless() => Self::Harmless(error.to_string()),
+            Err(error) => Self::Failed(error.to_string()),
         }
     }
 }

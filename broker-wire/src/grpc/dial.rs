@@ -1,8 +1,6 @@
 //! From an address to an HTTP/2 connection, for peerings and for clients alike.
 
 use std::error::Error;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,18 +10,16 @@ use hyper::body::Body;
 use hyper::client::conn::http2::SendRequest;
 use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::settings::{self, CLOSE_GRACE, DEFAULT_PORT, KeepAlive};
 use super::socket::Dialler;
 use crate::first_bytes::{Speaks, Watched, Witness};
+use crate::tcp::{self, TcpError};
 use crate::tls::{TlsError, TlsHandshakeError};
-
-/// How long one of several addresses of a host may take to answer before the next is tried.
-const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why there is no connection. The machine or the network is at fault, or the address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,43 +88,7 @@ pub(crate) async fn dial_tcp(url: &PeerUrl) -> Result<TcpStream, DialError> {
             });
         }
     }
-    let no_host = |reason: String| DialError::NoSuchHost {
-        host: url.host().to_owned(),
-        reason,
-    };
-    let addresses: Vec<SocketAddr> = lookup_host(url.authority(DEFAULT_PORT))
-        .await
-        .map_err(|error| no_host(error.to_string()))?
-        .collect();
-    let mut failure = no_host("it has no address".to_owned());
-    for (index, address) in addresses.iter().enumerate() {
-        let attempt = TcpStream::connect(address);
-        // The last one may take as long as the caller lets it.
-        let attempt = if index + 1 == addresses.len() {
-            attempt.await
-        } else {
-            match timeout(ADDRESS_TIMEOUT, attempt).await {
-                Ok(attempt) => attempt,
-                Err(_) => {
-                    failure = DialError::TimedOut {
-                        after: ADDRESS_TIMEOUT,
-                    };
-                    continue;
-                }
-            }
-        };
-        match attempt {
-            Ok(stream) => {
-                // Without it a lone small message could wait for the acknowledgement of the one before.
-                stream.set_nodelay(true).map_err(|error| DialError::Tcp {
-                    reason: error.to_string(),
-                })?;
-                return Ok(stream);
-            }
-            Err(error) => failure = tcp_failure(&error),
-        }
-    }
-    Err(failure)
+    Ok(tcp::connect(url, DEFAULT_PORT).await?)
 }
 
 /// An HTTP/2 connection that was dialled.
@@ -257,11 +217,13 @@ pub(crate) fn describe(error: &(dyn Error + 'static)) -> String {
     crate::frame::hello::one_line(&text)
 }
 
-fn tcp_failure(error: &io::Error) -> DialError {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => DialError::Refused,
-        _ => DialError::Tcp {
-            reason: error.to_string(),
-        },
+impl From<TcpError> for DialError {
+    fn from(error: TcpError) -> Self {
+        match error {
+            TcpError::NoSuchHost { host, reason } => Self::NoSuchHost { host, reason },
+            TcpError::Refused => Self::Refused,
+            TcpError::TimedOut { after } => Self::TimedOut { after },
+            TcpError::Other(reason) => Self::Tcp { reason },
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 pub(crate) mod accept;
 pub(crate) mod dial;
-mod listen;
 mod preface;
 mod router;
 pub(crate) mod settings;
@@ -24,13 +23,13 @@ use tokio_util::sync::CancellationToken;
 use self::accept::CONNECT_PATH;
 pub use self::dial::DialError;
 use self::dial::{Dialled, dial};
-use self::listen::Listener;
 pub(crate) use self::router::{Router, RouterBuilder};
-use self::settings::{KeepAlive, MAX_CONNECTIONS};
+use self::settings::{DEFAULT_PORT, KeepAlive, MAX_CONNECTIONS};
 use self::socket::{Acceptor, Dialler, TlsSetup};
 pub(crate) use self::stoppable::stopping;
 use self::stream::{FrameBody, FrameSource, GrpcIo, Unread, frame_channel};
 use crate::services;
+use crate::tcp::{Listener, Served};
 use crate::tls::TlsOptions;
 
 /// The transport of `grpc://` and `grpcs://` addresses.
@@ -123,16 +122,19 @@ impl Transport for GrpcTransport {
                     url: url.clone(),
                     reason: error.to_string(),
                 })?;
-            let listener = Listener::bind(url).await?;
+            let listener = Listener::bind(url, DEFAULT_PORT).await?;
             let bound = listener.url().clone();
             let router = services::router(&local, &shutdown).await;
-            local.clone().spawn(listener.run(
-                acceptor,
-                local,
-                router,
-                self.max_connections,
-                shutdown,
-            ));
+            let (node, stop) = (local.clone(), shutdown.clone());
+            let serve = move |stream, peer| {
+                let (acceptor, router) = (acceptor.clone(), router.clone());
+                let served =
+                    accept::serve(stream, acceptor, peer, node.clone(), router, stop.clone());
+                async move { Served::from(served.await) }
+            };
+            local
+                .clone()
+                .spawn(listener.run(local, self.max_connections, shutdown, serve));
             Ok(bound)
         })
     }
