@@ -5,8 +5,9 @@
 
 mod pki;
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use broker_core::{Data, Endpoint, Filter, Message, PeerUrl, QueueOptions, Topic};
@@ -22,44 +23,54 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.expect("in time")
 }
 
-/// What is logged on this thread while the guard lives.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+/// What is logged on this thread, which is what its test's runtime runs on. One subscriber for the whole program:
+/// those that come and go with a thread may miss a line that another thread is about to log for the first time.
+struct Log;
+
+thread_local! {
+    static LINES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+static LOGGING: Once = Once::new();
 
 impl Log {
-    fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+    fn capture() -> Self {
+        LOGGING.call_once(|| {
+            tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(|| Self)
+                .init();
+        });
+        Self
+    }
+
+    fn text() -> String {
+        LINES.with_borrow(|lines| String::from_utf8_lossy(lines).into_owned())
     }
 
     /// Waits for a line with `text` in it.
     async fn line(&self, text: &str) -> String {
-        within(async {
+        let wait = async {
             loop {
-                let log = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
-                if let Some(line) = log.lines().find(|line| line.contains(text)) {
+                if let Some(line) = Self::text().lines().find(|line| line.contains(text)) {
                     return line.to_owned();
                 }
                 tokio::task::yield_now().await;
             }
-        })
-        .await
+        };
+        let line = tokio::time::timeout(LIMIT, wait).await;
+        line.unwrap_or_else(|_| panic!("no {text:?} in {}", Self::text()))
     }
 
     fn count(&self, text: &str) -> usize {
-        let log = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
+        let log = Self::text();
         log.lines().filter(|line| line.contains(text)).count()
     }
 }
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LINES.with_borrow_mut(|lines| lines.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -260,7 +271,7 @@ async fn tls_1_2_is_enough_for_websockets_and_too_little_for_grpc() {
 
 #[tokio::test]
 async fn whoever_shows_no_certificate_is_refused_in_words() {
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let pki = Pki::new("CA");
     let node = endpoint("node", pki.node("node"));
     let address = listening(&node, GRPCS).await;
@@ -284,7 +295,7 @@ async fn whoever_shows_no_certificate_is_refused_in_words() {
 
 #[tokio::test]
 async fn a_client_certificate_of_another_ca_or_time_is_refused() {
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let (ours, theirs) = (Pki::new("our CA"), Pki::new("their CA"));
     let node = endpoint("node", ours.node("node"));
     let address = listening(&node, GRPCS).await;
@@ -366,7 +377,7 @@ async fn without_its_files_grpcs_is_refused_with_a_reason() {
 
 #[tokio::test]
 async fn a_plain_peer_on_a_tls_port_is_named_on_both_sides() {
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let pki = Pki::new("CA");
     let node = endpoint("node", pki.node("node"));
     let secure = listening(&node, GRPCS).await;
@@ -392,7 +403,7 @@ async fn a_plain_peer_on_a_tls_port_is_named_on_both_sides() {
 
 #[tokio::test]
 async fn a_tls_peer_on_a_plain_port_is_named_on_both_sides() {
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let pki = Pki::new("CA");
     let node = plain("node");
     let open = listening(&node, GRPC).await;
@@ -417,7 +428,7 @@ async fn a_tls_peer_on_a_plain_port_is_named_on_both_sides() {
 
 #[tokio::test]
 async fn strangers_on_a_tls_port_are_sent_away_and_nobody_else_notices() {
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let pki = Pki::new("CA");
     let node = endpoint("node", pki.node("node"));
     let address = listening(&node, GRPCS).await;
@@ -462,7 +473,7 @@ async fn strangers_on_a_tls_port_are_sent_away_and_nobody_else_notices() {
 
 #[tokio::test]
 async fn a_port_scan_is_not_worth_a_warning() {
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let pki = Pki::new("CA");
     let node = endpoint("node", pki.node("node"));
     let address = listening(&node, GRPCS).await;
