@@ -7,6 +7,8 @@
 //! A frame is held only as far as it has come, and only if it is within the limit; what is longer is skipped
 //! as it comes, so that a length alone sizes nothing.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 
 use super::frame::PREFIX_LEN;
@@ -149,16 +151,20 @@ pub(crate) struct Run {
     at: usize,
 }
 
-impl Iterator for Run {
-    type Item = Bytes;
+impl Run {
+    /// The memory all of them are in.
+    pub(crate) const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
 
+    /// Where in it the next frame is, without its length.
     #[inline]
-    fn next(&mut self) -> Option<Bytes> {
+    pub(crate) fn next(&mut self) -> Option<Range<usize>> {
         let head = self.bytes.get(self.at..)?.first_chunk::<PREFIX_LEN>()?;
         let start = self.at + PREFIX_LEN;
         let end = start + length(*head);
         self.at = end;
-        Some(self.bytes.slice(start..end))
+        Some(start..end)
     }
 }
 
@@ -184,7 +190,10 @@ mod tests {
         let mut frames = Vec::new();
         loop {
             if runs {
-                frames.extend(deframer.next_run(3));
+                let mut run = deframer.next_run(3);
+                while let Some(range) = run.next() {
+                    frames.push(run.bytes().slice(range));
+                }
             }
             match deframer.next().expect("a stream") {
                 Next::More => return frames,
@@ -218,7 +227,8 @@ mod tests {
             deframer.buffer().extend_from_slice(&bytes);
             let _ = deframer.check_protocol();
             while let Ok(Next::Frame(_)) = deframer.next() {
-                deframer.next_run(10).for_each(drop);
+                let mut run = deframer.next_run(10);
+                while run.next().is_some() {}
             }
         }
     }

@@ -12,6 +12,8 @@
 //!
 //! **Invariant:** decoding any bytes gives an envelope or a [`BadFrame`]; it never panics.
 
+use std::ops::Range;
+
 use broker_core::{EndpointId, Envelope, INITIAL_HOPS, MessageKind, Topic};
 use bytes::Bytes;
 
@@ -83,9 +85,11 @@ impl FrameCodec {
         out.extend_from_slice(&envelope.payload);
     }
 
-    /// Reads one frame, without its length. Topic and payload are slices of it.
+    /// Reads the frame that is `range` of `bytes`, without its length. Topic and payload are slices of it.
     #[inline]
-    pub(crate) fn read(self, frame: Bytes) -> Result<Envelope, BadFrame> {
+    pub(crate) fn read(self, bytes: &Bytes, range: Range<usize>) -> Result<Envelope, BadFrame> {
+        let (start, end) = (range.start, range.end);
+        let frame = bytes.get(range).unwrap_or_default();
         let header_len = self.header_len();
         let Some(head) = frame.get(..header_len) else {
             return Err(BadFrame::Short { len: frame.len() });
@@ -104,7 +108,8 @@ impl FrameCodec {
             hops = u8::try_from(u16::from_be_bytes([head[33], head[34]])).unwrap_or(u8::MAX);
         }
         let (sender, receiver) = (id(&head[..16]), id(&head[16..32]));
-        let topic = Topic::new(frame.slice(header_len..topic_end)).map_err(|_| BadFrame::Topic)?;
+        let topic = Topic::new(bytes.slice(start + header_len..start + topic_end))
+            .map_err(|_| BadFrame::Topic)?;
         Ok(Envelope {
             sender,
             receiver,
@@ -113,7 +118,7 @@ impl FrameCodec {
             hops,
             kind,
             topic,
-            payload: frame.slice(topic_end..),
+            payload: bytes.slice(start + topic_end..end),
         })
     }
 }
@@ -138,6 +143,10 @@ mod tests {
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x4f, 0xff, 0xbf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff,
     ]);
+
+    fn read(codec: FrameCodec, frame: Bytes) -> Result<Envelope, BadFrame> {
+        codec.read(&frame, 0..frame.len())
+    }
 
     fn codec(local: EndpointId, numbered: bool) -> FrameCodec {
         FrameCodec { local, numbered }
@@ -206,7 +215,7 @@ mod tests {
             codec(sender, false).put(&envelope, &mut out);
             assert_eq!(out, expected);
             assert_eq!(
-                codec(B, false).read(Bytes::from(expected).slice(4..)),
+                read(codec(B, false), Bytes::from(expected).slice(4..)),
                 Ok(envelope)
             );
         }
@@ -223,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_says_why() {
-        let read = |bytes: &[u8]| codec(A, false).read(Bytes::copy_from_slice(bytes));
+        let read = |bytes: &[u8]| read(codec(A, false), Bytes::copy_from_slice(bytes));
         assert_eq!(read(&[1; 36]), Err(BadFrame::Short { len: 36 }));
         let mut frame = [0; 40];
         for tag in [0, 6, 255] {
@@ -252,8 +261,7 @@ mod tests {
         assert_eq!(out[37..39], [0, 16]);
         out[38] = 0;
         assert_eq!(
-            codec(A, false)
-                .read(Bytes::from(out).slice(4..))
+            read(codec(A, false), Bytes::from(out).slice(4..))
                 .expect("a frame")
                 .hops,
             INITIAL_HOPS
@@ -261,8 +269,7 @@ mod tests {
         let mut out = Vec::new();
         codec(A, true).put(&envelope, &mut out);
         assert_eq!(
-            codec(A, true)
-                .read(Bytes::from(out).slice(4..))
+            read(codec(A, true), Bytes::from(out).slice(4..))
                 .expect("a frame")
                 .hops,
             3
@@ -298,7 +305,7 @@ mod tests {
             let mut out = Vec::new();
             codec.put(&envelope, &mut out);
             prop_assert_eq!(out.len(), codec.frame_len(&envelope));
-            prop_assert_eq!(codec.read(Bytes::from(out).slice(4..)), Ok(envelope));
+            prop_assert_eq!(read(codec, Bytes::from(out).slice(4..)), Ok(envelope));
         }
 
         #[test]
@@ -308,13 +315,13 @@ mod tests {
             codec.put(&envelope, &mut out);
             let frame = Bytes::from(out).slice(4..);
             for end in 0..frame.len() {
-                let _ = codec.read(frame.slice(..end));
+                let _ = read(codec, frame.slice(..end));
             }
         }
 
         #[test]
         fn any_bytes_are_an_envelope_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200), numbered: bool) {
-            let _ = codec(A, numbered).read(Bytes::from(bytes));
+            let _ = read(codec(A, numbered), Bytes::from(bytes));
         }
     }
 }

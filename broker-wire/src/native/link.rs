@@ -108,12 +108,13 @@ impl<R: AsyncRead + Send + Unpin + 'static> NativeSource<R> {
     /// Takes what has come; whether it was anything.
     fn take(&mut self, batch: &mut Vec<Envelope>) -> Result<bool, LinkError> {
         let before = (batch.len(), self.rejected);
-        for frame in self.deframer.next_run(MAX_ENVELOPES_PER_READ) {
+        let mut run = self.deframer.next_run(MAX_ENVELOPES_PER_READ);
+        while let Some(range) = run.next() {
             // An empty frame means nothing (broker-wire reference, 1.1).
-            if frame.is_empty() {
+            if range.is_empty() {
                 continue;
             }
-            match self.codec.read(frame) {
+            match self.codec.read(run.bytes(), range) {
                 Ok(envelope) => batch.push(envelope),
                 Err(bad) => reject(&mut self.rejected, &mut self.complaints, self.peer, &bad),
             }
