@@ -45,13 +45,14 @@ pub struct NodeStatus {
 /// One peer as the node sees it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PeerStatus {
-    /// The peer's ID.
+    /// The peer's ID; nil while nobody is there.
     pub id: EndpointId,
     /// The name it gave, empty if none.
     pub name: String,
     /// Where it is: the URL dialled, or the address it came from.
     pub url: String,
-    /// `peered`, or where it stands before and after.
+    /// `peered`; for a peering that is kept and not there, `connecting` if it has never been, else `reconnecting`;
+    /// `disconnected` for a moment when it has ended.
     pub state: String,
     /// The filter it announced.
     pub filter: Filter,

@@ -895,3 +895,37 @@ async fn a_peering_that_is_never_idle_can_be_ended() {
     server.shutdown().await;
     reader.await.expect("no panic");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_peering_that_is_not_there_is_shown_with_where_it_stands() {
+    let network = MemNetwork::new();
+    let start = |name: &str| {
+        Endpoint::builder()
+            .name(name)
+            .transport(MemTransport::new(&network))
+            .start()
+    };
+    let (left, right) = (start("left"), start("right"));
+    let url: PeerUrl = "mem://right".parse().unwrap();
+    let states = |node: &Endpoint| {
+        let peers = node.status().peers;
+        peers
+            .into_iter()
+            .map(|peer| (peer.url, peer.state))
+            .collect::<Vec<_>>()
+    };
+    let standing = |state: &str| vec![("mem://right".to_owned(), state.to_owned())];
+    left.peer(url.clone());
+    assert_eq!(states(&left), standing("connecting"));
+    right.listen(&url).await.unwrap();
+    assert!(left.await_peer(right.id(), Duration::from_secs(60)).await);
+    assert_eq!(states(&left), standing("peered"));
+    right.shutdown().await;
+    let mut statuses = left.statuses();
+    while states(&left) != standing("reconnecting") {
+        statuses.recv().await.unwrap();
+    }
+    assert!(left.unpeer(&url).await);
+    assert_eq!(states(&left), []);
+    left.shutdown().await;
+}

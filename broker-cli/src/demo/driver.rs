@@ -337,7 +337,10 @@ impl Stuck {
     ) -> anyhow::Result<()> {
         let mut now = Vec::new();
         for status in statuses {
-            now.push((status.name.clone(), status.peers.len() as u64));
+            now.push((
+                status.name.clone(),
+                status.peers.iter().filter(|peer| !peer.id.is_nil()).count() as u64,
+            ));
             now.extend(
                 status
                     .counters

@@ -1,6 +1,7 @@
 //! Keeping a peering: connect, retry with back-off, reconnect after a loss, until told otherwise.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,34 @@ use crate::url::PeerUrl;
 #[derive(Debug)]
 pub(crate) struct Connector {
     pub(crate) stop: CancellationToken,
+    state: AtomicU8,
+}
+
+/// Where a kept peering stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Standing {
+    /// It has never been.
+    Connecting,
+    /// It is, over a connection of its own or of the peer's.
+    Peered,
+    /// It was, and is to be again.
+    Reconnecting,
+}
+
+impl Connector {
+    /// What [`PeerStatus`](crate::PeerStatus) calls it; `None` while there is a peering.
+    pub(crate) fn waiting(&self) -> Option<&'static str> {
+        match self.state.load(Ordering::Relaxed) {
+            state if state == Standing::Connecting as u8 => Some("connecting"),
+            state if state == Standing::Reconnecting as u8 => Some("reconnecting"),
+            _ => None,
+        }
+    }
+
+    fn stands(&self, standing: Standing) {
+        self.state.store(standing as u8, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
@@ -63,24 +92,28 @@ impl Shared {
 
     /// Starts to keep a peering with `url`, unless that is under way already.
     pub(crate) fn keep_peering(self: &Arc<Self>, url: PeerUrl) {
-        let stop = {
+        let connector = {
             let mut control = self.control();
             if control.closed || control.connectors.contains_key(&url) {
                 return;
             }
-            let stop = self.stop.child_token();
+            let connector = Arc::new(Connector {
+                stop: self.stop.child_token(),
+                state: AtomicU8::new(Standing::Connecting as u8),
+            });
             control
                 .connectors
-                .insert(url.clone(), Arc::new(Connector { stop: stop.clone() }));
-            stop
+                .insert(url.clone(), Arc::clone(&connector));
+            connector
         };
         let shared = Arc::clone(self);
         self.tasks.spawn(async move {
-            shared.maintain(&url, &stop).await;
+            shared.maintain(&url, &connector).await;
         });
     }
 
-    async fn maintain(self: &Arc<Self>, url: &PeerUrl, stop: &CancellationToken) {
+    async fn maintain(self: &Arc<Self>, url: &PeerUrl, connector: &Connector) {
+        let stop = &connector.stop;
         let mut backoff = Backoff::default();
         let mut last_failure = None;
         // "At once" is the first of the back-off's delays.
@@ -94,6 +127,7 @@ impl Shared {
             match attempt {
                 Ok(link) => {
                     last_failure = None;
+                    connector.stands(Standing::Peered);
                     let since = Instant::now();
                     let removed = tokio::select! {
                         removed = link.closed() => removed,
@@ -106,6 +140,7 @@ impl Shared {
                             return;
                         }
                     };
+                    connector.stands(Standing::Reconnecting);
                     if removed && !self.control().connectors.contains_key(url) {
                         return;
                     }
@@ -121,10 +156,12 @@ impl Shared {
                     ..
                 }) => {
                     last_failure = None;
+                    connector.stands(Standing::Peered);
                     tokio::select! {
                         () = self.peer_gone(peer) => {}
                         () = stop.cancelled() => return,
                     }
+                    connector.stands(Standing::Reconnecting);
                 }
                 Err(error) => {
                     let text = describe(&error);

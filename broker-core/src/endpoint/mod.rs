@@ -536,12 +536,22 @@ impl Endpoint {
             uptime: shared.started.elapsed(),
             listening: self.listening().iter().map(ToString::to_string).collect(),
             subscriptions: shared.announced(),
-            peers: shared
-                .control()
-                .peers
-                .links()
-                .map(|link| peer_status(link))
-                .collect(),
+            peers: {
+                let control = shared.control();
+                let awaited = control.connectors.iter().filter_map(|(url, connector)| {
+                    Some(PeerStatus {
+                        url: url.to_string(),
+                        state: connector.waiting()?.to_owned(),
+                        ..PeerStatus::default()
+                    })
+                });
+                control
+                    .peers
+                    .links()
+                    .map(|link| peer_status(link))
+                    .chain(awaited)
+                    .collect()
+            },
             stores: Vec::new(),
             logs: BTreeMap::new(),
             counters: BTreeMap::new(),
@@ -552,7 +562,9 @@ impl Endpoint {
                 .counters
                 .insert("sender_mismatches".to_owned(), mismatched);
         }
-        status.peers.sort_by_key(|peer| peer.id);
+        status
+            .peers
+            .sort_by(|a, b| (a.id.is_nil(), a.id, &a.url).cmp(&(b.id.is_nil(), b.id, &b.url)));
         let sources = shared
             .status_sources
             .lock()
