@@ -205,7 +205,8 @@ fn value(label: &str) -> Data {
         "port 8/icmp" => Port::new(8, Protocol::Icmp).into(),
         "port 0/unknown" => Port::new(0, Protocol::Unknown).into(),
         "timestamp 1.5s" => Timestamp::from_nanos(1_500_000_000).into(),
-        "timestamp 2024-01-02" => Timestamp::from_nanos(1_704_164_645_678_000_000).into(),
+        // 678 ms in the caller's program, which counted seconds in a double.
+        "timestamp 2024-01-02" => Timestamp::from_nanos(1_704_164_645_677_999_872).into(),
         "timespan 1s" => Timespan::from_nanos(1_000_000_000).into(),
         "timespan -90us" => Timespan::from_nanos(-90_000).into(),
         "enum" => Data::enum_value("Broker::MEMORY"),

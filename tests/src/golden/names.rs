@@ -13,6 +13,8 @@ pub(crate) struct Names {
     /// The endpoint under test.
     ours: EndpointId,
     objects: HashMap<u64, u64>,
+    /// Who asked: in C++ the front end of a store, in ours the store.
+    askers: HashMap<u64, u64>,
     requests: HashMap<u64, u64>,
     goodbyes: HashMap<Vec<u8>, Vec<u8>>,
 }
@@ -22,6 +24,7 @@ impl Names {
         Self {
             ours,
             objects: HashMap::new(),
+            askers: HashMap::new(),
             requests: HashMap::new(),
             goodbyes: HashMap::new(),
         }
@@ -34,10 +37,12 @@ impl Names {
                 bind(&mut self.objects, recorded.object, sent.object);
             }
         }
-        if let (Some((who, recorded)), Some((_, sent))) = (request(recorded), request(sent))
-            && who.endpoint == self.ours
+        if let (Some((asker, request)), Some((our_asker, our_request))) =
+            (request(recorded), request(sent))
+            && asker.endpoint == self.ours
         {
-            bind(&mut self.requests, recorded, sent);
+            bind(&mut self.askers, asker.object, our_asker.object);
+            bind(&mut self.requests, request, our_request);
         }
         self.translate(recorded)
     }
@@ -55,9 +60,9 @@ impl Names {
         if let Content::PutUnique { who, request, .. }
         | Content::PutUniqueResult { who, request, .. } = &mut command.content
             && who.endpoint == self.ours
-            && let Some(ours) = self.requests.get(request)
         {
-            *request = *ours;
+            who.object = *self.askers.get(&who.object).unwrap_or(&who.object);
+            *request = *self.requests.get(request).unwrap_or(request);
         }
         command
     }
@@ -101,13 +106,13 @@ fn entities(command: &Command) -> Vec<EntityId> {
         .collect()
 }
 
-/// Every entity a command names, in the order of its bytes.
+/// Every entity a command names but who asked, in the order of its bytes.
 fn entities_mut(command: &mut Command) -> Vec<&mut EntityId> {
     let mut all = vec![&mut command.sender, &mut command.receiver];
     match &mut command.content {
-        Content::PutUnique { who, publisher, .. }
-        | Content::PutUniqueResult { who, publisher, .. } => all.extend([who, publisher]),
         Content::Put { publisher, .. }
+        | Content::PutUnique { publisher, .. }
+        | Content::PutUniqueResult { publisher, .. }
         | Content::Erase { publisher, .. }
         | Content::Expire { publisher, .. }
         | Content::Add { publisher, .. }

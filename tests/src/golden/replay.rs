@@ -104,13 +104,13 @@ impl Replay {
     /// pings but those that something waits for.
     #[must_use]
     pub fn endpoint(&self) -> EndpointBuilder {
+        let seldom = Heartbeat {
+            interval: Duration::from_secs(3600),
+            timeout: Duration::from_secs(3 * 3600),
+        };
         Endpoint::builder()
             .id(self.our_id())
-            .heartbeat(Heartbeat {
-                interval: Duration::from_secs(3600),
-                timeout: Duration::from_secs(3 * 3600),
-            })
-            .transport(NativeTransport::new().versions(1, 1))
+            .transport(NativeTransport::new().versions(1, 1).heartbeat(seldom))
     }
 
     /// The ID of the endpoint under test.
@@ -213,13 +213,7 @@ impl Replay {
     /// # Panics
     /// If something is.
     pub async fn finish(mut self) -> Explained {
-        if let Some(mut wire) = self.wire.take() {
-            let _ = wire.stream.shutdown().await;
-            self.wire = Some(wire);
-            while let Some(frame) = self.next_frame().await {
-                self.take(frame).await;
-            }
-        }
+        self.hang_up().await;
         assert!(
             self.ordered.is_empty(),
             "{}: our endpoint also sent {:?}",
@@ -271,7 +265,8 @@ impl Replay {
         let what = format!("{} #{}", self.recording.name, recorded.number);
         let Frame::Message(message) = &recorded.frame else {
             if matches!(recorded.frame, Frame::Hello(_)) && !self.handshake {
-                self.wire = None;
+                // Told goodbye, our endpoint dials again.
+                self.hang_up().await;
                 self.handshake = true;
                 self.left = false;
             }
@@ -444,7 +439,7 @@ impl Replay {
 
     /// The other side dials again after it was told goodbye: ours, which has shut down, does not answer.
     async fn dial_in_vain(&mut self, hello: &[u8]) {
-        self.wire = None;
+        self.hang_up().await;
         let Place::Dialling(address) = self.place else {
             panic!("the played side dials")
         };
@@ -490,10 +485,21 @@ impl Replay {
             Place::Listening(listener) => accept(listener).await,
             Place::Nowhere => panic!("open() comes first"),
         };
+        stream.set_nodelay(true).unwrap();
         self.wire = Some(Wire {
             stream,
             buffer: Vec::new(),
         });
+    }
+
+    /// Closes the connection, and takes what our endpoint still sends until it closes its end.
+    async fn hang_up(&mut self) {
+        let Some(wire) = &mut self.wire else { return };
+        let _ = wire.stream.shutdown().await;
+        while let Some(frame) = self.next_frame().await {
+            self.take(frame).await;
+        }
+        self.wire = None;
     }
 
     async fn frame_or_panic(&mut self, what: &str) -> Vec<u8> {
