@@ -222,6 +222,7 @@ async fn as_the_master(recording: &str, backend: impl Backend) {
     master.put(5u64, vector, None).await.unwrap();
     master.put("will-expire", 1i64, minute).await.unwrap();
     replay.open(&endpoint).await;
+    wait_for(&mut replay, &master);
     let mut calls = Calls::default();
     let explained = replay
         .run(async |cue| match cue {
@@ -237,6 +238,17 @@ async fn as_the_master(recording: &str, backend: impl Backend) {
         .await;
     calls.check().await;
     assert_only_timers(&explained);
+}
+
+/// A store answers behind everything that came before.
+fn wait_for(replay: &mut Replay, store: &Store) {
+    let store = store.clone();
+    replay.wait_for(move || {
+        let store = store.clone();
+        async move {
+            store.exists("a key that nobody has").await.unwrap();
+        }
+    });
 }
 
 /// All that is not in the recording came by a timer, or names a clone that C++ leaves unnamed.

@@ -17,6 +17,8 @@ pub(crate) struct Names {
     askers: HashMap<u64, u64>,
     requests: HashMap<u64, u64>,
     goodbyes: HashMap<Vec<u8>, Vec<u8>>,
+    /// Behind which numbers of our side's stream there is one more in this run.
+    shifted: Vec<u64>,
 }
 
 impl Names {
@@ -27,6 +29,7 @@ impl Names {
             askers: HashMap::new(),
             requests: HashMap::new(),
             goodbyes: HashMap::new(),
+            shifted: Vec::new(),
         }
     }
 
@@ -64,7 +67,29 @@ impl Names {
             who.object = *self.askers.get(&who.object).unwrap_or(&who.object);
             *request = *self.requests.get(request).unwrap_or(request);
         }
+        let from_us = command.sender.endpoint == self.ours;
+        match &mut command.content {
+            Content::Keepalive { seq } if from_us => *seq = self.shifted_end(*seq),
+            Content::CumulativeAck { seq } if !from_us => *seq = self.shifted_end(*seq),
+            _ if from_us => command.seq = self.shifted(command.seq),
+            _ => {}
+        }
         command
+    }
+
+    /// From now on our side's stream has one update more behind the one that is `seq` in this run.
+    pub(crate) fn shift_behind(&mut self, seq: u64) {
+        self.shifted.push(seq - self.shifted.len() as u64);
+    }
+
+    /// The number in this run of an update of our side.
+    fn shifted(&self, seq: u64) -> u64 {
+        seq + self.shifted.iter().filter(|behind| seq > **behind).count() as u64
+    }
+
+    /// The number in this run up to which our side's stream has come.
+    fn shifted_end(&self, seq: u64) -> u64 {
+        self.shifted(seq + 1) - 1
     }
 
     /// Binds the recorded goodbye to the one our endpoint sent.
