@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use broker_core::{BoxFuture, Data, Endpoint, EndpointBuilder, EndpointId, EntityId, Heartbeat, PeerUrl};
+use broker_core::{BoxFuture, Data, Endpoint, EndpointBuilder, EndpointId, EntityId, Filter, FilterLimits, Heartbeat, PeerUrl};
 use broker_store::command::{Command, Content};
 use broker_wire::NativeTransport;
 use bytes::Bytes;
@@ -51,6 +51,7 @@ pub struct Replay {
     names: Names,
     adapt: Adapt,
     at_work: Option<AtWork>,
+    announced: Filter,
     unrecorded: Vec<(&'static str, Unrecorded)>,
     /// A note whose call is not made yet.
     note: Option<String>,
@@ -104,6 +105,7 @@ impl Replay {
             pace: Pace::new(),
             adapt: Box::new(|recorded, _| recorded.clone()),
             at_work: None,
+            announced: Filter::new(),
             unrecorded: Vec::new(),
             note: None,
             ordered: VecDeque::new(),
@@ -187,6 +189,11 @@ impl Replay {
         self.adapt = Box::new(adapt);
     }
 
+    /// Names prefixes that our endpoint announces beyond those of the recorded one.
+    pub fn announced(&mut self, prefixes: Filter) {
+        self.announced = prefixes;
+    }
+
     /// Names a part of our side that works by itself, such as a store on a disk: time does not move until `at_work` says that
     /// it is done with what it was given.
     pub fn wait_for<F: Future<Output = ()> + Send + 'static>(
@@ -230,8 +237,8 @@ impl Replay {
                 self.note = Some(note.clone());
             }
             Step::Frame(recorded) if recorded.from == self.ours => {
-                // What timers sent may stand between a note and the first frame of the call.
-                if !matches!(&recorded.frame, Frame::Message(message) if comes_by_time(message)) {
+                // Before the first frame of a call there may be a handshake, or what timers sent.
+                if matches!(&recorded.frame, Frame::Message(message) if !comes_by_time(message)) {
                     self.call(cue).await;
                 }
                 if self.is_goodbye(recorded) {
@@ -333,7 +340,8 @@ impl Replay {
                 self.left = false;
             }
             let frame = self.next_ordered(&what).await;
-            assert_eq!(frame.0, recorded.bytes, "{what}: {:?}", recorded.frame);
+            let expected = self.with_announced(recorded);
+            assert_eq!(frame.0, expected, "{what}: {:?}", recorded.frame);
             self.note_handshake(&recorded.frame);
             return;
         };
@@ -362,6 +370,23 @@ impl Replay {
         if message.kind == PING || message.kind == PONG {
             self.left = true;
         }
+    }
+
+    /// A recorded frame of the handshake, with the prefixes that our endpoint announces beyond it.
+    fn with_announced(&self, recorded: &Recorded) -> Vec<u8> {
+        let has_filter = matches!(
+            recorded.frame,
+            Frame::OriginatorSyn | Frame::ResponderSynAck
+        );
+        if !has_filter || self.announced.is_empty() {
+            return recorded.bytes.clone();
+        }
+        let (head, list) = recorded.bytes.split_at(5);
+        let mut filter = Filter::decode(list, FilterLimits::default()).unwrap();
+        filter.union(&self.announced);
+        let payload = [&head[4..], &filter.to_bytes()].concat();
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length, &payload[..]].concat()
     }
 
     /// The recorded frame, with the names of this run.
