@@ -49,7 +49,11 @@ async fn filters_and_a_goodbye_as_the_connector() {
     assert!(explained.is_empty(), "{explained:?}");
     assert!(unpeered.unwrap().await.unwrap());
     assert!(!endpoint.await_peer(peer, Duration::ZERO).await);
-    assert!(subscribers.iter_mut().all(|inbox| inbox.try_recv().is_none()));
+    assert!(
+        subscribers
+            .iter_mut()
+            .all(|inbox| inbox.try_recv().is_none())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,9 +222,7 @@ fn value(label: &str) -> Data {
         }
         "set empty" => integers(&[]),
         "set of integers 3,1,2" => integers(&[3, 1, 2]),
-        "set mixed types" => {
-            Set::from_iter([Data::from(1i64), "a".into(), 1u64.into()]).into()
-        }
+        "set mixed types" => Set::from_iter([Data::from(1i64), "a".into(), 1u64.into()]).into(),
         "table empty" => Table::new().into(),
         "table string to integer" => Table::from_iter([("b", 2i64), ("a", 1)]).into(),
         "table with vector key" => {

@@ -4,9 +4,7 @@
 
 use std::time::Duration;
 
-use broker_core::{
-    Data, Set, StoreOperation as Operation, StoreReply as Reply, Table,
-};
+use broker_core::{Data, Set, StoreOperation as Operation, StoreReply as Reply, Table};
 use broker_store::{
     Backend, CloneOptions, MasterOptions, Memory, Sqlite, SqliteOptions, Store, StoreError,
     StoreExt as _,
@@ -103,9 +101,7 @@ fn call(note: &str) -> Option<(At, Operation, Outcome)> {
         "clone insert_into table b=2" => {
             (Clone, insert("tab", "b".into(), Some(2i64.into())), done())
         }
-        "clone put vector" => {
-            (Clone, put("vec", Data::vector([1i64, 2]), None), done())
-        }
+        "clone put vector" => (Clone, put("vec", Data::vector([1i64, 2]), None), done()),
         "clone push 3" => {
             let push = Operation::Push {
                 key: "vec".into(),
@@ -170,7 +166,10 @@ impl Calls {
             match (&outcome, &result) {
                 (Outcome::Is(reply), Ok(result)) => assert_eq!(result, reply, "{note}"),
                 (Outcome::Missing, Err(error)) => {
-                    assert!(error.to_string().starts_with("no_such_key"), "{note}: {error}");
+                    assert!(
+                        error.to_string().starts_with("no_such_key"),
+                        "{note}: {error}"
+                    );
                 }
                 (Outcome::NoEcho, Err(_)) => {}
                 _ => panic!("{note}: {result:?} and not {outcome:?}"),

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use broker_cluster::log::{
     Column, ColumnType, LogPort, LogSubnet, LogValue, PortProtocol, Record, Schema,
 };
-use broker_core::zeek::{LogCreate, Message as ZeekMessage};
 use broker_core::Data;
+use broker_core::zeek::{LogCreate, Message as ZeekMessage};
 
 use super::frame::MessageFrame;
 use super::recording::path;

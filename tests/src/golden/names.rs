@@ -117,8 +117,9 @@ fn bind(names: &mut HashMap<u64, u64>, recorded: u64, sent: u64) {
 
 fn request(command: &Command) -> Option<(EntityId, u64)> {
     match command.content {
-        Content::PutUnique { who, request, .. }
-        | Content::PutUniqueResult { who, request, .. } => Some((who, request)),
+        Content::PutUnique { who, request, .. } | Content::PutUniqueResult { who, request, .. } => {
+            Some((who, request))
+        }
         _ => None,
     }
 }

@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use broker_core::{BoxFuture, Data, Endpoint, EndpointBuilder, EndpointId, EntityId, Filter, FilterLimits, Heartbeat, PeerUrl};
+use broker_core::{
+    BoxFuture, Data, Endpoint, EndpointBuilder, EndpointId, EntityId, Filter, FilterLimits,
+    Heartbeat, PeerUrl,
+};
 use broker_store::command::{Command, Content};
 use broker_wire::NativeTransport;
 use bytes::Bytes;
@@ -38,8 +41,8 @@ type Adapt = Box<dyn Fn(&MessageFrame, &MessageFrame) -> MessageFrame>;
 /// Resolves when a part of our side that works by itself is done with what it was given.
 type AtWork = Box<dyn Fn() -> BoxFuture<'static, ()>>;
 
-/// Whether a command of ours is one that the recorded side rightly has not.
-type Unrecorded = Box<dyn Fn(&Command) -> bool>;
+/// Whether a frame of ours is one that the recorded side rightly has not.
+type Unrecorded = Box<dyn Fn(&MessageFrame) -> bool>;
 
 /// A session of one endpoint of ours with the other side of a recording.
 pub struct Replay {
@@ -90,9 +93,7 @@ impl Replay {
     pub async fn new(name: &str, ours: Side) -> Self {
         let recording = Recording::load(name);
         let place = match ours {
-            Side::Connector => {
-                Place::Listening(TcpListener::bind(("127.0.0.1", 0)).await.unwrap())
-            }
+            Side::Connector => Place::Listening(TcpListener::bind(("127.0.0.1", 0)).await.unwrap()),
             Side::Acceptor => Place::Nowhere,
         };
         let expiring = keys_that_expire_together(&recording, ours);
@@ -185,7 +186,10 @@ impl Replay {
 
     /// What our endpoint rightly says otherwise: `adapt` makes of a recorded frame and the one sent in its place the one
     /// that has to be sent.
-    pub fn adapt(&mut self, adapt: impl Fn(&MessageFrame, &MessageFrame) -> MessageFrame + 'static) {
+    pub fn adapt(
+        &mut self,
+        adapt: impl Fn(&MessageFrame, &MessageFrame) -> MessageFrame + 'static,
+    ) {
         self.adapt = Box::new(adapt);
     }
 
@@ -203,12 +207,12 @@ impl Replay {
         self.at_work = Some(Box::new(move || Box::pin(at_work())));
     }
 
-    /// Names one update of ours that the recorded side rightly has not, with the reason. It takes a number of our side's
-    /// stream, so that all later ones are one higher.
+    /// Names one frame of ours that the recorded side rightly has not, with the reason. If it is an update of a store it takes
+    /// a number of our side's stream, so that all later ones are one higher.
     pub fn unrecorded(
         &mut self,
         reason: &'static str,
-        is_it: impl Fn(&Command) -> bool + 'static,
+        is_it: impl Fn(&MessageFrame) -> bool + 'static,
     ) {
         self.unrecorded.push((reason, Box::new(is_it)));
     }
@@ -226,7 +230,7 @@ impl Replay {
         self.finish().await
     }
 
-    /// Plays one step of it.
+    /// Plays one step of it; for tests that play several recordings at once.
     ///
     /// # Panics
     /// As [`run`](Self::run).
@@ -260,7 +264,7 @@ impl Replay {
         }
     }
 
-    /// Takes the steps out, for tests that play several recordings at once.
+    /// Takes the steps out.
     #[must_use]
     pub fn take_steps(&mut self) -> Vec<Step> {
         std::mem::take(&mut self.recording.steps)
@@ -405,10 +409,8 @@ impl Replay {
                 *key = self.expiring_now.swap_remove(at);
             }
             let mut command = self.names.learn(&recorded, &sent);
-            if let (
-                Content::AckClone { snapshot, .. },
-                Content::AckClone { snapshot: ours, .. },
-            ) = (&mut command.content, &sent.content)
+            if let (Content::AckClone { snapshot, .. }, Content::AckClone { snapshot: ours, .. }) =
+                (&mut command.content, &sent.content)
             {
                 // The order of a snapshot is that of a hash table, and arbitrary (broker-wire reference, 3.4).
                 assert_eq!(snapshot.len(), ours.len(), "{ours:?}");
@@ -473,6 +475,17 @@ impl Replay {
             return;
         };
         assert_eq!(message.sender, self.our_id(), "the sender is the last hop");
+        if let Some(at) = self.unrecorded.iter().position(|(_, is_it)| is_it(message)) {
+            let (reason, _) = self.unrecorded.swap_remove(at);
+            *self.explained.entry(reason).or_default() += 1;
+            if message.kind == COMMAND {
+                let command = Command::decode(&message.payload).unwrap();
+                assert_eq!(command.seq, self.our_seq + 1, "{command:?}");
+                self.names.shift_behind(self.our_seq);
+                self.our_seq = command.seq;
+            }
+            return;
+        }
         match message.kind {
             PING if !(message.payload.starts_with(BYE) && message.payload.len() == 11) => {
                 // C++ answers every ping (broker-wire reference, 2.3); ours ask for a sign of life, or whether all is seen.
@@ -488,14 +501,6 @@ impl Replay {
             }
             COMMAND => {
                 let command = Command::decode(&message.payload).unwrap();
-                if let Some(at) = self.unrecorded.iter().position(|(_, is_it)| is_it(&command)) {
-                    assert_eq!(command.seq, self.our_seq + 1, "{command:?}");
-                    let (reason, _) = self.unrecorded.swap_remove(at);
-                    *self.explained.entry(reason).or_default() += 1;
-                    self.names.shift_behind(self.our_seq);
-                    self.our_seq = command.seq;
-                    return;
-                }
                 if command.seq > 0 {
                     self.our_seq = command.seq;
                 }
@@ -658,8 +663,7 @@ const PINGS: &str = "pings of ours";
 const KEEPALIVES: &str = "keepalives that name their clone";
 
 fn comes_by_time(message: &MessageFrame) -> bool {
-    message.kind == COMMAND
-        && is_timed(&Command::decode(&message.payload).unwrap().content)
+    message.kind == COMMAND && is_timed(&Command::decode(&message.payload).unwrap().content)
 }
 
 /// What comes by the clock alone.
