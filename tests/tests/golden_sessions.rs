@@ -24,7 +24,27 @@ async fn publish(endpoint: &Endpoint, topic: &str, data: Data) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn filters_and_a_goodbye_as_the_connector() {
+    as_the_connector(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_that_speaks_version_2_too_is_answered_with_version_1() {
+    as_the_connector(2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn filters_and_a_goodbye_as_the_acceptor() {
+    as_the_acceptor(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acceptor_that_speaks_version_2_too_is_answered_with_version_1() {
+    as_the_acceptor(2).await;
+}
+
+async fn as_the_connector(newest_version: u8) {
     let mut replay = Replay::new("handshake-and-filters", Side::Connector).await;
+    replay.offer(newest_version);
     let endpoint = replay.endpoint().start();
     let mut subscribers = vec![subscribe(&endpoint, "/b/topic")];
     replay.open(&endpoint).await;
@@ -56,9 +76,9 @@ async fn filters_and_a_goodbye_as_the_connector() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn filters_and_a_goodbye_as_the_acceptor() {
+async fn as_the_acceptor(newest_version: u8) {
     let mut replay = Replay::new("handshake-and-filters", Side::Acceptor).await;
+    replay.offer(newest_version);
     let endpoint = replay.endpoint().start();
     let mut subscribers = vec![subscribe(&endpoint, "/a/topic")];
     replay.open(&endpoint).await;

@@ -55,6 +55,8 @@ pub struct Replay {
     adapt: Adapt,
     at_work: Option<AtWork>,
     announced: Filter,
+    newest_version: u8,
+    cut_short: bool,
     unrecorded: Vec<(&'static str, Unrecorded)>,
     /// A note whose call is not made yet.
     note: Option<String>,
@@ -107,6 +109,8 @@ impl Replay {
             adapt: Box::new(|recorded, _| recorded.clone()),
             at_work: None,
             announced: Filter::new(),
+            newest_version: 1,
+            cut_short: false,
             unrecorded: Vec::new(),
             note: None,
             ordered: VecDeque::new(),
@@ -122,17 +126,29 @@ impl Replay {
         }
     }
 
-    /// Sets up the endpoint under test: the recorded ID, the native protocol in the only version that C++ offers, and no
-    /// pings but those that something waits for.
-    #[must_use]
+    /// Lets our endpoint offer the versions from 1 to `newest`, of which C++ has only the first.
+    pub const fn offer(&mut self, newest: u8) {
+        self.newest_version = newest;
+    }
+
+    /// Sends in front of each frame every beginning of it, as a frame of its own. They mean nothing, and the session must not
+    /// suffer from them.
+    pub const fn cut_short(&mut self) {
+        self.cut_short = true;
+    }
+
+    /// Sets up the endpoint under test: the recorded ID, the native protocol in the only version that C++ offers unless told
+    /// otherwise, and no pings but those that something waits for.
     pub fn endpoint(&self) -> EndpointBuilder {
         let seldom = Heartbeat {
             interval: Duration::from_secs(3600),
             timeout: Duration::from_secs(3 * 3600),
         };
-        Endpoint::builder()
-            .id(self.our_id())
-            .transport(NativeTransport::new().versions(1, 1).heartbeat(seldom))
+        Endpoint::builder().id(self.our_id()).transport(
+            NativeTransport::new()
+                .versions(1, self.newest_version)
+                .heartbeat(seldom),
+        )
     }
 
     /// The ID of the endpoint under test.
@@ -344,7 +360,7 @@ impl Replay {
                 self.left = false;
             }
             let frame = self.next_ordered(&what).await;
-            let expected = self.with_announced(recorded);
+            let expected = self.with_offers(recorded);
             assert_eq!(frame.0, expected, "{what}: {:?}", recorded.frame);
             self.note_handshake(&recorded.frame);
             return;
@@ -376,8 +392,14 @@ impl Replay {
         }
     }
 
-    /// A recorded frame of the handshake, with the prefixes that our endpoint announces beyond it.
-    fn with_announced(&self, recorded: &Recorded) -> Vec<u8> {
+    /// A recorded frame of the handshake, with the versions our endpoint offers and the prefixes it announces beyond it.
+    fn with_offers(&self, recorded: &Recorded) -> Vec<u8> {
+        if let (Frame::Hello(_), Some((newest, rest))) =
+            (&recorded.frame, recorded.bytes.split_last())
+        {
+            assert_eq!(*newest, 1, "C++ speaks version 1");
+            return [rest, &[self.newest_version]].concat();
+        }
         let has_filter = matches!(
             recorded.frame,
             Frame::OriginatorSyn | Frame::ResponderSynAck
@@ -551,7 +573,14 @@ impl Replay {
             PONG => message.payload = self.names.goodbye(&message.payload),
             _ => {}
         }
-        self.send(&message.to_bytes()).await;
+        let bytes = message.to_bytes();
+        if self.cut_short && message.kind < PING {
+            for length in 0..bytes.len() - 4 {
+                let prefix = u32::try_from(length).unwrap().to_be_bytes();
+                self.send(&[&prefix, &bytes[4..4 + length]].concat()).await;
+            }
+        }
+        self.send(&bytes).await;
     }
 
     /// The other side dials again after it was told goodbye: ours, which has shut down, does not answer.
