@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use broker_core::{Data, Endpoint, Filter, Message, QueueOptions, Topic};
 use broker_store::{MasterOptions, Memory, StoreExt as _};
+use broker_tests::golden::calls::wait_for;
 use broker_tests::golden::{Cue, Recording, Replay, Side};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -118,13 +119,7 @@ async fn commands_cut_short_are_as_good_as_none() {
         .unwrap();
     master.put("will-expire", 1i64, None).await.unwrap();
     replay.open(&endpoint).await;
-    let asked = master.clone();
-    replay.wait_for(move || {
-        let master = asked.clone();
-        async move {
-            master.exists("a key that nobody has").await.unwrap();
-        }
-    });
+    wait_for(&mut replay, &master);
     replay
         .run(async |cue| {
             if cue == Cue::Note("master put k1=v1") {

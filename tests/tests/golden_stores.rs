@@ -4,13 +4,12 @@
 
 use std::time::Duration;
 
-use broker_core::{Data, Set, StoreOperation as Operation, StoreReply as Reply, Table};
+use broker_core::{Data, Set, StoreOperation as Operation, Table};
 use broker_store::{
-    Backend, CloneOptions, MasterOptions, Memory, Sqlite, SqliteOptions, Store, StoreError,
-    StoreExt as _,
+    Backend, CloneOptions, MasterOptions, Memory, Sqlite, SqliteOptions, StoreExt as _,
 };
-use broker_tests::golden::{Cue, Explained, Replay, Side};
-use tokio::task::JoinHandle;
+use broker_tests::golden::calls::{Calls, Outcome, assert_only_timers_and, wait_for};
+use broker_tests::golden::{Cue, Replay, Side};
 
 const NAME: &str = "golden";
 
@@ -21,22 +20,10 @@ enum At {
     Master,
 }
 
-/// What comes of a call on our clone, with a C++ master behind it.
-#[derive(Clone, Debug, PartialEq)]
-enum Outcome {
-    Is(Reply),
-    /// There is no such key.
-    Missing,
-    /// The C++ master says nothing, and what does not come back has failed (broker-wire reference, 8.2).
-    NoEcho,
-}
-
 /// What a note of the recording says was called.
 fn call(note: &str) -> Option<(At, Operation, Outcome)> {
     use At::{Clone, Master};
-    use Outcome::{Is, Missing, NoEcho};
-    let done = || Is(Reply::Done);
-    let value = |data: Data| Is(Reply::Value(data));
+    use Outcome::{Done, Missing, NoEcho, Value};
     let integers = |all: &[i64]| Data::from(Set::from_iter(all.iter().copied()));
     let second = Some(Duration::from_secs(1));
     let put = |key: &str, value: Data, expiry| Operation::Put {
@@ -61,11 +48,11 @@ fn call(note: &str) -> Option<(At, Operation, Outcome)> {
         expiry: None,
     };
     Some(match note {
-        "master put k1=v1" => (Master, put("k1", "v1".into(), None), done()),
-        "clone put k2=count 2" => (Clone, put("k2", 2u64.into(), None), done()),
-        "clone put k3=3 expiry 1s" => (Clone, put("k3", 3i64.into(), second), done()),
-        "clone put_unique k4" => (Clone, put_unique("k4", "first"), value(true.into())),
-        "clone put_unique k4 again" => (Clone, put_unique("k4", "second"), value(false.into())),
+        "master put k1=v1" => (Master, put("k1", "v1".into(), None), Done),
+        "clone put k2=count 2" => (Clone, put("k2", 2u64.into(), None), Done),
+        "clone put k3=3 expiry 1s" => (Clone, put("k3", 3i64.into(), second), Done),
+        "clone put_unique k4" => (Clone, put_unique("k4", "first"), Value(true.into())),
+        "clone put_unique k4 again" => (Clone, put_unique("k4", "second"), Value(false.into())),
         // By an integer, and the value is a count.
         "clone increment k2 by 5" => (Clone, increment("k2", 5), NoEcho),
         "clone decrement k2 by 1" => {
@@ -82,59 +69,59 @@ fn call(note: &str) -> Option<(At, Operation, Outcome)> {
                 value: "-x".into(),
                 expiry: None,
             };
-            (Clone, append, done())
+            (Clone, append, Done)
         }
-        "clone put set" => (Clone, put("set", integers(&[1, 2]), None), done()),
-        "clone insert_into set 3" => (Clone, insert("set", 3i64.into(), None), done()),
+        "clone put set" => (Clone, put("set", integers(&[1, 2]), None), Done),
+        "clone insert_into set 3" => (Clone, insert("set", 3i64.into(), None), Done),
         "clone remove_from set 1" => {
             let remove = Operation::RemoveFrom {
                 key: "set".into(),
                 index: 1i64.into(),
                 expiry: None,
             };
-            (Clone, remove, done())
+            (Clone, remove, Done)
         }
         "clone put table" => {
             let table = Table::from_iter([("a", 1i64)]);
-            (Clone, put("tab", table.into(), None), done())
+            (Clone, put("tab", table.into(), None), Done)
         }
         "clone insert_into table b=2" => {
-            (Clone, insert("tab", "b".into(), Some(2i64.into())), done())
+            (Clone, insert("tab", "b".into(), Some(2i64.into())), Done)
         }
-        "clone put vector" => (Clone, put("vec", Data::vector([1i64, 2]), None), done()),
+        "clone put vector" => (Clone, put("vec", Data::vector([1i64, 2]), None), Done),
         "clone push 3" => {
             let push = Operation::Push {
                 key: "vec".into(),
                 value: 3i64.into(),
                 expiry: None,
             };
-            (Clone, push, done())
+            (Clone, push, Done)
         }
         "clone pop" => {
             let pop = Operation::Pop {
                 key: "vec".into(),
                 expiry: None,
             };
-            (Clone, pop, done())
+            (Clone, pop, Done)
         }
         "clone increment on a string (type clash)" => (Clone, increment("k1", 1), NoEcho),
-        "clone get k1" => (Clone, Operation::Get("k1".into()), value("v1-x".into())),
+        "clone get k1" => (Clone, Operation::Get("k1".into()), Value("v1-x".into())),
         "clone get missing" => (Clone, Operation::Get("missing".into()), Missing),
         "clone get_index_from_value tab b" => {
             let get = Operation::GetIndex {
                 key: "tab".into(),
                 index: "b".into(),
             };
-            (Clone, get, value(2i64.into()))
+            (Clone, get, Value(2i64.into()))
         }
         "clone keys" => {
             let names = ["k1", "k2", "k4", "pre", "set", "tab", "vec", "will-expire"];
             let keys = names.into_iter().map(Data::from).chain([5u64.into()]);
-            (Clone, Operation::Keys, value(Set::from_iter(keys).into()))
+            (Clone, Operation::Keys, Value(Set::from_iter(keys).into()))
         }
-        "clone erase k1" => (Clone, Operation::Erase("k1".into()), done()),
-        "clone clear" => (Clone, Operation::Clear, done()),
-        "master keys" => (Master, Operation::Keys, value(Set::new().into())),
+        "clone erase k1" => (Clone, Operation::Erase("k1".into()), Done),
+        "clone clear" => (Clone, Operation::Clear, Done),
+        "master keys" => (Master, Operation::Keys, Value(Set::new().into())),
         _ => return None,
     })
 }
@@ -144,38 +131,6 @@ fn is_remark(note: &str) -> bool {
     note.starts_with("s2c = ")
         || note.starts_with("result ")
         || ["attach clone", "idle for 3 s: heartbeats and acks", "end"].contains(&note)
-}
-
-/// Calls under way, each with what must come of it.
-#[derive(Debug, Default)]
-struct Calls {
-    running: Vec<(String, JoinHandle<Result<Reply, StoreError>>, Outcome)>,
-}
-
-impl Calls {
-    fn make(&mut self, store: &Store, note: &str, operation: Operation, outcome: Outcome) {
-        let store = store.clone();
-        let call = tokio::spawn(async move { store.execute(operation).await });
-        self.running.push((note.to_owned(), call, outcome));
-    }
-
-    /// How they ended.
-    async fn check(self) {
-        for (note, call, outcome) in self.running {
-            let result = call.await.unwrap();
-            match (&outcome, &result) {
-                (Outcome::Is(reply), Ok(result)) => assert_eq!(result, reply, "{note}"),
-                (Outcome::Missing, Err(error)) => {
-                    assert!(
-                        error.to_string().starts_with("no_such_key"),
-                        "{note}: {error}"
-                    );
-                }
-                (Outcome::NoEcho, Err(_)) => {}
-                _ => panic!("{note}: {result:?} and not {outcome:?}"),
-            }
-        }
-    }
 }
 
 /// A recorded master with our clone, which makes the recorded calls.
@@ -193,7 +148,7 @@ async fn as_the_clone(recording: &str) {
             }
             Cue::Note(note) => match call(note) {
                 Some((At::Clone, operation, outcome)) => {
-                    calls.make(clone.as_ref().unwrap(), note, operation, outcome);
+                    calls.make(clone.as_ref().unwrap(), [(operation, outcome)]);
                 }
                 Some((At::Master, ..)) => {}
                 None => assert!(is_remark(note), "{note}"),
@@ -206,7 +161,7 @@ async fn as_the_clone(recording: &str) {
         .await;
     assert!(left.unwrap().await.unwrap());
     calls.check().await;
-    assert_only_timers(&explained);
+    assert_only_timers_and(&[], &explained);
 }
 
 /// A recorded clone with our master, over `backend`.
@@ -227,7 +182,7 @@ async fn as_the_master(recording: &str, backend: impl Backend) {
         .run(async |cue| match cue {
             Cue::Note(note) => match call(note) {
                 Some((At::Master, operation, outcome)) => {
-                    calls.make(&master, note, operation, outcome);
+                    calls.make(&master, [(operation, outcome)]);
                 }
                 Some((At::Clone, ..)) => {}
                 None => assert!(is_remark(note), "{note}"),
@@ -236,28 +191,7 @@ async fn as_the_master(recording: &str, backend: impl Backend) {
         })
         .await;
     calls.check().await;
-    assert_only_timers(&explained);
-}
-
-/// A store answers behind everything that came before.
-fn wait_for(replay: &mut Replay, store: &Store) {
-    let store = store.clone();
-    replay.wait_for(move || {
-        let store = store.clone();
-        async move {
-            store.exists("a key that nobody has").await.unwrap();
-        }
-    });
-}
-
-/// All that is not in the recording came by a timer, or names a clone that C++ leaves unnamed.
-fn assert_only_timers(explained: &Explained) {
-    let known = [
-        "acknowledgements and keepalives at other times",
-        "keepalives that name their clone",
-    ];
-    let unknown = explained.keys().find(|reason| !known.contains(reason));
-    assert_eq!(unknown, None, "{explained:?}");
+    assert_only_timers_and(&[], &explained);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,28 +7,17 @@ use std::time::Duration;
 
 use broker_core::zeek::{Event, Message as ZeekMessage};
 use broker_core::{
-    Data, Endpoint, Filter, Message, QueueOptions, Set, StoreOperation as Operation,
-    StoreReply as Reply, Table, Timespan, Timestamp, Topic,
+    Data, Endpoint, Filter, Message, QueueOptions, Set, StoreOperation as Operation, Table,
+    Timespan, Timestamp, Topic,
 };
 use broker_store::command::{Command, Content};
-use broker_store::{CloneOptions, MasterOptions, Memory, Store, StoreError, StoreExt as _};
-use broker_tests::golden::{Cue, Explained, Replay, Side};
-use tokio::task::JoinHandle;
+use broker_store::{CloneOptions, MasterOptions, Memory, StoreExt as _};
+use broker_tests::golden::calls::{Calls, Outcome, assert_only_timers_and, wait_for};
+use broker_tests::golden::{Cue, Replay, Side};
 
 const NAME: &str = "golden";
 const E3: &str = "an increment left the expiry of an entry as it was";
 const SECOND: Duration = Duration::from_secs(1);
-
-/// What comes of a call on our clone, with a Zeek master behind it.
-#[derive(Clone, Debug, PartialEq)]
-enum Outcome {
-    Done,
-    Value(Data),
-    /// There is no such key or element.
-    Missing,
-    /// The master says nothing, and what does not come back has failed (broker-wire reference, 8.2).
-    NoEcho,
-}
 
 /// What the clone's script did after a note, in its order.
 fn calls(note: &str) -> Option<Vec<(Operation, Outcome)>> {
@@ -289,36 +278,6 @@ fn record(first: u64, second: Data) -> Data {
     Data::vector([Data::from(first), second])
 }
 
-/// Calls under way, each with what must come of it.
-#[derive(Debug, Default)]
-struct Calls {
-    running: Vec<(String, JoinHandle<Result<Reply, StoreError>>, Outcome)>,
-}
-
-impl Calls {
-    fn make(&mut self, store: &Store, calls: Vec<(Operation, Outcome)>) {
-        for (operation, outcome) in calls {
-            let (store, said) = (store.clone(), format!("{operation:?}"));
-            let call = tokio::spawn(async move { store.execute(operation).await });
-            self.running.push((said, call, outcome));
-        }
-    }
-
-    async fn check(self) {
-        for (said, call, outcome) in self.running {
-            let result = call.await.unwrap();
-            let as_it_should = match (&outcome, &result) {
-                (Outcome::Done, Ok(Reply::Done)) => true,
-                (Outcome::Value(value), Ok(Reply::Value(result))) => value == result,
-                (Outcome::Missing, Err(error)) => error.to_string().starts_with("no_such_key"),
-                (Outcome::NoEcho, Err(_)) => true,
-                _ => false,
-            };
-            assert!(as_it_should, "{said}: {result:?} and not {outcome:?}");
-        }
-    }
-}
-
 /// What every Zeek process subscribes to.
 fn zeek_topics(more: &[&'static str]) -> Filter {
     let topics = ["zeek/supervisor", "zeek/table/"].iter().chain(more);
@@ -332,17 +291,6 @@ async fn publish(endpoint: &Endpoint, topic: &'static str, name: &str) {
     };
     let message = Message::new(Topic::from_static(topic), event);
     assert_eq!(endpoint.publish(message).await.unwrap().peers, 1);
-}
-
-fn assert_only_timers(explained: &Explained, more: &[&str]) {
-    let known = [
-        "acknowledgements and keepalives at other times",
-        "keepalives that name their clone",
-    ];
-    let unknown = explained
-        .keys()
-        .find(|reason| !known.contains(reason) && !more.contains(reason));
-    assert_eq!(unknown, None, "{explained:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -380,7 +328,7 @@ async fn our_clone_follows_a_zeek_master() {
         })
         .await;
     made.check().await;
-    assert_only_timers(&explained, &[]);
+    assert_only_timers_and(&[], &explained);
 }
 
 #[tokio::test(start_paused = true)]
@@ -398,13 +346,7 @@ async fn a_zeek_clone_follows_our_master() {
     let minute = Some(Duration::from_secs(60));
     master.put("preexp", "soon", minute).await.unwrap();
     replay.open(&endpoint).await;
-    let asked = master.clone();
-    replay.wait_for(move || {
-        let master = asked.clone();
-        async move {
-            master.exists("a key that nobody has").await.unwrap();
-        }
-    });
+    wait_for(&mut replay, &master);
     // In C++ every write without an expiry makes an entry everlasting, an increment too (broker-wire reference, 7.7). With
     // ours an increment changes the value and nothing else, so e3 expires.
     replay.unrecorded(E3, |frame| {
@@ -438,5 +380,5 @@ async fn a_zeek_clone_follows_our_master() {
         .await;
     end.unwrap().await.unwrap();
     script.await.unwrap();
-    assert_only_timers(&explained, &[E3, "pings of ours"]);
+    assert_only_timers_and(&[E3, "pings of ours"], &explained);
 }

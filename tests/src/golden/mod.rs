@@ -11,10 +11,12 @@
 //! | `names` | what no two runs have in common: object numbers, request numbers, the number of a goodbye |
 //! | `pace` | time, which stands still until the recording waits for something that time brings |
 //! | `replay` | the side that is played, and the comparison |
+//! | `calls` | calls on a store of ours, and what must come of them |
 //! | `logs` | what the recorded Zeek processes logged, as their scripts wrote it |
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+pub mod calls;
 mod frame;
 pub mod logs;
 mod names;
