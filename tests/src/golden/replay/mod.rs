@@ -73,6 +73,9 @@ pub struct Replay {
     expiring_now: Vec<Data>,
     /// The number of our side's last update or write.
     our_seq: u64,
+    /// That of the played side, and how far our side has acknowledged it.
+    played_seq: u64,
+    acknowledged: u64,
     handshake: bool,
     left: bool,
     nudges: u64,
@@ -123,6 +126,8 @@ impl Replay {
             expiring,
             expiring_now: Vec::new(),
             our_seq: 1,
+            played_seq: 1,
+            acknowledged: 1,
             handshake: true,
             left: false,
             nudges: 0,

@@ -199,7 +199,13 @@ impl Replay {
                         assert_eq!((command.seq, seq), (0, self.our_seq));
                         self.timed.push((message.clone(), command));
                     }
-                    Content::CumulativeAck { .. } => {
+                    Content::CumulativeAck { seq } => {
+                        assert!(
+                            (self.acknowledged..=self.played_seq).contains(&seq),
+                            "{seq} of {} is acknowledged",
+                            self.played_seq
+                        );
+                        self.acknowledged = seq;
                         assert_eq!(message.receiver, self.played_id());
                         assert_eq!(command.receiver.endpoint, self.played_id());
                         assert_eq!(command.seq, 0);

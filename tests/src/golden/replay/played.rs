@@ -24,6 +24,7 @@ impl Replay {
         match message.kind {
             COMMAND => {
                 let command = Command::decode(&message.payload).unwrap();
+                self.played_seq = self.played_seq.max(command.seq);
                 message.payload = self.names.translate(&command).encode().to_vec();
             }
             PONG => message.payload = self.names.goodbye(&message.payload),
