@@ -236,7 +236,8 @@ fn whatever_a_zeek_process_sends_is_treated_as_the_reference_says() {
         Data::vector([Data::from(1u64), 5u64.into(), Data::Vector(messages)])
     };
     let none: &[&str] = &[];
-    let rows: Vec<(&str, Data, &[&str], (u64, u64))> = vec![
+    type Row<'a> = (&'a str, Data, &'a [&'a str], (u64, u64));
+    let rows: Vec<Row<'_>> = vec![
         ("a write", good().to_data(), &["good\t1"], (1, 0)),
         (
             "a batch",
