@@ -6,11 +6,14 @@
 use std::io::Cursor;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use broker_cluster::log::{
-    Column, ColumnType, JsonOptions, JsonWriter, Limits, LogItem, LogPort, LogReader, LogSubnet,
-    LogValue, PortProtocol, Record, Schema, TsvWriter, serial,
+    Column, ColumnType, JsonOptions, JsonWriter, Limits, LogFormat, LogItem, LogPort, LogReader,
+    LogSubnet, LogValue, PortProtocol, Record, Schema, TsvWriter, serial,
 };
+use broker_cluster::logging::{LogClient, LogReceiver, LogSpec};
+use broker_core::{Endpoint, MemNetwork, MemTransport};
 
 #[test]
 fn tsv_comes_out_as_zeek_writes_it() {
@@ -35,6 +38,63 @@ fn json_comes_out_as_zeek_writes_it() {
         writer.record(record, &mut out);
     }
     assert_same_lines(&out, &golden("zeek-format-cases.json.log"));
+}
+
+/// Sends the cases to a logger, as a worker would; returns the file it makes of them.
+async fn through_a_logger(format: LogFormat) -> Vec<u8> {
+    let network = MemNetwork::new();
+    let endpoint = || {
+        Endpoint::builder()
+            .transport(MemTransport::new(&network))
+            .start()
+    };
+    let (worker, logger) = (endpoint(), endpoint());
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = LogReceiver::start(&logger, "logger-1", dir.path(), format).unwrap();
+    logger
+        .listen(&"mem://logger".parse().unwrap())
+        .await
+        .unwrap();
+    worker
+        .connect("mem://logger".parse().unwrap())
+        .await
+        .unwrap();
+    let (schema, records) = format_cases();
+    let client = LogClient::standalone(&worker);
+    let mut log = client.stream(LogSpec::new(schema)).await.unwrap();
+    for record in &records {
+        log.write(record).await.unwrap();
+    }
+    assert!(client.drained(Duration::from_secs(30)).await);
+    worker.shutdown().await;
+    receiver.close().await;
+    logger.shutdown().await;
+    let counted = receiver.counters().into_values().next().unwrap();
+    assert_eq!((counted.received, counted.written), (296, 296));
+    std::fs::read(dir.path().join("zeek-format-cases.log")).unwrap()
+}
+
+#[tokio::test]
+async fn a_logger_writes_every_case_as_zeek_does() {
+    let ours = String::from_utf8(through_a_logger(LogFormat::Tsv).await).unwrap();
+    let expected = golden("zeek-format-cases.log");
+    // When the file was opened and closed is the one thing that differs.
+    let with_times_of_zeek = |line: &str| match line.split_once('\t') {
+        Some((word @ ("#open" | "#close"), time)) => {
+            assert_eq!(time.len(), "2026-11-23-07-15-17".len(), "{line}");
+            let zeeks = meta_line(&expected, &format!("{word}\t"));
+            format!("{word}\t{zeeks}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    let ours: String = ours.lines().map(with_times_of_zeek).collect();
+    assert_same_lines(ours.as_bytes(), &expected);
+}
+
+#[tokio::test]
+async fn a_logger_writes_every_case_as_the_json_zeek_writes() {
+    let ours = through_a_logger(LogFormat::Json).await;
+    assert_same_lines(&ours, &golden("zeek-format-cases.json.log"));
 }
 
 #[test]

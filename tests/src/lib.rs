@@ -1,9 +1,13 @@
 //! Helpers for tests that start the real program: build it, run it, talk to it, and never leave it behind.
 //!
+//! `golden` replays recorded sessions.
+//!
 //! Nothing here sleeps: tests wait for the line or the exit they need, under one generous limit. Nodes listen on port 0
 //! and say where; only those that a layout lets others dial get a port beforehand, a random one that is free.
 
 mod cluster;
+#[cfg(feature = "replay")]
+pub mod golden;
 mod ports;
 mod process;
 mod program;
