@@ -53,8 +53,6 @@ mod deadlines;
 mod driver;
 pub mod error;
 pub mod event;
-#[cfg(test)]
-mod golden;
 mod ids;
 pub mod master;
 mod memory;
