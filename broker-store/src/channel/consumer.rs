@@ -127,6 +127,24 @@ impl<T> Consumer<T> {
         Some(self.delivered())
     }
 
+    /// The stream goes on behind `offset` if that is later than what was delivered: its producer has given up what was
+    /// before. Returns whether it does.
+    pub fn skip_to(&mut self, offset: u64) -> bool {
+        if !self.is_attached() || offset <= self.delivered() || offset >= u64::MAX / 2 {
+            return false;
+        }
+        let timers = self.timers;
+        *self = Self::new(timers, self.limits);
+        self.handle_handshake(offset, timers.heartbeat, &mut |_| {});
+        true
+    }
+
+    /// Forgets what came before its turn; it will be asked for again.
+    pub fn discard_ahead(&mut self) {
+        self.ahead.clear();
+        self.ahead_bytes = 0;
+    }
+
     /// Message number `seq`, of `weight` bytes, has come.
     pub fn handle_message(
         &mut self,

@@ -537,16 +537,86 @@ fn a_sync_is_answered_behind_what_came_before_it() {
 }
 
 #[test]
-fn a_silent_clone_is_forgotten_after_fifty_seconds() {
+fn a_silent_clone_of_ours_is_forgotten_after_fifty_seconds() {
     let mut bench = Bench::new();
     bench.attach();
-    for _ in 0..501 {
+    bench.say(0, Content::WantResults);
+    for _ in 0..500 {
         bench.tick();
     }
     assert_eq!(bench.master.clones(), 0);
+    // It is a stranger now.
+    bench.put("a", 1);
+    assert_eq!(bench.get("a"), None);
+    bench.say(0, Content::CumulativeAck { seq: 1 });
+    assert_eq!(bench.master.clones(), 0);
+}
+
+#[test]
+fn a_clone_of_cpp_that_was_silent_is_asked_to_announce_its_writes_and_followed_on() {
+    let mut bench = Bench::new();
+    bench.attach();
     bench.put("a", 1);
     bench.commit();
-    assert_eq!(bench.get("a"), None);
+    for _ in 0..600 {
+        bench.tick();
+    }
+    assert_eq!(bench.master.clones(), 0);
+    bench.say(0, Content::CumulativeAck { seq: 2 });
+    bench.say(0, Content::Keepalive { seq: 2 });
+    assert_eq!(bench.master.clones(), 1);
+    let asked = Content::Nack { seqs: vec![0] };
+    assert!(bench.tick().contains(&asked));
+    assert!(!bench.tick().contains(&asked));
+    // Two writes that it made meanwhile are lost, and its stream begins anew behind them.
+    bench.say(
+        0,
+        Content::AttachWriter {
+            offset: 4,
+            heartbeat: 5,
+        },
+    );
+    assert_eq!(bench.commit(), [Content::CumulativeAck { seq: 4 }]);
+    bench.seq = 4;
+    bench.put("a", 5);
+    assert_eq!(bench.commit(), [update("a", 5)]);
+    for _ in 0..20 {
+        assert!(!bench.tick().contains(&asked));
+    }
+}
+
+#[test]
+fn a_put_unique_that_fails_is_answered_to_those_who_hear_no_outcomes() {
+    let unique = |key: Data, request| Content::PutUnique {
+        key,
+        value: 1u64.into(),
+        expiry: None,
+        who: CLONE,
+        request,
+        publisher: CLONE,
+    };
+    let refused = |request| Content::PutUniqueResult {
+        inserted: false,
+        who: CLONE,
+        request,
+        publisher: MASTER,
+    };
+    let mut bench = Bench::over(FailsNth::new(Memory::new(), 1));
+    bench.attach();
+    bench.write(unique("k".into(), 1));
+    assert_eq!(bench.commit(), [refused(1)], "the backend failed");
+    bench.write(unique(f64::NAN.into(), 2));
+    assert_eq!(bench.commit(), [refused(2)], "that is no key");
+    bench.say(0, Content::WantResults);
+    bench.write(unique(f64::NAN.into(), 3));
+    let code = ErrorCode::InvalidData as u8;
+    assert_eq!(
+        bench.commit(),
+        [Content::WriteResults {
+            first: 4,
+            codes: vec![code]
+        }]
+    );
 }
 
 #[test]
