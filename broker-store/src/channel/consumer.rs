@@ -94,6 +94,12 @@ impl<T> Consumer<T> {
         self.next.saturating_sub(1)
     }
 
+    /// The lowest number that is not known to exist yet.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Whether a number is known to exist that was not delivered.
     #[must_use]
     pub const fn has_gap(&self) -> bool {

@@ -632,10 +632,20 @@ fn a_cpp_masters_echo_is_success_and_its_silence_is_not() {
     );
     assert_eq!(bench.replies(), [(added, DONE)]);
     bench.say(Content::CumulativeAck { seq: 5 });
+    assert_eq!(bench.replies(), [], "the echo may have been dropped");
+    bench.update(0, Content::Keepalive { seq: 3 });
     assert_eq!(
         bench.replies(),
         [(failed, Err(StoreError::NotEchoed)), (erased, DONE)]
     );
+}
+
+#[test]
+fn a_key_that_no_master_takes_is_refused_here() {
+    let mut bench = Bench::attached_to_cpp();
+    let token = bench.write(StoreOperation::Erase(f64::NAN.into()));
+    let refused = Err(StoreError::Refused(ErrorCode::InvalidData));
+    assert_eq!(bench.replies(), [(token, refused)]);
 }
 
 #[test]

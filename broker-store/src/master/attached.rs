@@ -114,10 +114,9 @@ impl MasterState {
     pub(super) fn handle_keepalive(&mut self, id: EntityId, seq: u64) {
         // A clone that speaks as a writer and is not known as one never got to announce itself: its stream, which is
         // not attached, asks it to.
-        if self.updates.acked(id).is_some() || self.writers.contains_key(&id) {
-            if let Some(writer) = self.writer(id) {
-                writer.writes.handle_keepalive(seq);
-            }
+        let known = self.updates.acked(id).is_some() || self.writers.contains_key(&id);
+        if known && let Some(writer) = self.writer(id) {
+            writer.writes.handle_keepalive(seq);
         }
     }
 
