@@ -59,6 +59,7 @@ mod memory;
 mod open;
 pub mod operation;
 mod options;
+mod remote;
 pub mod semantics;
 #[cfg(test)]
 mod simulation;
@@ -85,6 +86,7 @@ pub use sqlite::{FailureMode, JournalMode, Sqlite, SqliteOptions, Synchronous};
 
 pub use command::FEATURE;
 pub use options::{CloneOptions, MasterOptions};
+pub use remote::{PeerStore, RemoteError};
 pub use store::{Role, Store};
 pub use stores::StoreExt;
 pub use watch::StoreEvents;
