@@ -235,6 +235,36 @@ impl<T: Clone> Producer<T> {
         }
     }
 
+    /// Whether `consumer` takes another name when it comes back; `None` if it is not attached.
+    #[must_use]
+    pub fn takes_another_name(&self, consumer: EntityId) -> Option<bool> {
+        self.consumers
+            .get(&consumer)
+            .map(|attached| attached.never_returns)
+    }
+
+    /// Those of `seqs`, which ascend, that were sent once and are not kept any more.
+    #[must_use]
+    pub fn gone<'a>(&self, seqs: &'a [u64]) -> &'a [u64] {
+        let first_kept = self.buffer.front().map_or(self.seq + 1, |kept| kept.seq);
+        &seqs[..seqs.partition_point(|seq| *seq < first_kept)]
+    }
+
+    /// Whether `consumer` may be sent something large now. Each yes makes the time until the next one longer: what was
+    /// sent may still be on its way.
+    pub fn may_send_much(&mut self, consumer: EntityId) -> bool {
+        let tick = self.tick;
+        let Some(attached) = self.consumers.get_mut(&consumer) else {
+            return false;
+        };
+        if tick < attached.next_handshake {
+            return false;
+        }
+        attached.next_handshake = tick + attached.handshake_gap;
+        attached.handshake_gap = (attached.handshake_gap * 2).min(MAX_HANDSHAKE_GAP);
+        true
+    }
+
     /// `consumer` has everything up to `seq`.
     pub fn handle_ack(&mut self, consumer: EntityId, seq: u64) {
         let Some(attached) = self.consumers.get_mut(&consumer) else {
@@ -319,19 +349,14 @@ impl<T: Clone> Producer<T> {
     }
 
     fn handshake(&mut self, consumer: EntityId) {
-        let tick = self.tick;
-        let Some(attached) = self.consumers.get_mut(&consumer) else {
-            return;
-        };
-        if tick < attached.next_handshake {
-            return;
+        if self.may_send_much(consumer)
+            && let Some(attached) = self.consumers.get(&consumer)
+        {
+            self.transmits.push_back(Transmit::Handshake {
+                to: consumer,
+                offset: attached.offset,
+            });
         }
-        attached.next_handshake = tick + attached.handshake_gap;
-        attached.handshake_gap = (attached.handshake_gap * 2).min(MAX_HANDSHAKE_GAP);
-        self.transmits.push_back(Transmit::Handshake {
-            to: consumer,
-            offset: attached.offset,
-        });
     }
 
     fn find(&self, seq: u64) -> Option<T> {

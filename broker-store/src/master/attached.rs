@@ -22,6 +22,7 @@ impl MasterState {
         if seqs == [0] {
             self.group.then(Effect::Handshake { consumer });
         } else {
+            let seqs = self.replace_gone(consumer, seqs);
             self.updates.handle_nack(consumer, seqs);
             self.drain_updates();
         }
@@ -292,7 +293,7 @@ impl<T> Deliveries<T> {
 }
 
 /// Bytes of the largest snapshot: one message, which has to leave room in a link's queue for the updates behind it.
-const MAX_SNAPSHOT: usize = MAX_PAYLOAD / 2;
+pub(super) const MAX_SNAPSHOT: usize = MAX_PAYLOAD / 2;
 
 /// What a master keeps for its clones.
 pub(super) fn updates_limits() -> ProducerLimits {

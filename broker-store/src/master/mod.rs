@@ -11,13 +11,15 @@
 //! * A repeated request to attach is answered ever more rarely, since a snapshot may be large.
 //! * A writer of ours that asks for it hears the outcome of each of its writes.
 //! * A put_unique that cannot be done is answered with no to a clone that hears no outcomes, or it would wait in vain.
-//! * A clone that was silent for 50 s and comes back is followed on, see `attached`.
+//! * A clone that was silent for 50 s and comes back is followed on, see `attached`, and one that has missed more than is
+//!   kept is brought up to date, see `catch_up`.
 //!
 //! **Invariant:** nothing is answered, echoed or acknowledged before the backend has applied it. A command's sender must
 //! live on the endpoint it came from.
 
 mod apply;
 mod attached;
+mod catch_up;
 mod group;
 mod outcomes;
 mod queries;

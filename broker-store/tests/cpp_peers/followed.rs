@@ -309,12 +309,76 @@ fn a_clone_that_returns_just_as_its_writing_gives_up_can_write_again() {
 }
 
 #[test]
-fn a_clone_that_missed_more_than_is_kept_is_told_so_and_harms_nobody() {
+fn a_clone_that_missed_more_than_is_kept_gets_everything_anew() {
+    let mut world = pair(2);
+    let me = world.clones[0].id;
+    write(&mut world, 0, put(me, "old", 1));
+    world.cut(0);
+    world.seconds(51);
+    world
+        .master
+        .call(StoreOperation::Erase("old".into()))
+        .unwrap();
+    for n in 0..9000 {
+        put_here(&mut world, ["k", "l"][n as usize % 2], n);
+    }
+    world.seconds(1);
+    world.join(0);
+    world.seconds(3);
+    check_equal(&mut world);
+    write(&mut world, 0, put(me, "k", 1));
+    world.seconds(1);
+    assert_eq!(count(&world.clones[1].content, "k"), Some(1));
+    check_equal(&mut world);
+}
+
+#[test]
+fn a_clone_that_is_cut_off_while_it_catches_up_does_so_the_next_time() {
+    for arrive in [0, 1, 2, 100] {
+        let mut world = pair(1);
+        let me = world.clones[0].id;
+        write(&mut world, 0, put(me, "old", 1));
+        world.cut(0);
+        world.seconds(51);
+        world
+            .master
+            .call(StoreOperation::Erase("old".into()))
+            .unwrap();
+        for n in 0..9000 {
+            put_here(&mut world, "k", n);
+        }
+        world.join(0);
+        let arrived = Rc::new(Cell::new(0));
+        let counter = Rc::clone(&arrived);
+        world.loses = Box::new(move |command| {
+            counter.set(counter.get() + u32::from(command.seq > 0));
+            counter.get() > arrive
+        });
+        world.seconds(1);
+        assert!(arrived.get() > 8000);
+        world.loses = Box::new(|_| false);
+        put_here(&mut world, "l", 1);
+        world.seconds(10);
+        check_equal(&mut world);
+    }
+}
+
+#[test]
+fn a_clone_that_missed_little_of_a_large_store_is_told_so_and_harms_nobody() {
     let mut world = pair(2);
     world.cut(0);
     world.seconds(51);
-    for n in 0..9000 {
-        put_here(&mut world, "k", n);
+    // Fewer updates than entries, and more bytes than are kept.
+    for n in 0..12 {
+        world
+            .master
+            .call(StoreOperation::Put {
+                key: u64::into(n),
+                value: "x".repeat(1 << 20).into(),
+                expiry: None,
+            })
+            .unwrap();
+        world.settle();
     }
     world.seconds(1);
     world.join(0);
