@@ -60,6 +60,7 @@ impl Replay {
                     continue;
                 }
                 Line::Command(recorded) => recorded,
+                Line::Other(..) => continue,
             };
             let tick = ticks.next().unwrap();
             while self.tick < tick {

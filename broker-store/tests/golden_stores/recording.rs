@@ -19,14 +19,14 @@ pub(crate) const RECORDINGS: [(&str, &str); 3] = [
 pub(crate) struct Recording {
     pub(crate) name: &'static str,
     pub(crate) lines: Vec<Line>,
-    /// Frames that carry no command: handshake, filters, the goodbye.
-    pub(crate) others: usize,
 }
 
 /// What a session consists of.
 pub(crate) enum Line {
     Note(String),
     Command(Box<Recorded>),
+    /// A frame without a command: handshake, filters, the goodbye.
+    Other(Side, Bytes),
 }
 
 /// One recorded command.
@@ -38,6 +38,8 @@ pub(crate) struct Recorded {
     pub(crate) topic: String,
     pub(crate) payload: Bytes,
     pub(crate) command: Command,
+    /// All of it, from the length on.
+    pub(crate) frame: Bytes,
 }
 
 /// Who said it: the clone opened the connection in all sessions.
@@ -51,29 +53,31 @@ impl Recording {
     /// Reads the session called `name`.
     pub(crate) fn read(name: &str) -> Self {
         let (name, text) = RECORDINGS.into_iter().find(|(n, _)| *n == name).unwrap();
-        let (mut lines, mut others) = (Vec::new(), 0);
+        let mut lines = Vec::new();
         for line in text.lines() {
             if let Some(note) = field(line, "note") {
                 lines.push(Line::Note(note.to_owned()));
                 continue;
             }
-            match Recorded::read(line) {
-                Some(recorded) => lines.push(Line::Command(Box::new(recorded))),
-                None => others += 1,
-            }
+            let frame = Bytes::from(unhex(field(line, "hex").unwrap()));
+            let from = match field(line, "dir").unwrap() {
+                "c2s" => Side::Clone,
+                "s2c" => Side::Master,
+                other => panic!("no direction: {other}"),
+            };
+            lines.push(match Recorded::read(number(line), from, &frame) {
+                Some(recorded) => Line::Command(Box::new(recorded)),
+                None => Line::Other(from, frame),
+            });
         }
-        Self {
-            name,
-            lines,
-            others,
-        }
+        Self { name, lines }
     }
 
     /// The commands without the notes.
     pub(crate) fn commands(&self) -> impl Iterator<Item = &Recorded> {
         self.lines.iter().filter_map(|line| match line {
             Line::Command(recorded) => Some(&**recorded),
-            Line::Note(_) => None,
+            Line::Note(_) | Line::Other(..) => None,
         })
     }
 
@@ -86,10 +90,9 @@ impl Recording {
 }
 
 impl Recorded {
-    fn read(line: &str) -> Option<Self> {
-        let bytes = unhex(field(line, "hex").unwrap());
-        let length = u32::from_be_bytes(bytes[..4].try_into().unwrap());
-        let frame = &bytes[4..];
+    fn read(number: u32, from: Side, whole: &Bytes) -> Option<Self> {
+        let frame = whole.slice(4..);
+        let length = u32::from_be_bytes(whole[..4].try_into().unwrap());
         assert_eq!(length as usize, frame.len());
         // Frames of the handshake are shorter or say `ZEEK` behind their tag.
         if frame.len() < HEADER || &frame[2..6] == b"ZEEK" || frame[32] != COMMAND {
@@ -97,19 +100,16 @@ impl Recorded {
         }
         let id = |at: usize| EndpointId::from_bytes(frame[at..at + 16].try_into().unwrap());
         let topic_end = HEADER + usize::from(u16::from_be_bytes([frame[35], frame[36]]));
-        let payload = Bytes::copy_from_slice(&frame[topic_end..]);
+        let payload = frame.slice(topic_end..);
         Some(Self {
-            number: number(line),
-            from: match field(line, "dir").unwrap() {
-                "c2s" => Side::Clone,
-                "s2c" => Side::Master,
-                other => panic!("no direction: {other}"),
-            },
+            number,
+            from,
             sender: id(0),
             receiver: id(16),
             topic: String::from_utf8(frame[HEADER..topic_end].to_vec()).unwrap(),
             command: Command::decode(&payload).unwrap(),
             payload,
+            frame: whole.clone(),
         })
     }
 }
