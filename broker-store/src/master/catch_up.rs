@@ -5,8 +5,8 @@
 //! of each entry, and for the rest of them answers to questions that nobody has asked. The updates that are kept follow
 //! as usual; they hold final values, so repeating them changes nothing in the end.
 //!
-//! That takes one number more than there are entries. A clone that has missed fewer is told the truth. Clones of ours
-//! always are, since they start over with a snapshot.
+//! That takes one number more than there are entries. A clone that has missed fewer is told the truth, and so is one of a
+//! large store. Clones of ours always are, since they start over with a snapshot.
 //!
 //! **Invariant:** the clear has the number that the clone waits for, so it takes effect at once or not at all: it never
 //! lies ready behind a gap that is filled anew.
@@ -31,6 +31,19 @@ impl MasterState {
         {
             return seqs;
         }
+        if self.entries >= gone.len().min(MAX_FILLED) as u64 {
+            return seqs;
+        }
+        self.updates.handle_ack(consumer, gone[0] - 1);
+        if !self.updates.may_send_much(consumer) {
+            return &[];
+        }
+        // More than are filled at a time: the first ones mean nothing, and it will ask for the others.
+        let surplus = gone.len().saturating_sub(MAX_FILLED).min(MAX_FILLED);
+        if surplus > 0 {
+            self.fill(consumer, &gone[..surplus], std::iter::empty());
+            return &[];
+        }
         // The entries are to be those of the last number.
         self.commit();
         let entries = match self.few_entries(gone.len() - 1) {
@@ -43,10 +56,6 @@ impl MasterState {
                 return &[];
             }
         };
-        self.updates.handle_ack(consumer, gone[0] - 1);
-        if !self.updates.may_send_much(consumer) {
-            return &[];
-        }
         tracing::info!(store = %self.name, clone = %consumer, missed = gone.len(), entries = entries.len(), "a clone has missed more than is kept, it gets everything anew");
         let publisher = self.id;
         let clear = std::iter::once(Content::Clear { publisher });
@@ -58,13 +67,19 @@ impl MasterState {
                 expiry: None,
                 publisher,
             });
+        self.fill(consumer, gone, clear.chain(puts));
+        &seqs[gone.len()..]
+    }
+
+    /// Sends `consumer` these contents under these numbers, and under the rest of them what means nothing.
+    fn fill(&mut self, consumer: EntityId, seqs: &[u64], contents: impl Iterator<Item = Content>) {
         let nothing = std::iter::repeat(Content::PutUniqueResult {
             inserted: false,
             who: EntityId::NIL,
             request: 0,
-            publisher,
+            publisher: self.id,
         });
-        for (seq, content) in gone.iter().zip(clear.chain(puts).chain(nothing)) {
+        for (seq, content) in seqs.iter().zip(contents.chain(nothing)) {
             let mut payload = BytesMut::with_capacity(HEADER_LEN + 64);
             put_header(*seq, self.id, EntityId::NIL, &mut payload);
             content.encode(&mut payload);
@@ -73,14 +88,10 @@ impl MasterState {
                 payload: payload.freeze(),
             });
         }
-        &seqs[gone.len()..]
     }
 
     /// All entries, if there are no more than `limit`, and no more bytes than in a snapshot.
     fn few_entries(&self, limit: usize) -> Result<Option<Vec<(Data, Entry)>>, BackendError> {
-        if self.entries > limit.min(MAX_ENTRIES) as u64 {
-            return Ok(None);
-        }
         let mut entries: Vec<(Data, Entry)> = Vec::new();
         let mut bytes = 0;
         loop {
@@ -101,8 +112,8 @@ impl MasterState {
     }
 }
 
-/// Entries that are sent one by one.
-const MAX_ENTRIES: usize = 65_536;
+/// Numbers filled at a time, and so one more than there may be entries.
+const MAX_FILLED: usize = 8192;
 
 /// Entries read at a time.
 const PAGE: usize = 1024;

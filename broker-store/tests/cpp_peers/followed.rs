@@ -333,6 +333,21 @@ fn a_clone_that_missed_more_than_is_kept_gets_everything_anew() {
 }
 
 #[test]
+fn a_clone_that_missed_very_much_is_brought_on_in_steps() {
+    let mut world = pair(1);
+    world.cut(0);
+    world.seconds(51);
+    for n in 0..18_000 {
+        put_here(&mut world, "k", n);
+    }
+    world.join(0);
+    world.ticks(2);
+    assert_eq!(count(&world.clones[0].content, "k"), None);
+    world.seconds(5);
+    check_equal(&mut world);
+}
+
+#[test]
 fn a_clone_that_is_cut_off_while_it_catches_up_does_so_the_next_time() {
     for arrive in [0, 1, 2, 100] {
         let mut world = pair(1);

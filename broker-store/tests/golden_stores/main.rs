@@ -9,6 +9,7 @@
 mod calls;
 mod our_clone;
 mod our_master;
+#[allow(dead_code, reason = "the replay over a socket uses the rest")]
 mod recording;
 mod timeline;
 
