@@ -25,6 +25,36 @@
 //! Between endpoints that both announce [`FEATURE`], clones are also told how each of their writes went; against a C++
 //! master, which tells nothing, the echo of a write is its success.
 //!
+//! # Tools
+//!
+//! A tool that comes for one operation peers with the node that has the master, over any transport, and opens the store
+//! there: [`StoreExt::open_remote`] finds out whether the peer has it, and [`StoreExt::stores_of`] which others.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use broker_core::{Endpoint, MemNetwork, MemTransport};
+//! use broker_store::{CloneOptions, FEATURE, MasterOptions, Memory, StoreExt};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! # let network = MemNetwork::new();
+//! # let node = Endpoint::builder().transport(MemTransport::new(&network)).start();
+//! # node.listen(&"mem://node".parse()?).await?;
+//! # node.attach_master("hosts", Memory::new(), MasterOptions::default()).await?;
+//! let tool = Endpoint::builder()
+//!     .feature(FEATURE)
+//!     .transport(MemTransport::new(&network))
+//!     .start();
+//! let peer = tool.connect("mem://node".parse()?).await?;
+//! let hosts = tool
+//!     .open_remote(peer, "hosts", Duration::from_secs(10), CloneOptions::default())
+//!     .await?;
+//! hosts.increment("192.0.2.7", 1u64, None).await?;
+//! tool.shutdown().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Layers
 //!
 //! | module | what it is |
@@ -53,14 +83,13 @@ mod deadlines;
 mod driver;
 pub mod error;
 pub mod event;
-#[cfg(test)]
-mod golden;
 mod ids;
 pub mod master;
 mod memory;
 mod open;
 pub mod operation;
 mod options;
+mod remote;
 pub mod semantics;
 #[cfg(test)]
 mod simulation;
@@ -87,6 +116,7 @@ pub use sqlite::{FailureMode, JournalMode, Sqlite, SqliteOptions, Synchronous};
 
 pub use command::FEATURE;
 pub use options::{CloneOptions, MasterOptions};
+pub use remote::{PeerStore, RemoteError};
 pub use store::{Role, Store};
 pub use stores::StoreExt;
 pub use watch::StoreEvents;

@@ -115,26 +115,39 @@ pub const fn increment_init(amount: &Data) -> DataKind {
 /// # Errors
 /// `invalid_data` if there is a NaN in it: it equals nothing in C++, not even itself.
 pub fn normalize_key(key: &mut Data) -> Result<(), ErrorCode> {
-    match key {
-        Data::Real(number) if number.is_nan() => Err(ErrorCode::InvalidData),
+    normalize(key, true)
+}
+
+/// Brings a value into the form that its encoding reads back as: subnormals become 0.0.
+pub(crate) fn normalize_value(value: &mut Data) {
+    normalize(value, false).expect("only a NaN is refused, and here it is not");
+}
+
+fn normalize(data: &mut Data, refuse_nan: bool) -> Result<(), ErrorCode> {
+    match data {
+        Data::Real(number) if refuse_nan && number.is_nan() => Err(ErrorCode::InvalidData),
         Data::Real(number) => {
             if !number.is_normal() && number.is_finite() {
                 *number = 0.0;
             }
             Ok(())
         }
-        Data::Vector(elements) => elements.iter_mut().try_for_each(normalize_key),
+        Data::Vector(elements) => elements
+            .iter_mut()
+            .try_for_each(|element| normalize(element, refuse_nan)),
         Data::Set(set) if set.iter().any(holds_real) => {
             let mut elements = std::mem::take(set).into_vec();
-            elements.iter_mut().try_for_each(normalize_key)?;
+            elements
+                .iter_mut()
+                .try_for_each(|element| normalize(element, refuse_nan))?;
             *set = elements.into_iter().collect::<Set>();
             Ok(())
         }
         Data::Table(table) if table.iter().any(|(k, v)| holds_real(k) || holds_real(v)) => {
             let mut entries = std::mem::take(table).into_vec();
             for (key, value) in &mut entries {
-                normalize_key(key)?;
-                normalize_key(value)?;
+                normalize(key, refuse_nan)?;
+                normalize(value, refuse_nan)?;
             }
             *table = entries.into_iter().collect::<Table>();
             Ok(())

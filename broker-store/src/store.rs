@@ -32,7 +32,7 @@ pub struct Store {
 }
 
 /// What a store on this node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// It has the entries.
     Master,

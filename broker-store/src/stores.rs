@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use broker_core::{
-    BoxFuture, Endpoint, NodeStatus, StatusSource, StoreAccess, StoreFailure, StoreOperation,
-    StoreReply, StoreStatus, StoreWatch,
+    BoxFuture, Endpoint, EndpointId, NodeStatus, StatusSource, StoreAccess, StoreFailure,
+    StoreOperation, StoreReply, StoreStatus, StoreWatch,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -18,6 +19,7 @@ use crate::error::AttachError;
 use crate::ids::EntityIds;
 use crate::master::MasterState;
 use crate::options::{CloneOptions, MasterOptions};
+use crate::remote::{self, PeerStore, RemoteError};
 use crate::store::{Copy, Inner, Role, Store};
 use crate::watch as watching;
 
@@ -61,6 +63,31 @@ pub trait StoreExt {
 
     /// The stores of this endpoint, by name.
     fn stores(&self) -> Vec<Store>;
+
+    /// The stores that `peer` has, by name, as its filter tells; none if it is no peer. A peer that subscribed to a
+    /// prefix of their topics, the empty one for example, hides them.
+    fn stores_of(&self, peer: EndpointId) -> Vec<PeerStore>;
+
+    /// Opens the store called `name` whose master `peer` has, over whatever transport the peering has: attaches a clone
+    /// for it here and waits until it has the content, at most `limit`. For tools that come for one operation.
+    ///
+    /// What became of a write is then known as well as the master tells: with [`FEATURE`](crate::FEATURE) in use on the
+    /// link by its code; else by its echo, and a write that is not echoed fails with
+    /// [`StoreError::NotEchoed`](crate::StoreError::NotEchoed) within about a second. The expiries of entries that were
+    /// there before are not known to a clone. A clone that found no master stays attached and goes on searching.
+    ///
+    /// # Errors
+    /// There is no such peer; its filter rules the store out, or shows that it has a clone only; or nobody answers.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the clone stays attached or not.
+    fn open_remote(
+        &self,
+        peer: EndpointId,
+        name: &str,
+        limit: Duration,
+        options: CloneOptions,
+    ) -> impl Future<Output = Result<Store, RemoteError>> + Send;
 }
 
 impl StoreExt for Endpoint {
@@ -173,6 +200,23 @@ impl StoreExt for Endpoint {
         Stores::find(self)
             .map(|stores| stores.all())
             .unwrap_or_default()
+    }
+
+    fn stores_of(&self, peer: EndpointId) -> Vec<PeerStore> {
+        let peers = self.peers();
+        let info = peers.iter().find(|info| info.id == peer);
+        info.map(|info| remote::stores_in(&info.filter))
+            .unwrap_or_default()
+    }
+
+    async fn open_remote(
+        &self,
+        peer: EndpointId,
+        name: &str,
+        limit: Duration,
+        options: CloneOptions,
+    ) -> Result<Store, RemoteError> {
+        remote::open(self, peer, name, limit, options).await
     }
 }
 
@@ -301,7 +345,8 @@ impl StatusSource for Stores {
     }
 }
 
-fn topics(name: &str) -> Result<Topics, AttachError> {
+/// The topics of the store called `name`.
+pub(crate) fn topics(name: &str) -> Result<Topics, AttachError> {
     if name.is_empty() {
         return Err(AttachError::InvalidName {
             name: name.to_owned(),

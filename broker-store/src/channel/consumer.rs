@@ -94,6 +94,12 @@ impl<T> Consumer<T> {
         self.next.saturating_sub(1)
     }
 
+    /// The lowest number that is not known to exist yet.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Whether a number is known to exist that was not delivered.
     #[must_use]
     pub const fn has_gap(&self) -> bool {
@@ -125,6 +131,24 @@ impl<T> Consumer<T> {
             .sum();
         self.deliver_ahead(deliver);
         Some(self.delivered())
+    }
+
+    /// The stream goes on behind `offset` if that is later than what was delivered: its producer has given up what was
+    /// before. Returns whether it does.
+    pub fn skip_to(&mut self, offset: u64) -> bool {
+        if !self.is_attached() || offset <= self.delivered() || offset >= u64::MAX / 2 {
+            return false;
+        }
+        let timers = self.timers;
+        *self = Self::new(timers, self.limits);
+        self.handle_handshake(offset, timers.heartbeat, &mut |_| {});
+        true
+    }
+
+    /// Forgets what came before its turn; it will be asked for again.
+    pub fn discard_ahead(&mut self) {
+        self.ahead.clear();
+        self.ahead_bytes = 0;
     }
 
     /// Message number `seq`, of `weight` bytes, has come.

@@ -2,6 +2,10 @@
 //!
 //! The stream begins at number 1 without a message; the first one has number 2. With no consumer attached nothing is
 //! numbered or kept: whoever attaches later begins with a handshake that says where the stream is.
+//!
+//! A consumer that says nothing for too long is given up. In C++ that is the end of it, but clones of C++ never ask to be
+//! attached again, so a producer may let a silent consumer sleep instead: the stream goes on without waiting for it, a
+//! history of bounded size is kept for its return, and its first word wakes it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,6 +25,8 @@ pub struct Producer<T> {
     buffered_bytes: usize,
     /// Sorted, so that what happens does not depend on a hash.
     consumers: BTreeMap<EntityId, Attached>,
+    /// How many of them sleep.
+    sleeping: usize,
     transmits: VecDeque<Transmit<T>>,
 }
 
@@ -35,16 +41,26 @@ pub struct ProducerLimits {
     pub max_consumers: usize,
     /// Numbers of one nack that are answered; the rest is left for the next one.
     pub max_resends: usize,
+    /// Ticks that a consumer may sleep; with 0 a silent one is forgotten at once.
+    pub max_sleep: u64,
+    /// Messages kept for those who sleep only.
+    pub max_history: usize,
+    /// Bytes of such messages.
+    pub max_history_bytes: usize,
 }
 
 impl Default for ProducerLimits {
-    /// 65 536 messages, 64 MiB, 1024 consumers, 8192 numbers.
+    /// 65 536 messages, 64 MiB, 1024 consumers, 8192 numbers; nobody sleeps, and if that is changed, 8192 messages and
+    /// 8 MiB of history.
     fn default() -> Self {
         Self {
             max_messages: 65_536,
             max_bytes: 64 << 20,
             max_consumers: 1024,
             max_resends: 8192,
+            max_sleep: 0,
+            max_history: 8192,
+            max_history_bytes: 8 << 20,
         }
     }
 }
@@ -97,6 +113,9 @@ struct Attached {
     /// Before this tick a repeated handshake is not answered: a snapshot may be large and still on its way.
     next_handshake: u64,
     handshake_gap: u64,
+    sleeps: bool,
+    /// Once it is silent for too long it has no reason to come back under this name.
+    never_returns: bool,
 }
 
 impl<T: Clone> Producer<T> {
@@ -112,6 +131,7 @@ impl<T: Clone> Producer<T> {
             buffer: VecDeque::new(),
             buffered_bytes: 0,
             consumers: BTreeMap::new(),
+            sleeping: 0,
             transmits: VecDeque::new(),
         }
     }
@@ -122,15 +142,18 @@ impl<T: Clone> Producer<T> {
         self.seq
     }
 
-    /// Whether somebody is attached, so that messages are numbered at all.
+    /// Whether somebody is attached, awake or not, so that messages are numbered at all.
     #[must_use]
     pub fn has_consumers(&self) -> bool {
         !self.consumers.is_empty()
     }
 
-    /// The consumers, in the order of their IDs.
+    /// The consumers that are awake, in the order of their IDs.
     pub fn consumers(&self) -> impl Iterator<Item = EntityId> + '_ {
-        self.consumers.keys().copied()
+        self.consumers
+            .iter()
+            .filter(|(_, attached)| !attached.sleeps)
+            .map(|(id, _)| *id)
     }
 
     /// The number up to which `consumer` has acknowledged; 0 before its first word, `None` if it is not attached.
@@ -170,13 +193,16 @@ impl<T: Clone> Producer<T> {
         });
         self.buffered_bytes += weight;
         self.last_broadcast = self.tick;
+        if self.sleeping > 0 {
+            self.release_acknowledged();
+        }
         Some(message)
     }
 
-    /// Attaches a consumer, or repeats its handshake. False if there are too many.
+    /// Attaches a consumer, or repeats its handshake. False if there are too many; one that sleeps makes room.
     pub fn attach(&mut self, consumer: EntityId) -> bool {
         if !self.consumers.contains_key(&consumer) {
-            if self.consumers.len() >= self.limits.max_consumers {
+            if self.consumers.len() >= self.limits.max_consumers && !self.forget_one_asleep() {
                 return false;
             }
             let attached = Attached {
@@ -185,6 +211,8 @@ impl<T: Clone> Producer<T> {
                 last_seen: self.tick,
                 next_handshake: 0,
                 handshake_gap: u64::from(self.timers.nack_timeout.max(1)),
+                sleeps: false,
+                never_returns: false,
             };
             self.consumers.insert(consumer, attached);
         }
@@ -194,8 +222,47 @@ impl<T: Clone> Producer<T> {
 
     /// Forgets a consumer.
     pub fn detach(&mut self, consumer: EntityId) {
-        self.consumers.remove(&consumer);
+        if let Some(attached) = self.consumers.remove(&consumer) {
+            self.sleeping -= usize::from(attached.sleeps);
+        }
         self.release_acknowledged();
+    }
+
+    /// `consumer` takes another name when it comes back from a long silence, so it need not be kept.
+    pub fn never_returns(&mut self, consumer: EntityId) {
+        if let Some(attached) = self.consumers.get_mut(&consumer) {
+            attached.never_returns = true;
+        }
+    }
+
+    /// Whether `consumer` takes another name when it comes back; `None` if it is not attached.
+    #[must_use]
+    pub fn takes_another_name(&self, consumer: EntityId) -> Option<bool> {
+        self.consumers
+            .get(&consumer)
+            .map(|attached| attached.never_returns)
+    }
+
+    /// Those of `seqs`, which ascend, that were sent once and are not kept any more.
+    #[must_use]
+    pub fn gone<'a>(&self, seqs: &'a [u64]) -> &'a [u64] {
+        let first_kept = self.buffer.front().map_or(self.seq + 1, |kept| kept.seq);
+        &seqs[..seqs.partition_point(|seq| *seq < first_kept)]
+    }
+
+    /// Whether `consumer` may be sent something large now. Each yes makes the time until the next one longer: what was
+    /// sent may still be on its way.
+    pub fn may_send_much(&mut self, consumer: EntityId) -> bool {
+        let tick = self.tick;
+        let Some(attached) = self.consumers.get_mut(&consumer) else {
+            return false;
+        };
+        if tick < attached.next_handshake {
+            return false;
+        }
+        attached.next_handshake = tick + attached.handshake_gap;
+        attached.handshake_gap = (attached.handshake_gap * 2).min(MAX_HANDSHAKE_GAP);
+        true
     }
 
     /// `consumer` has everything up to `seq`.
@@ -209,6 +276,7 @@ impl<T: Clone> Producer<T> {
             return;
         }
         attached.last_seen = self.tick;
+        self.sleeping -= usize::from(std::mem::take(&mut attached.sleeps));
         let news = seq > attached.acked;
         attached.acked = seq;
         if news {
@@ -226,6 +294,7 @@ impl<T: Clone> Producer<T> {
             return;
         };
         attached.last_seen = tick;
+        self.sleeping -= usize::from(std::mem::take(&mut attached.sleeps));
         let Some(&first) = seqs.first() else { return };
         if !seqs.is_sorted_by(|a, b| a < b) {
             self.detach(consumer);
@@ -260,10 +329,16 @@ impl<T: Clone> Producer<T> {
                 .push_back(Transmit::Keepalive { seq: self.seq });
         }
         let patience = heartbeat * u64::from(self.timers.connection_timeout.max(1));
-        let (tick, before) = (self.tick, self.consumers.len());
-        self.consumers
-            .retain(|_, attached| tick - attached.last_seen < patience);
-        if self.consumers.len() < before {
+        let (tick, max_sleep) = (self.tick, self.limits.max_sleep);
+        let before = (self.consumers.len(), self.sleeping);
+        self.consumers.retain(|_, attached| {
+            let silence = tick - attached.last_seen;
+            attached.sleeps = silence >= patience;
+            let sleep = if attached.never_returns { 0 } else { max_sleep };
+            silence < patience + sleep
+        });
+        self.sleeping = self.consumers.values().filter(|a| a.sleeps).count();
+        if (self.consumers.len(), self.sleeping) != before {
             self.release_acknowledged();
         }
     }
@@ -274,19 +349,14 @@ impl<T: Clone> Producer<T> {
     }
 
     fn handshake(&mut self, consumer: EntityId) {
-        let tick = self.tick;
-        let Some(attached) = self.consumers.get_mut(&consumer) else {
-            return;
-        };
-        if tick < attached.next_handshake {
-            return;
+        if self.may_send_much(consumer)
+            && let Some(attached) = self.consumers.get(&consumer)
+        {
+            self.transmits.push_back(Transmit::Handshake {
+                to: consumer,
+                offset: attached.offset,
+            });
         }
-        attached.next_handshake = tick + attached.handshake_gap;
-        attached.handshake_gap = (attached.handshake_gap * 2).min(MAX_HANDSHAKE_GAP);
-        self.transmits.push_back(Transmit::Handshake {
-            to: consumer,
-            offset: attached.offset,
-        });
     }
 
     fn find(&self, seq: u64) -> Option<T> {
@@ -303,21 +373,37 @@ impl<T: Clone> Producer<T> {
         }
     }
 
+    /// Drops what nobody needs any more, and what only those need who sleep as far as it is too much.
     fn release_acknowledged(&mut self) {
         // Nobody left to send it to: nothing is kept.
-        let acked = self
-            .consumers
-            .values()
-            .map(|attached| attached.acked.max(attached.offset))
-            .min()
-            .unwrap_or(u64::MAX);
-        while self
-            .buffer
-            .front()
-            .is_some_and(|oldest| oldest.seq <= acked)
+        let (mut awake, mut asleep) = (u64::MAX, u64::MAX);
+        for attached in self.consumers.values() {
+            let acked = attached.acked.max(attached.offset);
+            let lowest = if attached.sleeps {
+                &mut asleep
+            } else {
+                &mut awake
+            };
+            *lowest = acked.min(*lowest);
+        }
+        while let Some(oldest) = self.buffer.front()
+            && oldest.seq <= awake
+            && (oldest.seq <= asleep
+                || self.buffer.len() > self.limits.max_history
+                || self.buffered_bytes > self.limits.max_history_bytes)
         {
             self.drop_oldest();
         }
+    }
+
+    /// Forgets the consumer that has slept longest. False if nobody sleeps.
+    fn forget_one_asleep(&mut self) -> bool {
+        let asleep = self.consumers.iter().filter(|(_, a)| a.sleeps);
+        let Some((&longest, _)) = asleep.min_by_key(|(_, attached)| attached.last_seen) else {
+            return false;
+        };
+        self.detach(longest);
+        true
     }
 }
 
@@ -496,6 +582,74 @@ mod tests {
         p.tick();
         assert!(!p.has_consumers());
         assert_eq!(p.buffered(), 0);
+    }
+
+    #[test]
+    fn who_may_sleep_gets_what_it_missed_while_the_history_reaches_back() {
+        let limits = ProducerLimits {
+            max_sleep: 1000,
+            max_history: 3,
+            ..ProducerLimits::default()
+        };
+        let mut p: Producer<u64> = Producer::new(Timers::default(), limits);
+        p.attach(A);
+        produce(&mut p);
+        p.handle_ack(A, 2);
+        for _ in 0..500 {
+            p.tick();
+        }
+        assert!(p.has_consumers() && p.consumers().next().is_none());
+        for _ in 0..3 {
+            produce(&mut p);
+        }
+        drain(&mut p);
+        p.handle_ack(A, 2);
+        assert_eq!(p.consumers().next(), Some(A));
+        p.handle_nack(A, &[3]);
+        assert!(matches!(
+            drain(&mut p)[..],
+            [Transmit::Resend { seq: 3, .. }]
+        ));
+
+        for _ in 0..500 {
+            p.tick();
+        }
+        for _ in 0..2 {
+            produce(&mut p);
+        }
+        assert_eq!(p.buffered(), 3, "what only a sleeper needs is bounded");
+        drain(&mut p);
+        p.handle_nack(A, &[3]);
+        assert_eq!(
+            drain(&mut p),
+            [Transmit::RetransmitFailed { to: A, seq: 3 }]
+        );
+        for _ in 0..1500 {
+            p.tick();
+        }
+        assert!(!p.has_consumers() && p.buffered() == 0);
+    }
+
+    #[test]
+    fn a_consumer_that_never_returns_does_not_sleep_and_one_asleep_makes_room() {
+        let limits = ProducerLimits {
+            max_sleep: 1000,
+            max_consumers: 2,
+            ..ProducerLimits::default()
+        };
+        let mut p: Producer<u64> = Producer::new(Timers::default(), limits);
+        let c = EntityId::new(A.endpoint, 2);
+        p.attach(A);
+        p.attach(B);
+        p.never_returns(B);
+        assert!(!p.attach(c));
+        for _ in 0..500 {
+            p.tick();
+        }
+        assert_eq!((p.acked(A), p.acked(B)), (Some(0), None));
+        assert!(p.attach(B) && p.attach(c));
+        assert_eq!(p.acked(A), None);
+        assert_eq!(p.sleeping, 0);
     }
 
     #[test]

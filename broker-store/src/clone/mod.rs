@@ -28,7 +28,7 @@ pub(crate) use self::view::CloneView;
 pub use self::view::Freshness;
 
 use self::wait::{Barrier, Wait};
-use self::writer::{weight, writer_limits};
+use self::writer::{normalize, weight, writer_limits};
 use self::writes::{Answer, Writes};
 use crate::channel::{Consumer, ConsumerLimits, Producer, Timers};
 use crate::command::{Command, Content};
@@ -52,6 +52,8 @@ pub struct CloneState {
     updates: Consumer<Content>,
     writer: Producer<Bytes>,
     writes: Writes,
+    /// Writes up to this number have been taken by a master that tells no outcomes.
+    taken: u64,
     waits: Vec<Wait>,
     tick: u64,
     lost_at: u64,
@@ -148,6 +150,7 @@ impl CloneState {
             updates: Consumer::new(Timers::default(), ConsumerLimits::default()),
             writer: Producer::new(Timers::default(), writer_limits()),
             writes: Writes::default(),
+            taken: 0,
             waits: Vec::new(),
             tick: 0,
             lost_at: 0,
@@ -222,10 +225,14 @@ impl CloneState {
     /// A caller on this node writes; the answer bears `token`. Questions are answered by the shared content, not here.
     pub fn handle_write(&mut self, token: u64, operation: StoreOperation) {
         self.requests += 1;
-        let Request::Write(content) = Request::from_operation(operation, self.front, self.requests)
+        let Request::Write(mut content) =
+            Request::from_operation(operation, self.front, self.requests)
         else {
             return self.reply((token, Err(StoreError::NotLocal)));
         };
+        if let Err(code) = normalize(&mut content) {
+            return self.reply((token, Err(StoreError::Refused(code))));
+        }
         let weight = weight(&content);
         match self.writes.submit(self.tick, token, weight, content) {
             Ok(()) => self.send_queued(),
@@ -358,6 +365,7 @@ impl CloneState {
         self.id = self.ids.next_id();
         self.updates = Consumer::new(Timers::default(), ConsumerLimits::default());
         self.writer = Producer::new(Timers::default(), writer_limits());
+        self.taken = 0;
         self.lost_at = self.tick;
         self.set_freshness(Freshness::Lost);
         // What has not been taken from here has not left: it waits for the next master, and must not go to this one.

@@ -1,9 +1,6 @@
-use std::collections::HashMap;
-
 use broker_core::{Data, DataKind, ErrorCode, Timespan};
 
 use super::*;
-use crate::golden;
 
 const HERE: EndpointId = EndpointId::from_bytes([0xaa; 16]);
 const THERE: EndpointId = EndpointId::from_bytes([0xbb; 16]);
@@ -635,10 +632,20 @@ fn a_cpp_masters_echo_is_success_and_its_silence_is_not() {
     );
     assert_eq!(bench.replies(), [(added, DONE)]);
     bench.say(Content::CumulativeAck { seq: 5 });
+    assert_eq!(bench.replies(), [], "the echo may have been dropped");
+    bench.update(0, Content::Keepalive { seq: 3 });
     assert_eq!(
         bench.replies(),
         [(failed, Err(StoreError::NotEchoed)), (erased, DONE)]
     );
+}
+
+#[test]
+fn a_key_that_no_master_takes_is_refused_here() {
+    let mut bench = Bench::attached_to_cpp();
+    let token = bench.write(StoreOperation::Erase(f64::NAN.into()));
+    let refused = Err(StoreError::Refused(ErrorCode::InvalidData));
+    assert_eq!(bench.replies(), [(token, refused)]);
 }
 
 #[test]
@@ -745,191 +752,4 @@ fn an_update_only_a_writer_may_send_is_ignored() {
     });
     bench.say(Content::CumulativeAck { seq: u64::MAX });
     bench.update(0, Content::Keepalive { seq: u64::MAX });
-}
-
-/// The front-end call behind a recorded write.
-fn operation(content: &Content) -> StoreOperation {
-    let lifetime = |expiry: &Option<Timespan>| expiry.and_then(Timespan::to_duration);
-    match content.clone() {
-        Content::Put {
-            key, value, expiry, ..
-        } => StoreOperation::Put {
-            key,
-            value,
-            expiry: lifetime(&expiry),
-        },
-        Content::PutUnique {
-            key, value, expiry, ..
-        } => StoreOperation::PutUnique {
-            key,
-            value,
-            expiry: lifetime(&expiry),
-        },
-        Content::Erase { key, .. } => StoreOperation::Erase(key),
-        Content::Clear { .. } => StoreOperation::Clear,
-        Content::Add {
-            key,
-            operand,
-            init: DataKind::String,
-            expiry,
-            ..
-        } => StoreOperation::Append {
-            key,
-            value: operand,
-            expiry: lifetime(&expiry),
-        },
-        Content::Add {
-            key,
-            operand,
-            init: DataKind::Set,
-            expiry,
-            ..
-        } => StoreOperation::InsertInto {
-            key,
-            index: operand,
-            value: None,
-            expiry: lifetime(&expiry),
-        },
-        Content::Add {
-            key,
-            operand: Data::Vector(pair),
-            init: DataKind::Table,
-            expiry,
-            ..
-        } => {
-            let [index, value] = <[Data; 2]>::try_from(pair).unwrap();
-            StoreOperation::InsertInto {
-                key,
-                index,
-                value: Some(value),
-                expiry: lifetime(&expiry),
-            }
-        }
-        Content::Add {
-            key,
-            operand,
-            init: DataKind::Vector,
-            expiry,
-            ..
-        } => StoreOperation::Push {
-            key,
-            value: operand,
-            expiry: lifetime(&expiry),
-        },
-        Content::Add {
-            key,
-            operand,
-            expiry,
-            ..
-        } => StoreOperation::Increment {
-            key,
-            amount: operand,
-            expiry: lifetime(&expiry),
-        },
-        Content::Subtract {
-            key,
-            operand,
-            expiry,
-            ..
-        } if operand == key => StoreOperation::Pop {
-            key,
-            expiry: lifetime(&expiry),
-        },
-        Content::Subtract {
-            key,
-            operand,
-            expiry,
-            ..
-        } => StoreOperation::Decrement {
-            key,
-            amount: operand,
-            expiry: lifetime(&expiry),
-        },
-        other => panic!("not a write: {other:?}"),
-    }
-}
-
-#[test]
-fn recorded_masters_of_cpp_get_the_writes_that_cpp_sent_them() {
-    for session in [
-        golden::STORE_MEMORY,
-        golden::STORE_SQLITE,
-        golden::ZEEK_STORES,
-    ] {
-        let recorded = golden::commands(session);
-        let decode = |payload: &Bytes| Command::decode(payload).unwrap();
-        let nack = decode(&recorded[0].payload);
-        assert_eq!(recorded[0].topic, "golden/<$>/data/master");
-        // The numbers before the clone's were those of other objects.
-        let ids = EntityIds::new(nack.sender.endpoint);
-        while ids.next_id().object + 1 < nack.sender.object {}
-        let mut clone = CloneState::new("golden", ids, Patience::default(), |_| false);
-        let mut model = HashMap::new();
-        let mut answers = 0;
-        let mut token = 0;
-        for command in &recorded {
-            let theirs = decode(&command.payload);
-            if command.from_clone {
-                if theirs.seq > 0 {
-                    token += 1;
-                    clone.handle_write(token, operation(&theirs.content));
-                }
-            } else {
-                let mut heard = theirs.clone();
-                if let Content::PutUniqueResult { who, request, .. } = &mut heard.content
-                    && who.endpoint == nack.sender.endpoint
-                {
-                    // C++ asks under an ID of its own for each requester.
-                    (*who, *request) = (nack.sender, clone.requests);
-                }
-                clone.handle_command(Timestamp::EPOCH, command.sender, &heard.encode());
-                match theirs.content.clone() {
-                    Content::AckClone { snapshot, .. } => model = snapshot.into_iter().collect(),
-                    Content::Put { key, value, .. } => drop(model.insert(key, value)),
-                    Content::Erase { key, .. } | Content::Expire { key, .. } => {
-                        drop(model.remove(&key))
-                    }
-                    Content::Clear { .. } => model.clear(),
-                    _ => {}
-                }
-            }
-            while let Some(output) = clone.poll_output() {
-                match output {
-                    CloneOutput::Broadcast(payload) | CloneOutput::Write { payload, .. } => {
-                        let mut ours = decode(&payload);
-                        if ours.seq > 0 {
-                            if let (
-                                Content::PutUnique { who, request, .. },
-                                Content::PutUnique {
-                                    who: w, request: r, ..
-                                },
-                            ) = (&mut ours.content, &theirs.content)
-                            {
-                                (*who, *request) = (*w, *r);
-                            }
-                            assert_eq!(ours, theirs, "frame {}", command.number);
-                        } else if command.number == recorded[0].number {
-                            assert_eq!(payload, command.payload);
-                        }
-                    }
-                    CloneOutput::Reply { .. } => answers += 1,
-                    _ => {}
-                }
-            }
-            let view = clone.view();
-            let copy: HashMap<_, _> = view
-                .content
-                .scan(None, 999)
-                .into_iter()
-                .map(|(key, entry)| (key, entry.value))
-                .collect();
-            assert_eq!(
-                copy, model,
-                "after frame {} ({})",
-                command.number, command.note
-            );
-        }
-        assert!(token > 10);
-        assert_eq!(answers, token, "every write is answered by the end");
-    }
 }

@@ -20,8 +20,12 @@ impl CloneState {
         };
         master.last_heard = tick;
         let master = *master;
+        let taken = self.taken;
         match command.content {
-            Content::Keepalive { seq } => self.updates.handle_keepalive(seq),
+            Content::Keepalive { seq } => {
+                self.updates.handle_keepalive(seq);
+                self.settle_unechoed(taken);
+            }
             Content::CumulativeAck { seq } if to_me => self.handle_ack(master, seq),
             Content::Nack { seqs } if to_me => {
                 self.writer.handle_nack(master.id, &seqs);
@@ -61,7 +65,12 @@ impl CloneState {
             | Content::Add { .. }
             | Content::Subtract { .. }
             | Content::Clear { .. }) => {
+                // One that was sent again says nothing of those behind it.
+                let is_latest = command.seq >= self.updates.end();
                 self.handle_update(now, command.seq, len, update);
+                if is_latest {
+                    self.settle_unechoed(taken);
+                }
             }
             _ => {}
         }

@@ -1,11 +1,12 @@
 //! How a clone sends its writes and learns what became of them.
 
-use broker_core::{EntityId, binary};
+use broker_core::{EntityId, ErrorCode, binary};
 use bytes::BytesMut;
 
 use super::{CloneOutput, CloneState, Master};
 use crate::channel::{ProducerLimits, Timers, Transmit};
 use crate::command::{Content, HEADER_LEN, put_header};
+use crate::semantics;
 
 impl CloneState {
     pub(super) fn send_queued(&mut self) {
@@ -71,14 +72,19 @@ impl CloneState {
 
     pub(super) fn handle_ack(&mut self, master: Master, seq: u64) {
         self.writer.handle_ack(master.id, seq);
-        // With a gap in the updates the echo may be among those that are missing; then a later one decides.
-        if !master.outcomes && !self.updates.has_gap() {
-            let answers = self
-                .writes
-                .acknowledged_without_echo(seq.min(self.writer.seq()));
-            answers.into_iter().for_each(|answer| self.reply(answer));
+        if !master.outcomes {
+            self.taken = self.taken.max(seq.min(self.writer.seq()));
         }
         self.send_queued();
+    }
+
+    /// The master has said where its stream is, after it had acknowledged the writes up to `taken`: if nothing is missing
+    /// up to there, those of them that were not echoed never will be.
+    pub(super) fn settle_unechoed(&mut self, taken: u64) {
+        if !self.updates.has_gap() {
+            let answers = self.writes.acknowledged_without_echo(taken);
+            answers.into_iter().for_each(|answer| self.reply(answer));
+        }
     }
 
     /// An acknowledged write without an outcome: what told it was lost, so it is asked for again.
@@ -105,6 +111,20 @@ impl CloneState {
             self.unicast(master.id, Content::WantResults);
             self.unicast(master.id, Content::ResultsQuery { first });
         }
+    }
+}
+
+/// Brings keys and values into the form in which the master gives them back, or says why it would not take them.
+pub(super) fn normalize(write: &mut Content) -> Result<(), ErrorCode> {
+    match write {
+        Content::Put { key, value, .. } | Content::PutUnique { key, value, .. } => {
+            semantics::normalize_value(value);
+            semantics::normalize_key(key)
+        }
+        Content::Add { key, .. } | Content::Subtract { key, .. } | Content::Erase { key, .. } => {
+            semantics::normalize_key(key)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! A write waits until a master is found; then it gets a number in the writer's stream and is in flight until its outcome
 //! is known. Our own masters tell the outcome of every number. A C++ master tells nothing; there the echo of the write is
-//! its success, and an acknowledgement that arrives without an echo before it is its failure, since both come over one
-//! link in the order they were sent.
+//! its success. Its failure is that the write was acknowledged, that the master said afterwards where its updates are, and
+//! that none up to there is missing: all of it comes over one link in the order it was sent, and what was dropped on the
+//! way shows as a gap.
 //!
 //! When the master is lost, a write that never left this node waits for the next master; one that did stays unanswered,
 //! because it may have been applied.

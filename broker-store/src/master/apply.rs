@@ -15,7 +15,18 @@ use crate::semantics;
 
 impl MasterState {
     pub(super) fn stage(&mut self, now: Timestamp, content: Content, origin: Origin) {
+        let question = match &content {
+            Content::PutUnique { who, request, .. } => Some((*who, *request)),
+            _ => None,
+        };
         let result = self.apply(now, content);
+        if let (Err(_), Some((who, request)), Origin::Writer { id, .. }) =
+            (&result, question, origin)
+            && self.hears_no_outcomes(id)
+        {
+            self.group
+                .then(Effect::Broadcast(self.refusal(who, request)));
+        }
         match origin {
             Origin::Caller { token } => self.group.then(match result {
                 Ok(reply) => Effect::Reply { token, reply },
@@ -310,11 +321,36 @@ impl MasterState {
                     seq,
                     error.map_or(ErrorCode::BackendFailure, |error| error.code()),
                 ),
+                Effect::Broadcast(Content::PutUniqueResult { who, request, .. })
+                    if self
+                        .writers
+                        .keys()
+                        .any(|id| id.endpoint == who.endpoint && self.hears_no_outcomes(*id)) =>
+                {
+                    self.broadcast(&self.refusal(who, request));
+                }
                 Effect::Broadcast(_) | Effect::Event(_) => {}
                 unaffected => self.let_out(unaffected),
             }
         }
         self.send_outcomes();
+    }
+
+    /// Whether `writer` is a clone that is not told how its writes went, so that only answers to put_unique reach it.
+    fn hears_no_outcomes(&self, writer: EntityId) -> bool {
+        self.writers
+            .get(&writer)
+            .is_some_and(|writer| writer.outcomes.is_none())
+    }
+
+    /// The answer to a put_unique that could not be done, as C++ gives it.
+    const fn refusal(&self, who: EntityId, request: u64) -> Content {
+        Content::PutUniqueResult {
+            inserted: false,
+            who,
+            request,
+            publisher: self.id,
+        }
     }
 
     pub(super) fn note_outcome(&mut self, writer: EntityId, seq: u64, code: ErrorCode) {

@@ -1,4 +1,10 @@
 //! The clones that are attached: as consumers of the master's updates, and as sources of writes.
+//!
+//! A clone of ours that loses its master comes back under another name and takes a new snapshot. A clone of C++ goes on
+//! where it was, and after 50 s of silence has given up its writing for good, as its C++ master has given up the clone
+//! (wire reference 7.8). A master of ours serves it nevertheless: its place among the updates is kept for a while, and so
+//! is that among its writes. When it speaks again it is asked to announce its writes, by the very nack of `{0}` with
+//! which clones attach: its side of the channel then opens a stream anew.
 
 use broker_core::{EntityId, ErrorCode, MAX_PAYLOAD, Timestamp};
 
@@ -6,7 +12,7 @@ use super::group::Effect;
 use super::outcomes::Outcomes;
 use super::snapshot::Snapshot;
 use super::{MasterOutput, MasterState, Origin, Writer};
-use crate::channel::{Consumer, ConsumerLimits, Delivery, Transmit};
+use crate::channel::{Consumer, ConsumerLimits, Delivery, ProducerLimits, Transmit};
 use crate::command::{Command, Content, encode_ack_clone};
 use crate::error::StoreError;
 
@@ -16,6 +22,7 @@ impl MasterState {
         if seqs == [0] {
             self.group.then(Effect::Handshake { consumer });
         } else {
+            let seqs = self.replace_gone(consumer, seqs);
             self.updates.handle_nack(consumer, seqs);
             self.drain_updates();
         }
@@ -93,33 +100,92 @@ impl MasterState {
         });
     }
 
-    pub(super) fn attach_writer(&mut self, id: EntityId, offset: u64, heartbeat: u16) {
+    /// Something has come from `id`, which may be a writer.
+    pub(super) fn hear_writer(&mut self, id: EntityId) {
+        let tick = self.tick;
+        if let Some(writer) = self.writers.get_mut(&id) {
+            if tick - writer.last_seen >= SILENCE_OF_WRITERS && writer.outcomes.is_none() {
+                // It may have given up its writing meanwhile.
+                writer.ask_again = Some(tick);
+            }
+            writer.last_seen = tick;
+        }
+    }
+
+    pub(super) fn handle_keepalive(&mut self, id: EntityId, seq: u64) {
+        // A clone that speaks as a writer and is not known as one never got to announce itself: its stream, which is
+        // not attached, asks it to.
+        let known = self.updates.acked(id).is_some() || self.writers.contains_key(&id);
+        if known && let Some(writer) = self.writer(id) {
+            writer.writes.handle_keepalive(seq);
+        }
+    }
+
+    pub(super) fn attach_writer(
+        &mut self,
+        now: Timestamp,
+        id: EntityId,
+        offset: u64,
+        heartbeat: u16,
+    ) {
+        let Some(writer) = self.writer(id) else {
+            return;
+        };
+        writer.ask_again = None;
+        // A stream that begins behind what is known is one that was given up and opened anew.
+        if writer.writes.skip_to(offset) {
+            tracing::warn!(store = %self.name, writer = %id, offset, "a writer goes on after a long silence, what it wrote meanwhile is lost");
+        }
+        self.feed(now, id, |writes, deliver| {
+            writes.handle_handshake(offset, heartbeat, deliver);
+        });
+        // What came before it is acknowledged with it, so it has to take effect first.
+        self.commit();
+        if let Some(writer) = self.writers.get(&id) {
+            let seq = writer.writes.delivered();
+            self.unicast(id, Content::CumulativeAck { seq });
+        }
+    }
+
+    /// The writer of this name, a new one if there is none; `None` if there are too many.
+    fn writer(&mut self, id: EntityId) -> Option<&mut Writer> {
         if !self.writers.contains_key(&id) {
-            if self.writers.len() >= MAX_WRITERS {
+            if self.writers.len() >= MAX_WRITERS && !self.forget_silent_writer() {
                 if self.may_complain() {
                     tracing::warn!(store = %self.name, writer = %id, limit = MAX_WRITERS, "too many writers");
                 }
-                return;
+                return None;
             }
-            let writes = Consumer::new(self.timers, ConsumerLimits::default());
-            self.writers.insert(
-                id,
-                Writer {
-                    writes,
-                    outcomes: None,
-                    last_seen: self.tick,
-                },
-            );
+            let writer = Writer {
+                writes: Consumer::new(self.timers, ConsumerLimits::default()),
+                outcomes: None,
+                last_seen: self.tick,
+                ask_again: None,
+            };
+            self.writers.insert(id, writer);
         }
-        let Some(writer) = self.writers.get_mut(&id) else {
-            return;
+        self.writers.get_mut(&id)
+    }
+
+    /// Forgets the writer that has been silent longest, if that is long. False if none is.
+    fn forget_silent_writer(&mut self) -> bool {
+        let longest = self
+            .writers
+            .iter()
+            .min_by_key(|(_, writer)| writer.last_seen);
+        let Some((&id, writer)) = longest else {
+            return false;
         };
-        // Nothing can have come before the handshake: actions of strangers are ignored.
-        let ack = writer
-            .writes
-            .handle_handshake(offset, heartbeat, &mut |_| {})
-            .unwrap_or_else(|| writer.writes.delivered());
-        self.unicast(id, Content::CumulativeAck { seq: ack });
+        let silent = self.tick - writer.last_seen >= self.patience();
+        if silent {
+            self.writers.remove(&id);
+        }
+        silent
+    }
+
+    /// The silence after which a clone is no longer waited for, in ticks.
+    fn patience(&self) -> u64 {
+        u64::from(self.timers.heartbeat) * u64::from(self.timers.connection_timeout)
     }
 
     /// Lets `input` act on the writer's stream and stages what comes out of it.
@@ -150,12 +216,24 @@ impl MasterState {
     }
 
     pub(super) fn tick_writers(&mut self) {
-        let (tick, id) = (self.tick, self.id);
-        let patience = u64::from(self.timers.heartbeat) * u64::from(self.timers.connection_timeout);
-        self.writers
-            .retain(|_, writer| tick - writer.last_seen < patience);
+        let (tick, id, patience) = (self.tick, self.id, self.patience());
+        self.writers.retain(|_, writer| {
+            let kept = match writer.outcomes {
+                Some(_) => patience,
+                None => patience + MAX_SLEEP,
+            };
+            tick - writer.last_seen < kept
+        });
         for (writer_id, writer) in &mut self.writers {
-            let upkeep = writer.writes.tick();
+            if tick - writer.last_seen >= patience {
+                writer.writes.discard_ahead();
+                continue;
+            }
+            let mut upkeep = writer.writes.tick();
+            if writer.ask_again.is_some_and(|when| when <= tick) {
+                writer.ask_again = Some(tick + ASK_AGAIN);
+                upkeep.nack = Some(vec![0]);
+            }
             let contents = [
                 upkeep.nack.map(|seqs| Content::Nack { seqs }),
                 upkeep.ack.map(|seq| Content::CumulativeAck { seq }),
@@ -215,7 +293,24 @@ impl<T> Deliveries<T> {
 }
 
 /// Bytes of the largest snapshot: one message, which has to leave room in a link's queue for the updates behind it.
-const MAX_SNAPSHOT: usize = MAX_PAYLOAD / 2;
+pub(super) const MAX_SNAPSHOT: usize = MAX_PAYLOAD / 2;
+
+/// What a master keeps for its clones.
+pub(super) fn updates_limits() -> ProducerLimits {
+    ProducerLimits {
+        max_sleep: MAX_SLEEP,
+        ..ProducerLimits::default()
+    }
+}
 
 /// Clones that may write at the same time.
 const MAX_WRITERS: usize = 1024;
+
+/// Ticks for which a clone of C++ is remembered after its 50 s: ten minutes.
+const MAX_SLEEP: u64 = 6000;
+
+/// Silence of a writer, in ticks, after which it may have given up its writing: less than the 50 s it counts itself.
+const SILENCE_OF_WRITERS: u64 = 400;
+
+/// Ticks between two requests to announce writes.
+const ASK_AGAIN: u64 = 10;

@@ -10,12 +10,16 @@
 //! * Keepalives also go to each clone by name, because C++ clones act on those only.
 //! * A repeated request to attach is answered ever more rarely, since a snapshot may be large.
 //! * A writer of ours that asks for it hears the outcome of each of its writes.
+//! * A put_unique that cannot be done is answered with no to a clone that hears no outcomes, or it would wait in vain.
+//! * A clone that was silent for 50 s and comes back is followed on, see `attached`, and one that has missed more than is
+//!   kept is brought up to date, see `catch_up`.
 //!
 //! **Invariant:** nothing is answered, echoed or acknowledged before the backend has applied it. A command's sender must
 //! live on the endpoint it came from.
 
 mod apply;
 mod attached;
+mod catch_up;
 mod group;
 mod outcomes;
 mod queries;
@@ -34,7 +38,7 @@ use self::group::{Effect, Group};
 use self::outcomes::Outcomes;
 use self::snapshot::Snapshot;
 use crate::backend::{Backend, BackendError};
-use crate::channel::{Consumer, Producer, ProducerLimits, Timers};
+use crate::channel::{Consumer, Producer, Timers};
 use crate::command::{Command, Content};
 use crate::error::StoreError;
 use crate::event::StoreEvent;
@@ -90,6 +94,8 @@ struct Writer {
     writes: Consumer<Content>,
     outcomes: Option<Outcomes>,
     last_seen: u64,
+    /// When to ask it next to announce its stream anew.
+    ask_again: Option<u64>,
 }
 
 /// Who wants to know how a write went.
@@ -117,7 +123,7 @@ impl MasterState {
             entries: backend.len()?,
             backend,
             group: Group::default(),
-            updates: Producer::new(timers, ProducerLimits::default()),
+            updates: Producer::new(timers, attached::updates_limits()),
             writers: BTreeMap::new(),
             snapshot: None,
             tick: 0,
@@ -189,24 +195,20 @@ impl MasterState {
         };
         self.make_room(payload.len());
         let sender = command.sender;
-        if let Some(writer) = self.writers.get_mut(&sender) {
-            writer.last_seen = self.tick;
-        }
+        self.hear_writer(sender);
         match command.content {
             Content::Nack { seqs } => self.handle_nack(sender, &seqs),
             Content::CumulativeAck { seq } => self.updates.handle_ack(sender, seq),
             Content::AttachWriter { offset, heartbeat } => {
-                self.attach_writer(sender, offset, heartbeat)
+                self.attach_writer(now, sender, offset, heartbeat)
             }
-            Content::Keepalive { seq } => {
-                if let Some(writer) = self.writers.get_mut(&sender) {
-                    writer.writes.handle_keepalive(seq);
-                }
-            }
+            Content::Keepalive { seq } => self.handle_keepalive(sender, seq),
             Content::RetransmitFailed { seq } => self.feed(now, sender, |writes, deliver| {
                 writes.handle_retransmit_failed(seq, deliver)
             }),
             Content::WantResults => {
+                // A clone of ours: it takes another name when it comes back.
+                self.updates.never_returns(sender);
                 if let Some(writer) = self.writers.get_mut(&sender) {
                     let next = writer.writes.delivered() + 1;
                     writer.outcomes.get_or_insert_with(|| Outcomes::new(next));

@@ -3,7 +3,6 @@ use broker_core::{DataKind, Set, StoreOperation, Timespan};
 use super::*;
 use crate::backend::Mutation;
 use crate::conformance::FailsNth;
-use crate::golden;
 use crate::memory::Memory;
 
 const HERE: EndpointId = EndpointId::from_bytes([0xbb; 16]);
@@ -538,16 +537,86 @@ fn a_sync_is_answered_behind_what_came_before_it() {
 }
 
 #[test]
-fn a_silent_clone_is_forgotten_after_fifty_seconds() {
+fn a_silent_clone_of_ours_is_forgotten_after_fifty_seconds() {
     let mut bench = Bench::new();
     bench.attach();
-    for _ in 0..501 {
+    bench.say(0, Content::WantResults);
+    for _ in 0..500 {
         bench.tick();
     }
     assert_eq!(bench.master.clones(), 0);
+    // It is a stranger now.
+    bench.put("a", 1);
+    assert_eq!(bench.get("a"), None);
+    bench.say(0, Content::CumulativeAck { seq: 1 });
+    assert_eq!(bench.master.clones(), 0);
+}
+
+#[test]
+fn a_clone_of_cpp_that_was_silent_is_asked_to_announce_its_writes_and_followed_on() {
+    let mut bench = Bench::new();
+    bench.attach();
     bench.put("a", 1);
     bench.commit();
-    assert_eq!(bench.get("a"), None);
+    for _ in 0..600 {
+        bench.tick();
+    }
+    assert_eq!(bench.master.clones(), 0);
+    bench.say(0, Content::CumulativeAck { seq: 2 });
+    bench.say(0, Content::Keepalive { seq: 2 });
+    assert_eq!(bench.master.clones(), 1);
+    let asked = Content::Nack { seqs: vec![0] };
+    assert!(bench.tick().contains(&asked));
+    assert!(!bench.tick().contains(&asked));
+    // Two writes that it made meanwhile are lost, and its stream begins anew behind them.
+    bench.say(
+        0,
+        Content::AttachWriter {
+            offset: 4,
+            heartbeat: 5,
+        },
+    );
+    assert_eq!(bench.commit(), [Content::CumulativeAck { seq: 4 }]);
+    bench.seq = 4;
+    bench.put("a", 5);
+    assert_eq!(bench.commit(), [update("a", 5)]);
+    for _ in 0..20 {
+        assert!(!bench.tick().contains(&asked));
+    }
+}
+
+#[test]
+fn a_put_unique_that_fails_is_answered_to_those_who_hear_no_outcomes() {
+    let unique = |key: Data, request| Content::PutUnique {
+        key,
+        value: 1u64.into(),
+        expiry: None,
+        who: CLONE,
+        request,
+        publisher: CLONE,
+    };
+    let refused = |request| Content::PutUniqueResult {
+        inserted: false,
+        who: CLONE,
+        request,
+        publisher: MASTER,
+    };
+    let mut bench = Bench::over(FailsNth::new(Memory::new(), 1));
+    bench.attach();
+    bench.write(unique("k".into(), 1));
+    assert_eq!(bench.commit(), [refused(1)], "the backend failed");
+    bench.write(unique(f64::NAN.into(), 2));
+    assert_eq!(bench.commit(), [refused(2)], "that is no key");
+    bench.say(0, Content::WantResults);
+    bench.write(unique(f64::NAN.into(), 3));
+    let code = ErrorCode::InvalidData as u8;
+    assert_eq!(
+        bench.commit(),
+        [Content::WriteResults {
+            first: 4,
+            codes: vec![code]
+        }]
+    );
 }
 
 #[test]
@@ -608,165 +677,6 @@ fn queries_answer_as_the_reference_says() {
         bench.ask(nan),
         Err(StoreError::Refused(ErrorCode::InvalidData))
     );
-}
-
-/// Replays what a C++ clone said in a recorded session and compares every update that the master broadcasts. `at_master`
-/// is what was written at the master to make the update of that frame.
-fn replay(session: &str, at_master: impl Fn(u32, EntityId) -> Option<Content>) {
-    let recorded = golden::commands(session);
-    let decode = |payload: &Bytes| Command::decode(payload).unwrap();
-    let ack = recorded
-        .iter()
-        .find(|command| !command.from_clone)
-        .map(|command| decode(&command.payload))
-        .unwrap();
-    let Content::AckClone {
-        snapshot: mut their_snapshot,
-        ..
-    } = ack.content
-    else {
-        panic!("the session begins with the snapshot")
-    };
-    let id = ack.sender;
-    let mut master =
-        MasterState::new("golden", id, Box::new(Memory::new()), Timers::default()).unwrap();
-    let mut now = Timestamp::EPOCH;
-    for (key, value) in their_snapshot.clone() {
-        let put = Content::Put {
-            key,
-            value,
-            expiry: None,
-            publisher: id,
-        };
-        master.handle_request(now, 0, Request::Write(put));
-    }
-    their_snapshot.sort();
-    let is_update = |command: &Command| command.seq > 1;
-    let mut expected: VecDeque<_> = recorded
-        .iter()
-        .filter(|r| !r.from_clone)
-        .map(|r| decode(&r.payload))
-        .filter(is_update)
-        .collect();
-    for command in &recorded {
-        let decoded = decode(&command.payload);
-        // Where the recorded master expired a key, time has passed here as well.
-        if matches!(decoded.content, Content::Expire { .. })
-            && expected.front().is_some_and(|next| next.seq <= decoded.seq)
-        {
-            now = now.saturating_add(Timespan::from_nanos(1_000_000_001));
-            master.tick(now);
-        }
-        if command.from_clone {
-            master.handle_command(now, command.sender, &without_difference(decoded).encode());
-        } else if let Some(content) = at_master(command.number, id) {
-            master.handle_request(now, 1, Request::Write(content));
-        }
-        master.commit();
-        while let Some(output) = master.poll_output() {
-            let (MasterOutput::Broadcast(payload) | MasterOutput::Unicast { payload, .. }) = output
-            else {
-                continue;
-            };
-            let ours = decode(&payload);
-            if let Content::AckClone {
-                mut snapshot,
-                offset: 1,
-                heartbeat: 5,
-            } = ours.content
-            {
-                snapshot.sort();
-                assert_eq!(snapshot, their_snapshot);
-            } else if is_update(&ours) {
-                let theirs = expected
-                    .pop_front()
-                    .expect("no update of ours that C++ did not make");
-                assert_eq!(ours.seq, theirs.seq);
-                // Keys that expire together come in any order in C++.
-                if !matches!(
-                    (&ours.content, &theirs.content),
-                    (Content::Expire { .. }, Content::Expire { .. })
-                ) {
-                    assert_eq!(ours, theirs, "frame {}", command.number);
-                    assert_eq!(payload, theirs.encode());
-                }
-            }
-        }
-    }
-    assert!(expected.is_empty(), "C++ sent more: {expected:?}");
-}
-
-/// Our master keeps a key's deadline when an add brings none. So that `e3` of the Zeek session does not expire here, its
-/// add brings one; the update does not show it.
-fn without_difference(mut command: Command) -> Command {
-    if let Content::Add {
-        key,
-        expiry: expiry @ None,
-        ..
-    } = &mut command.content
-        && *key == "e3".into()
-    {
-        *expiry = Some(Timespan::from_secs(3600));
-    }
-    command
-}
-
-#[test]
-fn recorded_clones_of_cpp_get_the_updates_that_cpp_sent_them() {
-    for session in [golden::STORE_MEMORY, golden::STORE_SQLITE] {
-        replay(session, |frame, publisher| {
-            (frame == 17).then(|| Content::Put {
-                key: "k1".into(),
-                value: "v1".into(),
-                expiry: None,
-                publisher,
-            })
-        });
-    }
-}
-
-#[test]
-fn a_recorded_clone_of_zeek_gets_the_updates_that_zeek_sent_it() {
-    replay(golden::ZEEK_STORES, |frame, publisher| {
-        Some(match frame {
-            266 => Content::Put {
-                key: "from-master".into(),
-                value: Data::vector([1u64, 2]),
-                expiry: None,
-                publisher,
-            },
-            267 => Content::Add {
-                key: "cnt".into(),
-                operand: 1u64.into(),
-                init: DataKind::Count,
-                expiry: None,
-                publisher,
-            },
-            268 => Content::Put {
-                key: "m-exp".into(),
-                value: 1u64.into(),
-                expiry: Some(Timespan::from_secs(1)),
-                publisher,
-            },
-            269 => Content::Erase {
-                key: "pre".into(),
-                publisher,
-            },
-            294 => {
-                let who = EntityId::new(publisher.endpoint, 12);
-                Content::PutUnique {
-                    key: "cnt".into(),
-                    value: 1u64.into(),
-                    expiry: None,
-                    who,
-                    request: 5,
-                    publisher,
-                }
-            }
-            333 => Content::Clear { publisher },
-            _ => return None,
-        })
-    });
 }
 
 #[test]

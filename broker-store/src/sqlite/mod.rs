@@ -10,6 +10,8 @@
 //!
 //! **Invariant:** a group of mutations is one transaction, and [`apply`](Backend::apply) returns after its commit.
 
+#[cfg(test)]
+mod golden;
 mod options;
 
 use std::fmt;
@@ -367,59 +369,6 @@ mod tests {
                 ["c".into(), "b".into()]
             );
         }
-    }
-
-    fn schema(connection: &Connection) -> Vec<Option<String>> {
-        let mut select = connection
-            .prepare("SELECT sql FROM sqlite_master ORDER BY name")
-            .unwrap();
-        select
-            .query_map([], |row| row.get(0))
-            .unwrap()
-            .map(Result::unwrap)
-            .collect()
-    }
-
-    /// The recorded master cleared its store before it ended, so the rows are added here as C++ writes them.
-    #[test]
-    fn a_file_of_cpp_broker_opens_and_has_our_schema() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = SqliteOptions::new(dir.path().join("golden.sqlite")).integrity_check(true);
-        fs::write(
-            options.path(),
-            include_bytes!("../../tests/golden/golden-store.sqlite"),
-        )
-        .unwrap();
-        let cpp = Connection::open(options.path()).unwrap();
-        cpp.execute_batch("INSERT INTO store VALUES (x'05036b6579', x'020000000000000007', 5), (x'050176', x'0e00', NULL)").unwrap();
-        assert_eq!(
-            schema(&cpp),
-            schema(&Sqlite::open_in_memory().unwrap().connection)
-        );
-        drop(cpp);
-        let mut store = Sqlite::open(&options).unwrap();
-        assert_eq!(
-            store.get(&"key".into()).unwrap(),
-            Some(Entry {
-                value: 7u64.into(),
-                expires_at: Some(Timestamp::from_nanos(5))
-            })
-        );
-        assert_eq!(
-            store.get(&"v".into()).unwrap(),
-            Some(Entry::lasting(Vec::<Data>::new()))
-        );
-        assert_eq!(store.due(Timestamp::MAX, 9).unwrap(), ["key".into()]);
-        store.apply(&[put("key", 8, Some(-1))]).unwrap();
-        let row: (Vec<u8>, i64) = store
-            .connection
-            .query_row(
-                "SELECT value, expiry FROM store WHERE key = x'05036b6579'",
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .unwrap();
-        assert_eq!(row, (vec![2, 0, 0, 0, 0, 0, 0, 0, 8], -1));
     }
 
     #[test]

@@ -125,10 +125,15 @@ impl Recording {
     }
 }
 
-/// The recordings there are.
+/// Where a recording is: those of stores are broker-store's own fixtures too, and stand there.
 pub(crate) fn path(file: &str) -> PathBuf {
+    let directory = if file.contains("store") {
+        "../broker-store/tests/golden"
+    } else {
+        "tests/data/golden"
+    };
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data/golden")
+        .join(directory)
         .join(file)
 }
 
