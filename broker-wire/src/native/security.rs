@@ -56,7 +56,7 @@ mod without {
 
     /// There is none.
     #[derive(Clone, Debug, Default)]
-    pub(crate) struct Security;
+    pub(crate) struct Security(());
 
     /// What can never be had.
     #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ mod without {
 
     impl Security {
         pub(crate) fn new(_: TlsOptions) -> Self {
-            Self
+            Self(())
         }
 
         pub(crate) fn context(&self) -> Result<Never, TlsError> {
