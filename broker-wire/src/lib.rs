@@ -38,6 +38,8 @@ pub mod proto;
 mod services;
 mod tcp;
 pub mod tls;
+#[cfg(feature = "ws")]
+mod ws;
 
 pub use client::{
     BrokerClient, CONNECT_TIMEOUT, ClientError, ClientPublisher, ClientSubscription, Published,
@@ -50,6 +52,8 @@ pub use convert::{
 pub use frame::FrameError;
 pub use grpc::{DialError, GrpcTransport};
 pub use native::NativeTransport;
+#[cfg(feature = "ws")]
+pub use ws::WsTransport;
 
 /// The bounds of `grpc://`, each of them stated where it is enforced.
 pub mod limits {
@@ -69,5 +73,14 @@ pub mod limits {
         CONNECTION_WINDOW, DEFAULT_PORT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MAX_CONNECTIONS,
         MAX_STREAMS, STREAM_WINDOW,
     };
+
+    /// The bounds of `ws://`.
+    #[cfg(feature = "ws")]
+    pub mod ws {
+        pub use crate::ws::settings::{
+            DEFAULT_PORT, MAX_CLIENTS, MAX_FIRST_MESSAGE, MAX_MESSAGE, MAX_SUBSCRIPTIONS, PATH,
+            PING_INTERVAL,
+        };
+    }
 }
 pub use limits::DEFAULT_PORT;

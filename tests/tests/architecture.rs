@@ -74,7 +74,7 @@ fn engines_and_protocol_stacks_stay_in_their_crates() {
         ("openssl", "broker-wire"),
         ("tonic", "broker-wire"),
         ("prost", "broker-wire"),
-        ("axum", "broker-wire"),
+        ("tungstenite", "broker-wire"),
         ("hrw-hash", "broker-cluster"),
         ("clap", "broker-cli"),
         ("anyhow", "broker-cli"),

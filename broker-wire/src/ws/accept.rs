@@ -1,0 +1,238 @@
+//! The upgrade of a server: one HTTP request, and whether to serve whoever sent it.
+//!
+//! As with Zeek, a wrong path or application name is refused only behind the upgrade, where a client can read
+//! why (zeek-cluster 7.2). What is no upgrade gets 400, what lacks the token 401.
+
+use subtle::ConstantTimeEq;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tungstenite::handshake::machine::TryParse;
+use tungstenite::handshake::server::{Request, create_response, write_response};
+use tungstenite::http::header::AUTHORIZATION;
+use tungstenite::protocol::{Role, WebSocket};
+
+use super::pipe::Pipe;
+use super::session::Refusal;
+use super::settings::{self, MAX_FIRST_MESSAGE, MAX_REQUEST, PATH};
+use super::socket::Io;
+
+/// A client behind the upgrade.
+pub(crate) struct Accepted {
+    pub(crate) websocket: WebSocket<Pipe>,
+    /// The name it gave, or why it is to be refused.
+    pub(crate) application: Result<String, Refusal>,
+}
+
+/// Why there was no upgrade.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AcceptError {
+    #[error("closed before it sent a request")]
+    Closed,
+    #[error("connection lost: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("no WebSocket request: {0}")]
+    BadRequest(String),
+    #[error("without the right token")]
+    Unauthorized,
+    #[error("no request within {} s", after.as_secs_f32())]
+    Late { after: std::time::Duration },
+}
+
+/// Reads the request from `io` and answers it.
+pub(crate) async fn accept(io: &mut Io, token: Option<&str>) -> Result<Accepted, AcceptError> {
+    let (head, rest) = read_head(io).await?;
+    let request = match Request::try_parse(&head) {
+        Ok(Some((_, request))) => request,
+        Ok(None) => return Err(refuse(io, "400", "Bad Request").await?),
+        Err(error) => return Err(refuse(io, "400", &error.to_string()).await?),
+    };
+    if token.is_some_and(|token| !is_authorized(&request, token)) {
+        let answer = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        io.write_all(answer.as_bytes()).await?;
+        io.shutdown().await?;
+        return Err(AcceptError::Unauthorized);
+    }
+    let response = match create_response(&request) {
+        Ok(response) => response,
+        Err(error) => return Err(refuse(io, "400", &error.to_string()).await?),
+    };
+    let mut answer = Vec::new();
+    write_response(&mut answer, &response)
+        .map_err(|error| AcceptError::BadRequest(error.to_string()))?;
+    io.write_all(&answer).await?;
+    io.flush().await?;
+    let mut pipe = Pipe::default();
+    pipe.feed(&rest);
+    let config = settings::socket(MAX_FIRST_MESSAGE);
+    Ok(Accepted {
+        websocket: WebSocket::from_raw_socket(pipe, Role::Server, Some(config)),
+        application: application(&request),
+    })
+}
+
+/// Reads up to the empty line that ends the head of a request or response; the second part is what came behind it.
+pub(crate) async fn read_head(io: &mut Io) -> Result<(Vec<u8>, Vec<u8>), AcceptError> {
+    let mut head = Vec::with_capacity(1024);
+    loop {
+        let before = head.len();
+        if io.read_buf(&mut head).await? == 0 {
+            return Err(if head.is_empty() {
+                AcceptError::Closed
+            } else {
+                AcceptError::BadRequest("it ends too early".to_owned())
+            });
+        }
+        let from = before.saturating_sub(END.len() - 1);
+        if let Some(at) = head[from..].windows(END.len()).position(|part| part == END) {
+            let rest = head.split_off(from + at + END.len());
+            return Ok((head, rest));
+        }
+        if head.len() > MAX_REQUEST {
+            return Err(AcceptError::BadRequest(format!(
+                "its head is longer than {MAX_REQUEST} bytes"
+            )));
+        }
+    }
+}
+
+const END: &[u8] = b"\r\n\r\n";
+
+/// Answers with `status`, the reason in the status text as Zeek does it, and ends the connection.
+async fn refuse(io: &mut Io, status: &str, reason: &str) -> Result<AcceptError, AcceptError> {
+    let text: String = reason
+        .chars()
+        .map(|c| {
+            if c == ' ' || c.is_ascii_graphic() {
+                c
+            } else {
+                '?'
+            }
+        })
+        .collect();
+    let answer =
+        format!("HTTP/1.1 {status} {text}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    io.write_all(answer.as_bytes()).await?;
+    io.shutdown().await?;
+    Ok(AcceptError::BadRequest(text))
+}
+
+/// Whether a request carries the token, compared in a time that does not depend on how much of it is right.
+fn is_authorized(request: &Request, token: &str) -> bool {
+    let Some(header) = request.headers().get(AUTHORIZATION) else {
+        return false;
+    };
+    let Some((scheme, given)) = header.as_bytes().split_at_checked(BEARER.len()) else {
+        return false;
+    };
+    scheme.eq_ignore_ascii_case(BEARER) && bool::from(given.trim_ascii().ct_eq(token.as_bytes()))
+}
+
+const BEARER: &[u8] = b"Bearer ";
+
+fn application(request: &Request) -> Result<String, Refusal> {
+    if request.uri().path_and_query().map(|path| path.as_str()) != Some(PATH) {
+        return Err(Refusal::Uri);
+    }
+    let name = request
+        .headers()
+        .get(APPLICATION_NAME)
+        .map_or(&b""[..], |name| name.as_bytes());
+    if is_application_name(name) {
+        Ok(String::from_utf8_lossy(name).into_owned())
+    } else {
+        Err(Refusal::ApplicationName)
+    }
+}
+
+/// The header with the name of a client.
+pub(crate) const APPLICATION_NAME: &str = "x-application-name";
+
+/// Whether `name` has only characters that an application name may have (zeek-cluster 7.2).
+pub(crate) fn is_application_name(name: &[u8]) -> bool {
+    name.iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/_-.=:*@".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::duplex;
+
+    const KEY: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+    async fn answer(request: &str, token: Option<&str>) -> (Result<Accepted, AcceptError>, String) {
+        let (near, mut far) = duplex(1 << 20);
+        far.write_all(request.as_bytes()).await.unwrap();
+        let mut io: Io = Box::new(near);
+        let accepted = accept(&mut io, token).await;
+        drop(io);
+        let mut text = String::new();
+        far.read_to_string(&mut text).await.unwrap();
+        (accepted, text)
+    }
+
+    fn request(path: &str, headers: &str) -> String {
+        format!("GET {path} HTTP/1.1\r\nHost: node\r\n{KEY}{headers}\r\n")
+    }
+
+    #[tokio::test]
+    async fn an_upgrade_is_answered_with_the_key() {
+        let (accepted, text) = answer(&request(PATH, "X-Application-Name: a/b\r\n"), None).await;
+        assert_eq!(accepted.unwrap().application, Ok("a/b".to_owned()));
+        assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
+        assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_path_or_name_is_refused_behind_the_upgrade() {
+        for path in [
+            "/",
+            "/v1/messages/json/",
+            "/v1/messages/json?x=1",
+            "/v1/messages/json?",
+        ] {
+            let (accepted, text) = answer(&request(path, ""), None).await;
+            assert_eq!(accepted.unwrap().application, Err(Refusal::Uri), "{path}");
+            assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
+        }
+        let (accepted, _) = answer(&request(PATH, "X-Application-Name: a b\r\n"), None).await;
+        assert_eq!(accepted.unwrap().application, Err(Refusal::ApplicationName));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_upgrade_gets_400() {
+        for bad in [
+            "GET / HTTP/1.1\r\nHost: node\r\n\r\n".to_owned(),
+            "nonsense\r\n\r\n".to_owned(),
+            format!("POST {PATH} HTTP/1.1\r\n{KEY}\r\n"),
+            format!("GET {PATH} HTTP/1.0\r\n{KEY}\r\n"),
+            request(PATH, "").replace("Version: 13", "Version: 12"),
+        ] {
+            let (accepted, text) = answer(&bad, None).await;
+            assert!(matches!(accepted, Err(AcceptError::BadRequest(_))), "{bad}");
+            assert!(text.starts_with("HTTP/1.1 400 "), "{bad}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_asked_for_before_anything_else() {
+        for (header, right) in [
+            ("", false),
+            ("Authorization: Bearer wrong\r\n", false),
+            ("Authorization: Basic secret\r\n", false),
+            ("Authorization: Bearer secret2\r\n", false),
+            ("Authorization: Bearer secret\r\n", true),
+            ("authorization: bearer secret\r\n", true),
+        ] {
+            let (accepted, text) = answer(&request(PATH, header), Some("secret")).await;
+            assert_eq!(accepted.is_ok(), right, "{header}");
+            assert_eq!(text.starts_with("HTTP/1.1 401 "), !right, "{header}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_that_does_not_end_is_given_up() {
+        let endless = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(2 * MAX_REQUEST));
+        let (accepted, _) = answer(&endless, None).await;
+        assert!(matches!(accepted, Err(AcceptError::BadRequest(_))));
+    }
+}
