@@ -53,7 +53,7 @@ pub use frame::FrameError;
 pub use grpc::{DialError, GrpcTransport};
 pub use native::NativeTransport;
 #[cfg(feature = "ws")]
-pub use ws::WsTransport;
+pub use ws::{WsClient, WsClientOptions, WsCounters, WsError, WsReceived, WsTransport};
 
 /// The bounds of `grpc://`, each of them stated where it is enforced.
 pub mod limits {

@@ -3,7 +3,6 @@
 //! As with Zeek, a wrong path or application name is refused only behind the upgrade, where a client can read
 //! why (zeek-cluster 7.2). What is no upgrade gets 400, what lacks the token 401.
 
-use subtle::ConstantTimeEq;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response, write_response};
@@ -14,6 +13,7 @@ use super::pipe::Pipe;
 use super::session::Refusal;
 use super::settings::{self, MAX_FIRST_MESSAGE, MAX_REQUEST, PATH};
 use super::socket::Io;
+use super::token::Token;
 
 /// A client behind the upgrade.
 pub(crate) struct Accepted {
@@ -38,7 +38,7 @@ pub(crate) enum AcceptError {
 }
 
 /// Reads the request from `io` and answers it.
-pub(crate) async fn accept(io: &mut Io, token: Option<&str>) -> Result<Accepted, AcceptError> {
+pub(crate) async fn accept(io: &mut Io, token: Option<&Token>) -> Result<Accepted, AcceptError> {
     let (head, rest) = read_head(io).await?;
     let request = match Request::try_parse(&head) {
         Ok(Some((_, request))) => request,
@@ -115,15 +115,15 @@ async fn refuse(io: &mut Io, status: &str, reason: &str) -> Result<AcceptError, 
     Ok(AcceptError::BadRequest(text))
 }
 
-/// Whether a request carries the token, compared in a time that does not depend on how much of it is right.
-fn is_authorized(request: &Request, token: &str) -> bool {
+/// Whether a request carries the token.
+fn is_authorized(request: &Request, token: &Token) -> bool {
     let Some(header) = request.headers().get(AUTHORIZATION) else {
         return false;
     };
     let Some((scheme, given)) = header.as_bytes().split_at_checked(BEARER.len()) else {
         return false;
     };
-    scheme.eq_ignore_ascii_case(BEARER) && bool::from(given.trim_ascii().ct_eq(token.as_bytes()))
+    scheme.eq_ignore_ascii_case(BEARER) && token.matches(given.trim_ascii())
 }
 
 const BEARER: &[u8] = b"Bearer ";
@@ -163,7 +163,7 @@ mod tests {
         let (near, mut far) = duplex(1 << 20);
         far.write_all(request.as_bytes()).await.unwrap();
         let mut io: Io = Box::new(near);
-        let accepted = accept(&mut io, token).await;
+        let accepted = accept(&mut io, token.map(Token::new).as_ref()).await;
         drop(io);
         let mut text = String::new();
         far.read_to_string(&mut text).await.unwrap();

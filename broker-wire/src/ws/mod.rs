@@ -1,26 +1,41 @@
 //! `ws://`: the WebSocket JSON protocol, for programs in any language and for joining a Zeek node.
 
 mod accept;
+mod client;
+mod connection;
+mod dial;
+mod error;
+mod link;
 mod listen;
 mod pipe;
+mod seam;
 mod serve;
 mod session;
 pub(crate) mod settings;
 mod socket;
+mod target;
 mod text;
+mod token;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use broker_core::{
-    BoxFuture, ConnectError, Connection, ListenError, LocalNode, PeerUrl, QueueOptions, Transport,
+    Admit, BoxFuture, ConnectError, Connection, EndpointId, ErrorCode, HandshakeError, LinkTraits,
+    ListenError, LocalNode, PeerIdentity, PeerUrl, QueueOptions, Transport,
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::client::{WsClient, WsClientOptions, WsReceived};
+use self::dial::{Credentials, one_line};
+pub use self::error::WsError;
+use self::link::{Counts, Dialler, link, server_id};
 use self::listen::Listener;
 use self::serve::Server;
+use self::target::Target;
+use self::token::Token;
 
 /// The transport of `ws://` and `wss://` addresses.
 #[derive(Clone, Debug)]
@@ -29,9 +44,23 @@ pub struct WsTransport {
     max_message: usize,
     queue: QueueOptions,
     ping_interval: Duration,
-    token: Option<Arc<str>>,
+    token: Option<Token>,
     allow_unauthenticated: bool,
     clients: Arc<AtomicU64>,
+    credentials: Credentials,
+    counts: Arc<Counts>,
+}
+
+/// What the peerings of a [`WsTransport`] with WebSocket servers have counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WsCounters {
+    /// Store commands, which cannot go over a WebSocket and were dropped.
+    pub commands_dropped: u64,
+    /// Errors servers sent, for example that an event is not known there.
+    pub server_errors: u64,
+    /// Texts of servers that were neither message nor error.
+    pub unreadable: u64,
 }
 
 impl WsTransport {
@@ -46,6 +75,8 @@ impl WsTransport {
             token: None,
             allow_unauthenticated: false,
             clients: Arc::default(),
+            credentials: Credentials::default(),
+            counts: Arc::default(),
         }
     }
 
@@ -86,8 +117,34 @@ impl WsTransport {
     /// `ws://` the token can be read on the way.
     #[must_use]
     pub fn token(mut self, token: impl Into<Arc<str>>) -> Self {
-        self.token = Some(token.into());
+        self.token = Some(Token::new(token));
         self
+    }
+
+    /// Shows servers this token (`Authorization: Bearer`) when connecting; by default none.
+    #[must_use]
+    pub fn client_token(mut self, token: impl Into<Arc<str>>) -> Self {
+        self.credentials.token = Some(Token::new(token));
+        self
+    }
+
+    /// Tells servers this name (`X-Application-Name`: letters, digits and `/_-.=:*@`) when connecting, by which their
+    /// logs call this node; by default none. A name with other characters makes every connection fail.
+    #[must_use]
+    pub fn application_name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.credentials.application_name = Some(name.into());
+        self
+    }
+
+    /// What the peerings with servers have counted so far. Clones of a transport count together.
+    #[must_use]
+    pub fn counters(&self) -> WsCounters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        WsCounters {
+            commands_dropped: read(&self.counts.commands_dropped),
+            server_errors: read(&self.counts.server_errors),
+            unreadable: read(&self.counts.unreadable),
+        }
     }
 
     /// Allows listening on addresses other machines can reach without asking for a token; default false. Then anybody
@@ -96,6 +153,79 @@ impl WsTransport {
     pub const fn allow_unauthenticated(mut self, allow: bool) -> Self {
         self.allow_unauthenticated = allow;
         self
+    }
+}
+
+impl WsTransport {
+    /// Joins the server at `url` as one of its clients, and makes a peering of that.
+    async fn join(&self, url: &PeerUrl, local: &LocalNode) -> Result<Connection, ConnectError> {
+        let target = Target::of(url).map_err(|reason| unusable(url, WsError::BadUrl { reason }))?;
+        let send = target.send.clone();
+        let dialler = Dialler {
+            local: local.clone(),
+            url: url.clone(),
+            target,
+            credentials: self.credentials.clone(),
+        };
+        let announced = local.hello().filter.without_local();
+        let dialled = dialler
+            .dial(&announced)
+            .await
+            .map_err(|error| unusable(url, error))?;
+        let id = server_id(&dialled.endpoint).unwrap_or_else(EndpointId::random);
+        let refused = |source| ConnectError::Handshake {
+            url: url.clone(),
+            source,
+        };
+        if id == local.id() {
+            return Err(refused(HandshakeError::SelfPeering));
+        }
+        // The server has no say in this, so whichever ID is smaller, it is for us to decide.
+        let admission = match local.admit(id, true).await {
+            Admit::Granted(admission) => admission,
+            Admit::Refused(error) => return Err(refused(error)),
+        };
+        let peer = PeerIdentity {
+            id,
+            name: String::new(),
+            software: one_line(&format!("WebSocket server {}", dialled.version)),
+            version: 1,
+            features: Vec::new(),
+            filter: send,
+        };
+        let running = dialler.start(dialled);
+        let counts = Arc::clone(&self.counts);
+        let (sink, source) = link(dialler, id, running, announced.clone(), counts);
+        Ok(Connection {
+            peer,
+            admission,
+            announced,
+            url: url.clone(),
+            inbound: false,
+            sink: Box::new(sink),
+            source: Box::new(source),
+            traits: LinkTraits {
+                numbered: false,
+                forwards_pings: false,
+                heartbeat: Some(settings::HEARTBEAT),
+            },
+        })
+    }
+}
+
+/// What core makes of a failed attempt.
+fn unusable(url: &PeerUrl, error: WsError) -> ConnectError {
+    let url = url.clone();
+    let reason = error.to_string();
+    match error {
+        WsError::Rejected { .. } | WsError::Unauthorized => ConnectError::Handshake {
+            url,
+            source: HandshakeError::Refused {
+                code: ErrorCode::PeerInvalid,
+                reason,
+            },
+        },
+        _ => ConnectError::Unreachable { url, reason },
     }
 }
 
@@ -113,14 +243,9 @@ impl Transport for WsTransport {
     fn connect<'a>(
         &'a self,
         url: &'a PeerUrl,
-        _local: &'a LocalNode,
+        local: &'a LocalNode,
     ) -> BoxFuture<'a, Result<Connection, ConnectError>> {
-        Box::pin(async move {
-            Err(ConnectError::Unreachable {
-                url: url.clone(),
-                reason: "this version listens on ws:// and does not dial it".to_owned(),
-            })
-        })
+        Box::pin(self.join(url, local))
     }
 
     fn listen<'a>(

@@ -22,11 +22,12 @@ use super::session::{Action, Session};
 use super::settings::{CLOSE_GRACE, FEED_BATCH, MAX_UNSENT, SETTLE_LIMIT, STOP_GRACE};
 use super::socket::{Incoming, Io, Reading, Socket, SocketError, open};
 use super::text;
+use super::token::Token;
 
 /// What all clients of a listener share.
 pub(crate) struct Server {
     pub(crate) local: LocalNode,
-    pub(crate) token: Option<Arc<str>>,
+    pub(crate) token: Option<Token>,
     pub(crate) max_message: usize,
     pub(crate) queue: QueueOptions,
     pub(crate) ping_interval: Duration,
@@ -66,7 +67,7 @@ pub(crate) async fn serve(
 ) -> Result<(), ServeError> {
     let number = server.clients.fetch_add(1, Ordering::Relaxed);
     let after = server.local.handshake_timeout();
-    let accepting = timeout(after, accept(&mut io, server.token.as_deref()));
+    let accepting = timeout(after, accept(&mut io, server.token.as_ref()));
     let Some(accepted) = stop.run_until_cancelled(accepting).await else {
         return Ok(());
     };
