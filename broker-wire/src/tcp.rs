@@ -84,6 +84,7 @@ pub(crate) async fn connect(url: &PeerUrl, default_port: u16) -> Result<TcpStrea
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: TcpListener,
+    address: SocketAddr,
     url: PeerUrl,
 }
 
@@ -116,16 +117,23 @@ impl Listener {
         let socket = TcpListener::bind(url.authority(default_port))
             .await
             .map_err(failed)?;
-        let port = socket.local_addr().map_err(failed)?.port();
+        let address = socket.local_addr().map_err(failed)?;
         Ok(Self {
             socket,
-            url: url.clone().with_port(port),
+            address,
+            url: url.clone().with_port(address.port()),
         })
     }
 
     /// The address with the port that was really bound.
     pub(crate) const fn url(&self) -> &PeerUrl {
         &self.url
+    }
+
+    /// The address really bound.
+    #[cfg(feature = "ws")]
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Accepts until `stop` is cancelled and serves each connection as a task of the endpoint, at most

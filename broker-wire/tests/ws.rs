@@ -2,6 +2,7 @@
 //!
 //! Clients are blocking ones on threads of their own, so that they share nothing with what is tested.
 #![cfg(feature = "ws")]
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::collections::BTreeSet;
 use std::net::TcpStream;

@@ -1,5 +1,6 @@
 //! The client side of WebSocket: peerings with a server of ours and with scripted ones, and the client for tools.
 #![cfg(feature = "ws")]
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::net::{TcpListener, TcpStream};
 use std::num::NonZeroUsize;
@@ -456,7 +457,8 @@ async fn each_way_to_fail_has_its_own_words() {
             .unwrap()
     };
     let (open, url) = server(WsTransport::new()).await;
-    let cases: [(PeerUrl, fn(&WsError) -> bool); 8] = [
+    type Expected = fn(&WsError) -> bool;
+    let cases: [(PeerUrl, Expected); 8] = [
         (nobody, |e| *e == WsError::Refused),
         (
             closing(1008, "Invalid X-Application-Name"),

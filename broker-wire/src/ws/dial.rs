@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use broker_core::{Filter, PeerUrl};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::client::{Response, generate_request};
 use tungstenite::handshake::derive_accept_key;
@@ -22,6 +21,7 @@ use super::socket::{Incoming, Io, Reading, Socket, Writing, open};
 use super::target::Target;
 use super::text::{self, Control};
 use super::token::Token;
+use crate::tcp::{self, TcpError};
 
 /// What a client shows of itself.
 #[derive(Clone, Debug, Default)]
@@ -77,54 +77,29 @@ pub(crate) async fn dial(
     })
 }
 
-/// How long one of several addresses of a host may take to answer before the next is tried.
-const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
-
 async fn connect(url: &PeerUrl) -> Result<Io, WsError> {
-    let no_host = |reason: String| WsError::NoSuchHost {
-        host: url.host().to_owned(),
-        reason,
-    };
-    let addresses: Vec<_> = lookup_host(url.authority(DEFAULT_PORT))
-        .await
-        .map_err(|error| no_host(error.to_string()))?
-        .collect();
-    let mut failure = no_host("it has no address".to_owned());
-    let mut left = addresses.len();
-    for address in addresses {
-        left -= 1;
-        let attempt = TcpStream::connect(address);
-        // The last one may take as long as the caller lets it.
-        let attempt = if left == 0 {
-            attempt.await
-        } else {
-            match timeout(ADDRESS_TIMEOUT, attempt).await {
-                Ok(attempt) => attempt,
-                Err(_) => {
-                    failure = WsError::TimedOut {
-                        after: ADDRESS_TIMEOUT,
-                    };
-                    continue;
-                }
-            }
-        };
-        match attempt {
-            Ok(stream) => {
-                // Without it a lone small message could wait for the acknowledgement of the one before.
-                let _ = stream.set_nodelay(true);
-                return Ok(Box::new(stream));
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                failure = WsError::Refused;
-            }
-            Err(error) => {
-                failure = WsError::Connect {
-                    reason: error.to_string(),
-                };
-            }
+    match url.scheme() {
+        "ws" => {}
+        "wss" => {
+            return Err(WsError::Connect {
+                reason: super::NO_TLS.to_owned(),
+            });
+        }
+        other => {
+            return Err(WsError::BadUrl {
+                reason: format!("{other}:// is no WebSocket (expected ws://)"),
+            });
         }
     }
-    Err(failure)
+    let stream = tcp::connect(url, DEFAULT_PORT)
+        .await
+        .map_err(|error| match error {
+            TcpError::NoSuchHost { host, reason } => WsError::NoSuchHost { host, reason },
+            TcpError::Refused => WsError::Refused,
+            TcpError::TimedOut { after } => WsError::TimedOut { after },
+            TcpError::Other(reason) => WsError::Connect { reason },
+        })?;
+    Ok(Box::new(stream))
 }
 
 /// Sends the request for a WebSocket and reads the response.

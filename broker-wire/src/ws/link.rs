@@ -402,9 +402,9 @@ impl WsSource {
                 match &mut self.change {
                     // Until the new connection is there, the current one is what will be the old one.
                     Some(change) if is_old || !change.seam.has_connected() => {
-                        change.seam.from_old(envelope, batch);
+                        change.seam.on_old(envelope, batch);
                     }
-                    Some(change) => change.seam.from_new(envelope, batch),
+                    Some(change) => change.seam.on_new(envelope, batch),
                     None => batch.push(envelope),
                 }
             }

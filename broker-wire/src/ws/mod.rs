@@ -32,8 +32,7 @@ pub use self::client::{WsClient, WsClientOptions, WsReceived};
 use self::dial::{Credentials, one_line};
 pub use self::error::WsError;
 use self::link::{Counts, Dialler, link, server_id};
-use self::listen::Listener;
-use self::serve::Server;
+use self::serve::{Server, serve};
 use self::target::Target;
 use self::token::Token;
 
@@ -213,6 +212,9 @@ impl WsTransport {
     }
 }
 
+/// What is said to `wss://` addresses.
+const NO_TLS: &str = "wss:// (TLS) is not supported by this version; use ws://";
+
 /// What core makes of a failed attempt.
 fn unusable(url: &PeerUrl, error: WsError) -> ConnectError {
     let url = url.clone();
@@ -255,9 +257,14 @@ impl Transport for WsTransport {
         shutdown: CancellationToken,
     ) -> BoxFuture<'a, Result<PeerUrl, ListenError>> {
         Box::pin(async move {
+            if url.scheme() != "ws" {
+                return Err(ListenError::Bind {
+                    url: url.clone(),
+                    reason: NO_TLS.to_owned(),
+                });
+            }
             let is_open = self.token.is_none() && !self.allow_unauthenticated;
-            let listener = Listener::bind(url, is_open).await?;
-            let bound = listener.url().clone();
+            let (listener, bound) = listen::bind(url, is_open).await?;
             let server = Arc::new(Server {
                 local: local.clone(),
                 token: self.token.clone(),
@@ -266,7 +273,13 @@ impl Transport for WsTransport {
                 ping_interval: self.ping_interval,
                 clients: Arc::clone(&self.clients),
             });
-            local.spawn(listener.run(server, self.max_clients, shutdown));
+            let stop = shutdown.clone();
+            let accept = move |stream, peer| {
+                let serving = serve(Box::new(stream), peer, Arc::clone(&server), stop.clone());
+                async move { listen::served(serving.await) }
+            };
+            let accepting = listener.run(local.clone(), self.max_clients, shutdown, accept);
+            local.spawn(accepting);
             Ok(bound)
         })
     }

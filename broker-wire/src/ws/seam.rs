@@ -126,7 +126,7 @@ impl Seam {
     }
 
     /// Takes a message of the old connection.
-    pub(crate) fn from_old(&mut self, envelope: Envelope, out: &mut Vec<Envelope>) {
+    pub(crate) fn on_old(&mut self, envelope: Envelope, out: &mut Vec<Envelope>) {
         if self.new.matches(envelope.topic.as_bytes()) {
             if self.held.take(&envelope) {
                 self.found();
@@ -138,7 +138,7 @@ impl Seam {
     }
 
     /// Takes a message of the new connection.
-    pub(crate) fn from_new(&mut self, envelope: Envelope, out: &mut Vec<Envelope>) {
+    pub(crate) fn on_new(&mut self, envelope: Envelope, out: &mut Vec<Envelope>) {
         if self.phase == Phase::Over || !self.old.matches(envelope.topic.as_bytes()) {
             out.push(envelope);
         } else if self.delivered.take(&envelope) {
@@ -227,9 +227,9 @@ mod tests {
         let mut seam = Seam::new(filter(&["a"]), filter(&["a", "b"]));
         seam.connected(Instant::now());
         let mut out = Vec::new();
-        seam.from_new(message("b", 1), &mut out);
+        seam.on_new(message("b", 1), &mut out);
         assert_eq!(out, [message("b", 1)]);
-        seam.from_new(message("a", 2), &mut out);
+        seam.on_new(message("a", 2), &mut out);
         assert_eq!(out.len(), 1);
     }
 
@@ -238,11 +238,11 @@ mod tests {
         let now = Instant::now();
         let mut seam = Seam::new(filter(&["a"]), filter(&["a", "b"]));
         let mut out = Vec::new();
-        seam.from_old(message("a", 1), &mut out);
+        seam.on_old(message("a", 1), &mut out);
         seam.connected(now);
-        seam.from_new(message("a", 2), &mut out);
+        seam.on_new(message("a", 2), &mut out);
         assert!(!seam.wants_old_closed());
-        seam.from_old(message("a", 2), &mut out);
+        seam.on_old(message("a", 2), &mut out);
         assert!(seam.wants_old_closed());
         assert_eq!(out, [message("a", 1), message("a", 2)]);
 
@@ -263,7 +263,7 @@ mod tests {
         seam.connected(Instant::now());
         let mut out = Vec::new();
         for value in 0..MAX_HELD as u32 + 10 {
-            seam.from_new(message("a", value), &mut out);
+            seam.on_new(message("a", value), &mut out);
         }
         assert_eq!(out.len(), 10);
         seam.old_ended(Instant::now(), &mut out);
@@ -313,10 +313,10 @@ mod tests {
             for from_old in steps {
                 if from_old {
                     if let Some(envelope) = on_old.pop_front() {
-                        seam.from_old(envelope, &mut out);
+                        seam.on_old(envelope, &mut out);
                     }
                 } else if let Some(envelope) = on_new.pop_front() {
-                    seam.from_new(envelope, &mut out);
+                    seam.on_new(envelope, &mut out);
                 }
                 if seam.wants_old_closed() {
                     // It may end anywhere behind what it has brought; here at once.
@@ -328,13 +328,13 @@ mod tests {
             if closed_at.is_none() {
                 // It lingers until it has brought what was published before the subscription.
                 for envelope in on_old.drain(..) {
-                    seam.from_old(envelope, &mut out);
+                    seam.on_old(envelope, &mut out);
                 }
                 seam.handle_timeout(now + LINGER);
                 seam.old_ended(now, &mut out);
             }
             for envelope in on_new {
-                seam.from_new(envelope, &mut out);
+                seam.on_new(envelope, &mut out);
             }
             for (number, topic) in TOPICS.iter().enumerate() {
                 let came: Vec<_> = out.iter().filter(|e| e.topic == Topic::from_static(topic)).collect();

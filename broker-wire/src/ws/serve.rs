@@ -283,3 +283,143 @@ impl Client {
 
 /// What a pong takes.
 const PONG: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ws::pipe::Pipe;
+    use crate::ws::settings::{self, PATH, PING_INTERVAL};
+    use broker_core::{BoxFuture, ConnectError, Connection, ListenError, PeerUrl, Transport};
+    use std::sync::Mutex;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tungstenite::protocol::{Role, WebSocket};
+
+    /// Catches the handle an endpoint gives its transports.
+    #[derive(Clone, Default)]
+    struct Catch(Arc<Mutex<Option<LocalNode>>>);
+
+    impl Transport for Catch {
+        fn schemes(&self) -> &'static [&'static str] {
+            &["catch"]
+        }
+
+        fn connect<'a>(
+            &'a self,
+            url: &'a PeerUrl,
+            _: &'a LocalNode,
+        ) -> BoxFuture<'a, Result<Connection, ConnectError>> {
+            let url = url.clone();
+            let reason = "only listens".to_owned();
+            Box::pin(async { Err(ConnectError::Unreachable { url, reason }) })
+        }
+
+        fn listen<'a>(
+            &'a self,
+            url: &'a PeerUrl,
+            local: LocalNode,
+            _: CancellationToken,
+        ) -> BoxFuture<'a, Result<PeerUrl, ListenError>> {
+            *self.0.lock().unwrap() = Some(local);
+            Box::pin(async { Ok(url.clone()) })
+        }
+    }
+
+    /// A served client: its end of the stream, and how serving ends.
+    async fn client() -> (
+        Endpoint,
+        DuplexStream,
+        impl Future<Output = Result<(), ServeError>>,
+    ) {
+        let catch = Catch::default();
+        let endpoint = Endpoint::builder().transport(catch.clone()).start();
+        endpoint
+            .listen(&"catch://x".parse().unwrap())
+            .await
+            .unwrap();
+        let server = Arc::new(Server {
+            local: catch.0.lock().unwrap().take().unwrap(),
+            token: None,
+            max_message: settings::MAX_MESSAGE,
+            queue: settings::client_queue(),
+            ping_interval: PING_INTERVAL,
+            clients: Arc::default(),
+        });
+        let (near, far) = duplex(64 << 10);
+        let peer = ([127, 0, 0, 1], 1).into();
+        let serving = tokio::spawn(serve(
+            Box::new(near),
+            peer,
+            server,
+            CancellationToken::new(),
+        ));
+        (endpoint, far, async { serving.await.unwrap() })
+    }
+
+    async fn upgrade(far: &mut DuplexStream) {
+        let request = format!(
+            "GET {PATH} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        far.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(far.read_u8().await.unwrap());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_answers_no_ping_is_closed_when_the_next_is_due() {
+        let (_endpoint, mut far, serving) = client().await;
+        upgrade(&mut far).await;
+        let since = Instant::now();
+        let mut received = Vec::new();
+        far.read_to_end(&mut received).await.unwrap();
+        assert!(received.starts_with(b"\x89\x14broker::heartbeat::0"));
+        assert!(received.ends_with(b"\x88\x0e\x03\xf3Ping timeout"));
+        let took = since.elapsed();
+        assert!(
+            took >= PING_INTERVAL && took <= PING_INTERVAL + 2 * CLOSE_GRACE,
+            "{took:?}"
+        );
+        assert!(matches!(
+            serving.await,
+            Err(ServeError::Closed { code: 1011, .. })
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_only_answers_pings_stays_as_long_as_it_likes() {
+        let (_endpoint, mut far, serving) = client().await;
+        upgrade(&mut far).await;
+        let websocket = WebSocket::from_raw_socket(Pipe::default(), Role::Client, None);
+        let (socket, mut reading, mut writing) = open(Box::new(far), websocket);
+        let since = Instant::now();
+        let mut pings = 0;
+        let reading = async {
+            while since.elapsed() < Duration::from_secs(3600) {
+                assert_eq!(reading.next().await, Ok(Incoming::Ping));
+                pings += 1;
+            }
+            socket.close(crate::ws::socket::Closing::new(1000, ""));
+            while !matches!(reading.next().await, Ok(Incoming::End)) {}
+        };
+        tokio::select! {
+            () = reading => {}
+            error = writing.pump() => panic!("{error}"),
+        }
+        assert!(pings >= 720, "{pings}");
+        assert!(serving.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_that_says_nothing_is_given_up() {
+        let (_endpoint, far, serving) = client().await;
+        let since = Instant::now();
+        assert!(matches!(
+            serving.await,
+            Err(ServeError::Accept(AcceptError::Late { .. }))
+        ));
+        assert!(since.elapsed() >= Duration::from_secs(10));
+        drop(far);
+    }
+}

@@ -49,9 +49,6 @@ pub(crate) const STOP_GRACE: Duration = Duration::from_secs(15);
 /// How long the ack may wait for the node's peers to know of a subscription.
 pub(crate) const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long to wait after accepting failed, which is when the process has no file descriptors left.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Received items between the task of a connection and whoever takes them.
 pub(crate) const INBOX: usize = 256;
 

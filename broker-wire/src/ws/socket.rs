@@ -274,7 +274,9 @@ fn failure(error: Error) -> SocketError {
 
 /// A close frame has 125 bytes, two of them the code.
 fn within_frame(mut reason: String) -> String {
-    reason.truncate(reason.floor_char_boundary(123));
+    while reason.len() > 123 {
+        reason.pop();
+    }
     reason
 }
 

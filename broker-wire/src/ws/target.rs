@@ -27,7 +27,10 @@ impl Target {
     /// # Errors
     /// What is wrong with them, in words.
     pub(crate) fn of(url: &PeerUrl) -> Result<Self, String> {
-        let (path, query) = url.path().split_once('?').unwrap_or((url.path(), ""));
+        let (path, query) = url
+            .path()
+            .split_once('?')
+            .unwrap_or_else(|| (url.path(), ""));
         let path = match path {
             "" | "/" => PATH,
             path => path,
