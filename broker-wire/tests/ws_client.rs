@@ -2,6 +2,9 @@
 #![cfg(feature = "ws")]
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
+#[cfg(feature = "tls")]
+mod pki;
+
 use std::net::{TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -601,4 +604,57 @@ async fn a_client_learns_why_a_server_closed() {
         reason: "Ping timeout".to_owned(),
     };
     assert_eq!(soon(client.recv()).await, Err(expected));
+}
+
+// --- TLS -----------------------------------------------------------------------------------------
+
+#[cfg(feature = "tls")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wss_is_ws_over_tls_and_verified() {
+    use broker_wire::tls::TlsOptions;
+    let pki = pki::Pki::new("ours");
+    let own = pki.node("node");
+    let listen: PeerUrl = "wss://127.0.0.1:0".parse().unwrap();
+    let without = client(WsTransport::new());
+    assert!(without.listen(&listen).await.is_err());
+    let right = client(WsTransport::new().tls(own.clone()));
+    let url = right.listen(&listen).await.unwrap();
+    assert_eq!(url.scheme(), "wss");
+    let left = client(WsTransport::new().tls(own.clone()));
+    let mut inbox = left.subscribe(filter(&["/t"]), QueueOptions::local());
+    assert_eq!(left.connect(url.clone()).await.unwrap(), right.id());
+    right.publish(message("/t", 1u64)).await.unwrap();
+    assert_eq!(next(&mut inbox).await, Data::Count(1));
+
+    let connect = async |options: WsClientOptions, url: &PeerUrl| {
+        soon(WsClient::connect(url, &Filter::new(), &options)).await
+    };
+    let tool = connect(WsClientOptions::new().tls(own), &url)
+        .await
+        .unwrap();
+    soon(tool.close()).await.unwrap();
+    let is_refused = |result: Result<WsClient, WsError>| {
+        matches!(
+            result,
+            Err(WsError::Connect { .. } | WsError::NotWebSocket { .. })
+        )
+    };
+    // Without a certificate, of another authority, and without TLS.
+    let anonymous = WsClientOptions::new().tls(TlsOptions::new());
+    assert!(is_refused(connect(anonymous, &url).await));
+    let foreign = WsClientOptions::new().tls(pki::Pki::new("theirs").node("node"));
+    assert!(is_refused(connect(foreign, &url).await));
+    // TLS 1.3 tells a client that its certificate will not do only when it thinks itself connected.
+    assert!(is_refused(
+        connect(WsClientOptions::new().tls(pki.reader()), &url).await
+    ));
+    let plain: PeerUrl = url.to_string().replace("wss:", "ws:").parse().unwrap();
+    let plain = connect(WsClientOptions::new(), &plain).await;
+    assert!(
+        matches!(plain, Err(WsError::NotWebSocket { .. })),
+        "{plain:?}"
+    );
+    for node in [without, left, right] {
+        soon(node.shutdown()).await;
+    }
 }

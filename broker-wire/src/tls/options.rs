@@ -162,7 +162,7 @@ impl TlsOptions {
         self.capath.as_deref()
     }
 
-    pub(super) const fn has_authority(&self) -> bool {
+    pub(crate) const fn has_authority(&self) -> bool {
         self.cafile.is_some() || self.capath.is_some()
     }
 

@@ -6,7 +6,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response, write_response};
-use tungstenite::http::header::AUTHORIZATION;
+use tungstenite::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use tungstenite::protocol::{Role, WebSocket};
 
 use super::pipe::Pipe;
@@ -33,20 +33,36 @@ pub(crate) enum AcceptError {
     BadRequest(String),
     #[error("without the right token")]
     Unauthorized,
+    #[error("a web page of another origin")]
+    ForeignPage,
     #[error("no request within {} s", after.as_secs_f32())]
     Late { after: std::time::Duration },
 }
 
+/// Who is let in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate {
+    /// What clients have to show, if anything.
+    pub(crate) token: Option<Token>,
+    /// The origins of web pages that may connect, besides pages of this very address.
+    pub(crate) origins: Vec<String>,
+}
+
 /// Reads the request from `io` and answers it.
-pub(crate) async fn accept(io: &mut Io, token: Option<&Token>) -> Result<Accepted, AcceptError> {
+pub(crate) async fn accept(io: &mut Io, gate: &Gate) -> Result<Accepted, AcceptError> {
     let (head, rest) = read_head(io).await?;
     let request = match Request::try_parse(&head) {
         Ok(Some((_, request))) => request,
         Ok(None) => return Err(refuse(io, "400", "Bad Request").await?),
         Err(error) => return Err(refuse(io, "400", &error.to_string()).await?),
     };
-    if token.is_some_and(|token| !is_authorized(&request, token)) {
-        let answer = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    if !gate.admits_origin(&request) {
+        refuse(io, "403", "Forbidden origin").await?;
+        return Err(AcceptError::ForeignPage);
+    }
+    if !gate.admits_token(&request) {
+        let answer = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\n\
+                      Content-Length: 0\r\nConnection: close\r\n\r\n";
         io.write_all(answer.as_bytes()).await?;
         io.shutdown().await?;
         return Err(AcceptError::Unauthorized);
@@ -115,15 +131,35 @@ async fn refuse(io: &mut Io, status: &str, reason: &str) -> Result<AcceptError, 
     Ok(AcceptError::BadRequest(text))
 }
 
-/// Whether a request carries the token.
-fn is_authorized(request: &Request, token: &Token) -> bool {
-    let Some(header) = request.headers().get(AUTHORIZATION) else {
-        return false;
-    };
-    let Some((scheme, given)) = header.as_bytes().split_at_checked(BEARER.len()) else {
-        return false;
-    };
-    scheme.eq_ignore_ascii_case(BEARER) && token.matches(given.trim_ascii())
+impl Gate {
+    /// Whether a request carries the token, if one is asked for.
+    fn admits_token(&self, request: &Request) -> bool {
+        let Some(token) = &self.token else {
+            return true;
+        };
+        let header = request.headers().get(AUTHORIZATION);
+        let given = header.and_then(|header| header.as_bytes().split_at_checked(BEARER.len()));
+        given.is_some_and(|(scheme, given)| {
+            scheme.eq_ignore_ascii_case(BEARER) && token.matches(given.trim_ascii())
+        })
+    }
+
+    /// Whether a web page may connect. Browsers let every page open WebSockets anywhere, this machine's own ports
+    /// included, and say which page it is; other programs say nothing, or the address they connect to.
+    fn admits_origin(&self, request: &Request) -> bool {
+        let Some(origin) = request.headers().get(ORIGIN) else {
+            return true;
+        };
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        let host = request.headers().get(HOST);
+        let is_own = origin.split_once("://").is_some_and(|(_, authority)| {
+            host.is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()))
+        });
+        let is_allowed = |allowed: &String| allowed == "*" || allowed.eq_ignore_ascii_case(origin);
+        is_own || self.origins.iter().any(is_allowed)
+    }
 }
 
 const BEARER: &[u8] = b"Bearer ";
@@ -163,7 +199,11 @@ mod tests {
         let (near, mut far) = duplex(1 << 20);
         far.write_all(request.as_bytes()).await.unwrap();
         let mut io: Io = Box::new(near);
-        let accepted = accept(&mut io, token.map(Token::new).as_ref()).await;
+        let gate = Gate {
+            token: token.map(Token::new),
+            origins: vec!["https://dashboard.example".to_owned()],
+        };
+        let accepted = accept(&mut io, &gate).await;
         drop(io);
         let mut text = String::new();
         far.read_to_string(&mut text).await.unwrap();
@@ -226,6 +266,28 @@ mod tests {
             let (accepted, text) = answer(&request(PATH, header), Some("secret")).await;
             assert_eq!(accepted.is_ok(), right, "{header}");
             assert_eq!(text.starts_with("HTTP/1.1 401 "), !right, "{header}");
+        }
+    }
+
+    #[tokio::test]
+    async fn web_pages_of_other_origins_are_kept_out() {
+        for (origin, welcome) in [
+            ("http://node", true),
+            ("HTTP://NODE", true),
+            ("https://dashboard.example", true),
+            ("https://dashboard.example.org", false),
+            ("http://evil.example", false),
+            ("null", false),
+            ("http://node.evil.example", false),
+        ] {
+            let (accepted, text) =
+                answer(&request(PATH, &format!("Origin: {origin}\r\n")), None).await;
+            assert_eq!(accepted.is_ok(), welcome, "{origin}");
+            assert_eq!(
+                text.starts_with("HTTP/1.1 403 "),
+                !welcome,
+                "{origin}: {text}"
+            );
         }
     }
 

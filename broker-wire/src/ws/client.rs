@@ -9,10 +9,12 @@ use bytes::Bytes;
 use super::connection::{Event, Running};
 use super::dial::{Credentials, dial, one_line};
 use super::error::WsError;
+use super::secure::TlsSetup;
 use super::socket::Closing;
 use super::target::Target;
 use super::text::{self, Control};
 use super::token::Token;
+use crate::tls::TlsOptions;
 
 /// How a [`WsClient`] connects.
 #[derive(Clone, Debug)]
@@ -41,6 +43,13 @@ impl WsClientOptions {
     /// the client; by default none.
     pub fn application_name(mut self, name: impl Into<std::sync::Arc<str>>) -> Self {
         self.credentials.application_name = Some(name.into());
+        self
+    }
+
+    /// Sets the files of `wss://`: the CA of the server, and a certificate and a key where it asks for them. By default
+    /// none, and `wss://` addresses are refused.
+    pub fn tls(mut self, options: TlsOptions) -> Self {
+        self.credentials.tls = Some(TlsSetup::new(options));
         self
     }
 
@@ -115,7 +124,7 @@ pub struct WsClient {
 const MAX_KEPT: usize = 65_536;
 
 impl WsClient {
-    /// Connects to `url` (`ws://`) and subscribes to `prefixes`; resolves with the server's ack.
+    /// Connects to `url` (`ws://` or `wss://`) and subscribes to `prefixes`; resolves with the server's ack.
     ///
     /// # Errors
     /// See [`WsError`].

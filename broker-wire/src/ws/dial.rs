@@ -16,11 +16,13 @@ use tungstenite::protocol::{Role, WebSocket};
 use super::accept::{APPLICATION_NAME, AcceptError, is_application_name, read_head};
 use super::error::WsError;
 use super::pipe::Pipe;
+use super::secure::{Connector, TlsSetup};
 use super::settings::{self, DEFAULT_PORT, MAX_MESSAGE};
 use super::socket::{Incoming, Io, Reading, Socket, Writing, open};
 use super::target::Target;
 use super::text::{self, Control};
 use super::token::Token;
+use crate::grpc::dial::describe;
 use crate::tcp::{self, TcpError};
 
 /// What a client shows of itself.
@@ -28,6 +30,7 @@ use crate::tcp::{self, TcpError};
 pub(crate) struct Credentials {
     pub(crate) token: Option<Token>,
     pub(crate) application_name: Option<Arc<str>>,
+    pub(crate) tls: Option<TlsSetup>,
 }
 
 /// A connection whose subscription is in place.
@@ -52,7 +55,7 @@ pub(crate) async fn dial(
     let deadline = Instant::now() + limit;
     let late = |_| WsError::TimedOut { after: limit };
     let upgrading = async {
-        let mut io = connect(url).await?;
+        let mut io = connect(url, credentials.tls.as_ref()).await?;
         let websocket = upgrade(&mut io, url, target, credentials).await?;
         Ok((io, websocket))
     };
@@ -77,20 +80,17 @@ pub(crate) async fn dial(
     })
 }
 
-async fn connect(url: &PeerUrl) -> Result<Io, WsError> {
-    match url.scheme() {
-        "ws" => {}
-        "wss" => {
-            return Err(WsError::Connect {
-                reason: super::NO_TLS.to_owned(),
-            });
-        }
-        other => {
-            return Err(WsError::BadUrl {
-                reason: format!("{other}:// is no WebSocket (expected ws://)"),
-            });
-        }
+async fn connect(url: &PeerUrl, tls: Option<&TlsSetup>) -> Result<Io, WsError> {
+    let scheme = url.scheme();
+    if !matches!(scheme, "ws" | "wss") {
+        return Err(WsError::BadUrl {
+            reason: format!("{scheme}:// is no WebSocket (expected ws:// or wss://)"),
+        });
     }
+    let failed = |error: &(dyn std::error::Error + 'static)| WsError::Connect {
+        reason: describe(error),
+    };
+    let connector = Connector::new(url, tls).map_err(|error| failed(&error))?;
     let stream = tcp::connect(url, DEFAULT_PORT)
         .await
         .map_err(|error| match error {
@@ -99,7 +99,10 @@ async fn connect(url: &PeerUrl) -> Result<Io, WsError> {
             TcpError::TimedOut { after } => WsError::TimedOut { after },
             TcpError::Other(reason) => WsError::Connect { reason },
         })?;
-    Ok(Box::new(stream))
+    connector
+        .connect(url.host(), stream)
+        .await
+        .map_err(|error| failed(&error))
 }
 
 /// Sends the request for a WebSocket and reads the response.

@@ -9,6 +9,7 @@ mod link;
 mod listen;
 mod pipe;
 mod seam;
+mod secure;
 mod serve;
 mod session;
 pub(crate) mod settings;
@@ -28,13 +29,16 @@ use broker_core::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::accept::Gate;
 pub use self::client::{WsClient, WsClientOptions, WsReceived};
 use self::dial::{Credentials, one_line};
 pub use self::error::WsError;
 use self::link::{Counts, Dialler, link, server_id};
+use self::secure::{Acceptor, TlsSetup};
 use self::serve::{Server, serve};
 use self::target::Target;
 use self::token::Token;
+use crate::tls::TlsOptions;
 
 /// The transport of `ws://` and `wss://` addresses.
 #[derive(Clone, Debug)]
@@ -43,7 +47,7 @@ pub struct WsTransport {
     max_message: usize,
     queue: QueueOptions,
     ping_interval: Duration,
-    token: Option<Token>,
+    gate: Gate,
     allow_unauthenticated: bool,
     clients: Arc<AtomicU64>,
     credentials: Credentials,
@@ -71,7 +75,7 @@ impl WsTransport {
             max_message: settings::MAX_MESSAGE,
             queue: settings::client_queue(),
             ping_interval: settings::PING_INTERVAL,
-            token: None,
+            gate: Gate::default(),
             allow_unauthenticated: false,
             clients: Arc::default(),
             credentials: Credentials::default(),
@@ -116,7 +120,16 @@ impl WsTransport {
     /// `ws://` the token can be read on the way.
     #[must_use]
     pub fn token(mut self, token: impl Into<Arc<str>>) -> Self {
-        self.token = Some(Token::new(token));
+        self.gate.token = Some(Token::new(token));
+        self
+    }
+
+    /// Sets the files of `wss://`. Default: none, and `wss://` addresses are refused. Listening needs a certificate and a
+    /// key, dialling a CA (and, where the other side has a CA too, a certificate and a key). A listener with a CA asks
+    /// clients for certificates, which is as good as a [`token`](Self::token).
+    #[must_use]
+    pub fn tls(mut self, options: TlsOptions) -> Self {
+        self.credentials.tls = Some(TlsSetup::new(options));
         self
     }
 
@@ -144,6 +157,15 @@ impl WsTransport {
             server_errors: read(&self.counts.server_errors),
             unreadable: read(&self.counts.unreadable),
         }
+    }
+
+    /// Lets web pages of this origin connect, for example `https://dashboard.example`, and with `*` any page; by default
+    /// only pages that come from the listener's own address. Browsers let every page connect to everything, ports of
+    /// this machine included, so that `*` lets any web site a user of this machine looks at read and publish.
+    #[must_use]
+    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
+        self.gate.origins.push(origin.into());
+        self
     }
 
     /// Allows listening on addresses other machines can reach without asking for a token; default false. Then anybody
@@ -212,9 +234,6 @@ impl WsTransport {
     }
 }
 
-/// What is said to `wss://` addresses.
-const NO_TLS: &str = "wss:// (TLS) is not supported by this version; use ws://";
-
 /// What core makes of a failed attempt.
 fn unusable(url: &PeerUrl, error: WsError) -> ConnectError {
     let url = url.clone();
@@ -257,17 +276,17 @@ impl Transport for WsTransport {
         shutdown: CancellationToken,
     ) -> BoxFuture<'a, Result<PeerUrl, ListenError>> {
         Box::pin(async move {
-            if url.scheme() != "ws" {
-                return Err(ListenError::Bind {
-                    url: url.clone(),
-                    reason: NO_TLS.to_owned(),
-                });
-            }
-            let is_open = self.token.is_none() && !self.allow_unauthenticated;
+            let tls = self.credentials.tls.as_ref();
+            let acceptor = Acceptor::new(url, tls).map_err(|error| ListenError::Bind {
+                url: url.clone(),
+                reason: error.to_string(),
+            })?;
+            let verifies = url.scheme() == "wss" && tls.is_some_and(TlsSetup::verifies_clients);
+            let is_open = self.gate.token.is_none() && !self.allow_unauthenticated && !verifies;
             let (listener, bound) = listen::bind(url, is_open).await?;
             let server = Arc::new(Server {
                 local: local.clone(),
-                token: self.token.clone(),
+                gate: self.gate.clone(),
                 max_message: self.max_message,
                 queue: self.queue,
                 ping_interval: self.ping_interval,
@@ -275,8 +294,12 @@ impl Transport for WsTransport {
             });
             let stop = shutdown.clone();
             let accept = move |stream, peer| {
-                let serving = serve(Box::new(stream), peer, Arc::clone(&server), stop.clone());
-                async move { listen::served(serving.await) }
+                let (acceptor, server, stop) =
+                    (acceptor.clone(), Arc::clone(&server), stop.clone());
+                async move {
+                    let serving = serve(acceptor.accept(stream), peer, server, stop);
+                    listen::served(serving.await)
+                }
             };
             let accepting = listener.run(local.clone(), self.max_clients, shutdown, accept);
             local.spawn(accepting);

@@ -17,17 +17,17 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::accept::{AcceptError, Accepted, accept};
+use super::accept::{AcceptError, Accepted, Gate, accept};
 use super::session::{Action, Session};
 use super::settings::{CLOSE_GRACE, FEED_BATCH, MAX_UNSENT, SETTLE_LIMIT, STOP_GRACE};
 use super::socket::{Incoming, Io, Reading, Socket, SocketError, open};
 use super::text;
-use super::token::Token;
+use crate::tls::TlsHandshakeError;
 
 /// What all clients of a listener share.
 pub(crate) struct Server {
     pub(crate) local: LocalNode,
-    pub(crate) token: Option<Token>,
+    pub(crate) gate: Gate,
     pub(crate) max_message: usize,
     pub(crate) queue: QueueOptions,
     pub(crate) ping_interval: Duration,
@@ -39,6 +39,8 @@ pub(crate) struct Server {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
     #[error(transparent)]
+    Tls(#[from] TlsHandshakeError),
+    #[error(transparent)]
     Accept(#[from] AcceptError),
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -49,32 +51,40 @@ pub(crate) enum ServeError {
 impl ServeError {
     /// Whether it is what port scans and clients that crash do, and not worth more than a debug line.
     pub(crate) const fn is_harmless(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::Tls(error) => error.is_harmless(),
             Self::Accept(AcceptError::Closed | AcceptError::Io(_))
-                | Self::Socket(SocketError::Lost { .. })
-                | Self::Closed { code: 1001, .. }
-        )
+            | Self::Socket(SocketError::Lost { .. })
+            | Self::Closed { code: 1001, .. } => true,
+            Self::Accept(_) | Self::Socket(_) | Self::Closed { .. } => false,
+        }
     }
 }
 
-/// Serves the client behind `io` until it or the node ends. `stop` is the listener's.
+/// Serves the client behind the stream that `opening` gives until it or the node ends. `stop` is the listener's.
 pub(crate) async fn serve(
-    mut io: Io,
+    opening: impl Future<Output = Result<Io, TlsHandshakeError>>,
     peer: SocketAddr,
     server: Arc<Server>,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
     let number = server.clients.fetch_add(1, Ordering::Relaxed);
     let after = server.local.handshake_timeout();
-    let accepting = timeout(after, accept(&mut io, server.token.as_ref()));
+    let accepting = timeout(after, async {
+        let mut io = opening.await?;
+        let accepted = accept(&mut io, &server.gate).await?;
+        Ok::<_, ServeError>((io, accepted))
+    });
     let Some(accepted) = stop.run_until_cancelled(accepting).await else {
         return Ok(());
     };
-    let Accepted {
-        websocket,
-        application,
-    } = accepted.map_err(|_| AcceptError::Late { after })??;
+    let (
+        io,
+        Accepted {
+            websocket,
+            application,
+        },
+    ) = accepted.map_err(|_| AcceptError::Late { after })??;
     let (socket, reading, mut writing) = open(io, websocket);
     let endpoint = server.local.endpoint();
     let name = format!("{}-websocket-{number}", endpoint.id());
@@ -338,7 +348,7 @@ mod tests {
             .unwrap();
         let server = Arc::new(Server {
             local: catch.0.lock().unwrap().take().unwrap(),
-            token: None,
+            gate: Gate::default(),
             max_message: settings::MAX_MESSAGE,
             queue: settings::client_queue(),
             ping_interval: PING_INTERVAL,
@@ -346,12 +356,8 @@ mod tests {
         });
         let (near, far) = duplex(64 << 10);
         let peer = ([127, 0, 0, 1], 1).into();
-        let serving = tokio::spawn(serve(
-            Box::new(near),
-            peer,
-            server,
-            CancellationToken::new(),
-        ));
+        let opening = async { Ok(Box::new(near) as Io) };
+        let serving = tokio::spawn(serve(opening, peer, server, CancellationToken::new()));
         (endpoint, far, async { serving.await.unwrap() })
     }
 
