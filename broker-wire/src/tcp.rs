@@ -84,7 +84,6 @@ pub(crate) async fn connect(url: &PeerUrl, default_port: u16) -> Result<TcpStrea
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: TcpListener,
-    address: SocketAddr,
     url: PeerUrl,
 }
 
@@ -117,11 +116,10 @@ impl Listener {
         let socket = TcpListener::bind(url.authority(default_port))
             .await
             .map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
+        let port = socket.local_addr().map_err(failed)?.port();
         Ok(Self {
             socket,
-            address,
-            url: url.clone().with_port(address.port()),
+            url: url.clone().with_port(port),
         })
     }
 
@@ -130,10 +128,11 @@ impl Listener {
         &self.url
     }
 
-    /// The address really bound.
+    /// Whether only this machine can reach it.
     #[cfg(feature = "ws")]
-    pub(crate) const fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn is_loopback(&self) -> bool {
+        let address = self.socket.local_addr();
+        address.is_ok_and(|address| address.ip().to_canonical().is_loopback())
     }
 
     /// Accepts until `stop` is cancelled and serves each connection as a task of the endpoint, at most

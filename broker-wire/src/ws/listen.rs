@@ -17,7 +17,7 @@ pub(crate) async fn bind(url: &PeerUrl, is_open: bool) -> Result<(Listener, Peer
         return Err(refuse(format!("the path is always {PATH}")));
     }
     let listener = Listener::bind(url, DEFAULT_PORT).await?;
-    if is_open && !listener.address().ip().to_canonical().is_loopback() {
+    if is_open && !listener.is_loopback() {
         return Err(refuse(
             "anybody who reaches this address could read and publish: ask for a token, or allow it \
              without one (allow_unauthenticated)"

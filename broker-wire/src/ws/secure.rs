@@ -15,23 +15,35 @@ use crate::tls::{TlsError, TlsHandshakeError, TlsOptions};
 /// may be put right while the node runs.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsSetup {
+    #[cfg(feature = "tls")]
     options: TlsOptions,
     #[cfg(feature = "tls")]
     client: Arc<OnceLock<RustlsClient>>,
 }
 
 impl TlsSetup {
+    #[cfg(feature = "tls")]
     pub(crate) fn new(options: TlsOptions) -> Self {
         Self {
             options,
-            #[cfg(feature = "tls")]
             client: Arc::default(),
         }
     }
 
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn new(_: TlsOptions) -> Self {
+        Self {}
+    }
+
     /// Whether a listener asks clients for certificates.
+    #[cfg(feature = "tls")]
     pub(crate) const fn verifies_clients(&self) -> bool {
         self.options.has_authority()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    pub(crate) const fn verifies_clients(&self) -> bool {
+        false
     }
 }
 
