@@ -453,12 +453,11 @@ async fn each_way_to_fail_has_its_own_words() {
         format!("ws://127.0.0.1:{port}").parse().unwrap()
     };
     let silent = scripted(|_, mut websocket| while websocket.read().is_ok() {});
-    let nobody = {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("ws://127.0.0.1:{}", listener.local_addr().unwrap().port())
-            .parse()
-            .unwrap()
-    };
+    // Bound, so that nobody else gets the port, and not listening.
+    let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = bound.local_addr().unwrap().port();
+    let nobody = format!("ws://127.0.0.1:{port}").parse().unwrap();
     let (open, url) = server(WsTransport::new()).await;
     type Expected = fn(&WsError) -> bool;
     let cases: [(PeerUrl, Expected); 8] = [
