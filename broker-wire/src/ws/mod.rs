@@ -1,4 +1,13 @@
-//! `ws://`: the WebSocket JSON protocol, for programs in any language and for joining a Zeek node.
+//! `ws://` and `wss://`: the WebSocket JSON protocol, for programs in any language and for joining a Zeek node.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `pipe`, `socket` | a WebSocket in memory, and what moves its bytes over any stream |
+//! | `text` | the texts: data messages, acks, errors, subscriptions |
+//! | `accept`, `session`, `serve`, `listen` | a client of ours: its request, its dialogue (a state machine), its driver |
+//! | `target`, `dial`, `connection` | the way to a server, and a running connection |
+//! | `link`, `seam` | a server as a peer; from one of its connections to the next (a state machine) |
+//! | `client` | the client for tools |
 
 mod accept;
 mod client;
@@ -41,6 +50,31 @@ use self::token::Token;
 use crate::tls::TlsOptions;
 
 /// The transport of `ws://` and `wss://` addresses.
+///
+/// What listens serves clients as Zeek's own server does; each is a hub of the node. What dials joins a server, Zeek's or
+/// one of ours, as a client of it: it subscribes to what this node wants, and sends what is published under the prefixes
+/// that `?send=prefix,prefix` in the address names. Store commands cannot go this way.
+///
+/// ```
+/// use broker_core::{Data, Endpoint, Filter, Message, QueueOptions, Topic};
+/// use broker_wire::WsTransport;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let server = Endpoint::builder().name("server").transport(WsTransport::new()).start();
+/// let node = Endpoint::builder().name("node").transport(WsTransport::new()).start();
+/// let hosts = Topic::from_static("/hosts");
+///
+/// let mut inbox = server.subscribe(Filter::from_iter([hosts.clone()]), QueueOptions::local());
+/// let address = server.listen(&"ws://127.0.0.1:0".parse()?).await?;
+/// let address = format!("{address}?send=/hosts").parse()?;
+/// assert_eq!(node.connect(address).await?, server.id());
+///
+/// node.publish(Message::new(hosts, Data::from("192.0.2.7"))).await?;
+/// let message = inbox.recv().await.ok_or("closed")?;
+/// assert_eq!(message.data()?, &Data::from("192.0.2.7"));
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct WsTransport {
     max_clients: NonZeroUsize,

@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::{AcceptError, Accepted, Gate, accept};
 use super::session::{Action, Session};
-use super::settings::{CLOSE_GRACE, FEED_BATCH, MAX_UNSENT, SETTLE_LIMIT, STOP_GRACE};
+use super::settings::{
+    CLOSE_GRACE, FEED_BATCH, MAX_FIRST_MESSAGE, MAX_UNSENT, SETTLE_LIMIT, STOP_GRACE,
+};
 use super::socket::{Incoming, Io, Reading, Socket, SocketError, open};
 use super::text;
 use crate::tls::TlsHandshakeError;
@@ -86,6 +88,7 @@ pub(crate) async fn serve(
         },
     ) = accepted.map_err(|_| AcceptError::Late { after })??;
     let (socket, reading, mut writing) = open(io, websocket);
+    socket.limit_messages(server.max_message.min(MAX_FIRST_MESSAGE));
     let endpoint = server.local.endpoint();
     let name = format!("{}-websocket-{number}", endpoint.id());
     let mut session = Session::new(
@@ -173,6 +176,7 @@ impl Client {
         mut end: oneshot::Receiver<FeedEnd>,
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
+        let (mut stopping, mut last) = (false, Instant::now());
         loop {
             while let Some(action) = self.session.poll_action() {
                 if let Action::Close(closing) = action {
@@ -197,12 +201,10 @@ impl Client {
                     Ok(FeedEnd::Lost(count)) => self.session.lost_messages(count),
                     Ok(FeedEnd::Drained) | Err(_) => self.session.stop(),
                 },
-                () = stop.cancelled() => {
-                    // What is queued for the client still goes out; what it sends is taken no more.
-                    if self.session.is_ready() {
-                        let _ = timeout(STOP_GRACE, &mut end).await;
-                    }
-                    self.session.stop();
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    last = Instant::now() + STOP_GRACE;
+                    self.session.drain();
                 }
                 incoming = self.reading.next() => match incoming {
                     Ok(Incoming::Message(message)) => {
@@ -227,6 +229,7 @@ impl Client {
                     }
                 },
                 () = sleep_until(wake) => self.session.handle_timeout(Instant::now()),
+                () = sleep_until(last), if stopping => self.session.stop(),
             }
         }
     }
@@ -300,8 +303,10 @@ mod tests {
     use crate::ws::pipe::Pipe;
     use crate::ws::settings::{self, PATH, PING_INTERVAL};
     use broker_core::{BoxFuture, ConnectError, Connection, ListenError, PeerUrl, Transport};
+    use broker_core::{Data, Message, Topic};
     use std::sync::Mutex;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
     use tungstenite::protocol::{Role, WebSocket};
 
     /// Catches the handle an endpoint gives its transports.
@@ -334,18 +339,20 @@ mod tests {
         }
     }
 
-    /// A served client: its end of the stream, and how serving ends.
-    async fn client() -> (
-        Endpoint,
-        DuplexStream,
-        impl Future<Output = Result<(), ServeError>>,
-    ) {
+    /// A served client.
+    struct Served {
+        endpoint: Endpoint,
+        /// The client's end of the stream.
+        far: DuplexStream,
+        stop: CancellationToken,
+        serving: JoinHandle<Result<(), ServeError>>,
+    }
+
+    async fn served() -> Served {
         let catch = Catch::default();
         let endpoint = Endpoint::builder().transport(catch.clone()).start();
-        endpoint
-            .listen(&"catch://x".parse().unwrap())
-            .await
-            .unwrap();
+        let url = "catch://x".parse().unwrap();
+        endpoint.listen(&url).await.unwrap();
         let server = Arc::new(Server {
             local: catch.0.lock().unwrap().take().unwrap(),
             gate: Gate::default(),
@@ -355,10 +362,15 @@ mod tests {
             clients: Arc::default(),
         });
         let (near, far) = duplex(64 << 10);
-        let peer = ([127, 0, 0, 1], 1).into();
+        let (peer, stop) = (([127, 0, 0, 1], 1).into(), CancellationToken::new());
         let opening = async { Ok(Box::new(near) as Io) };
-        let serving = tokio::spawn(serve(opening, peer, server, CancellationToken::new()));
-        (endpoint, far, async { serving.await.unwrap() })
+        let serving = tokio::spawn(serve(opening, peer, server, stop.clone()));
+        Served {
+            endpoint,
+            far,
+            stop,
+            serving,
+        }
     }
 
     async fn upgrade(far: &mut DuplexStream) {
@@ -375,7 +387,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_answers_no_ping_is_closed_when_the_next_is_due() {
-        let (_endpoint, mut far, serving) = client().await;
+        let Served {
+            mut far, serving, ..
+        } = served().await;
         upgrade(&mut far).await;
         let since = Instant::now();
         let mut received = Vec::new();
@@ -388,14 +402,19 @@ mod tests {
             "{took:?}"
         );
         assert!(matches!(
-            serving.await,
+            serving.await.unwrap(),
             Err(ServeError::Closed { code: 1011, .. })
         ));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_only_answers_pings_stays_as_long_as_it_likes() {
-        let (_endpoint, mut far, serving) = client().await;
+        let Served {
+            endpoint: _endpoint,
+            mut far,
+            serving,
+            ..
+        } = served().await;
         upgrade(&mut far).await;
         let websocket = WebSocket::from_raw_socket(Pipe::default(), Role::Client, None);
         let (socket, mut reading, mut writing) = open(Box::new(far), websocket);
@@ -414,18 +433,51 @@ mod tests {
             error = writing.pump() => panic!("{error}"),
         }
         assert!(pings >= 720, "{pings}");
-        assert!(serving.await.is_ok());
+        assert!(serving.await.unwrap().is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stranger_that_says_nothing_is_given_up() {
-        let (_endpoint, far, serving) = client().await;
+        let Served { far, serving, .. } = served().await;
         let since = Instant::now();
         assert!(matches!(
-            serving.await,
+            serving.await.unwrap(),
             Err(ServeError::Accept(AcceptError::Late { .. }))
         ));
         assert!(since.elapsed() >= Duration::from_secs(10));
         drop(far);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_does_not_hold_up_a_shutdown() {
+        let Served {
+            endpoint,
+            mut far,
+            stop,
+            serving,
+        } = served().await;
+        upgrade(&mut far).await;
+        far.write_all(b"\x81\x04[\"\"]").await.unwrap();
+        let large = Data::from("x".repeat(10_000).as_str());
+        let message = Message::new(Topic::from_static("t"), large);
+        while endpoint.publish(message.clone()).await.unwrap().nobody() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..100 {
+            endpoint.publish(message.clone()).await.unwrap();
+        }
+        let since = Instant::now();
+        stop.cancel();
+        endpoint.shutdown().await;
+        let ended = serving.await.unwrap();
+        assert!(
+            matches!(ended, Err(ServeError::Closed { code: 1011, .. })),
+            "{ended:?}"
+        );
+        assert!(
+            since.elapsed() <= 2 * PING_INTERVAL + CLOSE_GRACE,
+            "{:?}",
+            since.elapsed()
+        );
     }
 }

@@ -78,6 +78,8 @@ enum State {
     Subscribing,
     /// Acknowledged.
     Ready,
+    /// The node shuts down: the client still gets what is queued for it, and is not heard any more.
+    Draining,
     Closed,
 }
 
@@ -151,7 +153,7 @@ impl Session {
                     Err(bad) => self.complain(MALFORMED, bad),
                 }
             }
-            State::Subscribing | State::Closed => {}
+            State::Subscribing | State::Draining | State::Closed => {}
         }
     }
 
@@ -166,17 +168,21 @@ impl Session {
     /// A message could not be published.
     pub(crate) fn publish_failed(&mut self, error: &PublishError) {
         match error {
-            PublishError::ShuttingDown => self.stop(),
+            PublishError::ShuttingDown => self.drain(),
             error => self.complain("broker_error", format!("failed to publish: {error}")),
         }
     }
 
-    /// Whether the client has been acknowledged.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.state == State::Ready
+    /// The node has begun to shut down. A client that has subscribed is still fed until [`stop`](Self::stop).
+    pub(crate) fn drain(&mut self) {
+        match self.state {
+            State::Ready => self.state = State::Draining,
+            State::Fresh | State::Subscribing => self.stop(),
+            State::Draining | State::Closed => {}
+        }
     }
 
-    /// The node shuts down.
+    /// The node shuts down, and everything was sent.
     pub(crate) fn stop(&mut self) {
         self.close(1001, "Terminating");
     }
@@ -305,11 +311,9 @@ mod tests {
         session.handle_message(br#"["a","b"]"#);
         let filter = Filter::from_iter(["a", "b"].map(Topic::from_static));
         assert_eq!(actions(&mut session), [Action::Subscribe(filter)]);
-        assert!(!session.is_ready());
         session.subscribed();
         let ack = r#"{"type":"ack","endpoint":"id-websocket-0","version":"1.0"}"#;
         assert_eq!(actions(&mut session), [Action::Reply(ack.to_owned())]);
-        assert!(session.is_ready());
     }
 
     #[test]
@@ -418,6 +422,9 @@ mod tests {
             matches!(&actions(&mut session)[..], [Action::Reply(text)] if text.contains("broker_error"))
         );
         session.publish_failed(&PublishError::ShuttingDown);
+        session.handle_message(br#"{"topic":"t","@data-type":"none"}"#);
+        assert_eq!(actions(&mut session), []);
+        session.stop();
         assert_eq!(actions(&mut session), [closing(1001, "Terminating")]);
     }
 
