@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use broker_core::{
     ConnectError, Data, Endpoint, EndpointId, Filter, HandshakeError, Message as BrokerMessage,
-    PeerUrl, QueueOptions, Subscriber, Topic,
+    PeerUrl, QueueOptions, StatusEventCode, Subscriber, Topic,
 };
 use broker_wire::{WsClient, WsClientOptions, WsError, WsReceived, WsTransport};
 use bytes::Bytes;
@@ -65,16 +65,6 @@ async fn next(inbox: &mut Subscriber) -> Data {
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("in time")
-}
-
-/// Waits until `ready` holds, looking again whenever the node's peers change or a little later.
-async fn until(mut ready: impl FnMut() -> bool) {
-    soon(async {
-        while !ready() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
 }
 
 // --- peerings with a server of ours --------------------------------------------------------------
@@ -209,8 +199,12 @@ async fn a_kept_peering_is_made_anew_when_the_server_comes_back() {
     let mut inbox = left.subscribe(filter(&["/t"]), QueueOptions::local());
     left.peer(url.clone());
     assert!(left.await_peer(first.id(), PATIENCE).await);
+    let mut statuses = left.statuses();
     first.shutdown().await;
-    until(|| left.peers().is_empty()).await;
+    soon(async {
+        while statuses.recv().await.expect("running").code != StatusEventCode::PeerLost {}
+    })
+    .await;
     let second = Endpoint::builder().transport(WsTransport::new()).start();
     soon(async { while second.listen(&url).await.is_err() {} }).await;
     assert!(left.await_peer(second.id(), PATIENCE).await);
