@@ -27,6 +27,10 @@ pub trait Transport: Send + Sync + 'static {
     /// The URL schemes this transport serves, in lower case.
     fn schemes(&self) -> &'static [&'static str];
 
+    /// Called once by each endpoint that has this transport, when it starts: the place to add to its status
+    /// ([`Endpoint::register_status`](crate::Endpoint::register_status)).
+    fn started(&self, _local: &LocalNode) {}
+
     /// Dials `url` once and does the handshake. Retrying is the caller's.
     ///
     /// # Cancel safety

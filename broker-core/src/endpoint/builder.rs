@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::local_node::LocalNode;
 use super::shared::{Options, Shared};
 use super::{Endpoint, Guard};
 use crate::handshake::HANDSHAKE_TIMEOUT;
@@ -114,6 +115,10 @@ impl EndpointBuilder {
         let shared = Shared::new(self.id.unwrap_or_else(EndpointId::random), self.options);
         shared.tasks.spawn(Arc::clone(&shared).announce_changes());
         shared.tasks.spawn(Arc::clone(&shared).ask_about_cycles());
+        let local = LocalNode::new(Arc::clone(&shared));
+        for transport in &shared.options.transports {
+            transport.started(&local);
+        }
         let guard = Arc::new(Guard {
             shared: Arc::clone(&shared),
         });

@@ -34,7 +34,8 @@ use std::time::Duration;
 
 use broker_core::{
     Admit, BoxFuture, ConnectError, Connection, EndpointId, ErrorCode, HandshakeError, LinkTraits,
-    ListenError, LocalNode, PeerIdentity, PeerUrl, QueueOptions, Transport,
+    ListenError, LocalNode, NodeStatus, PeerIdentity, PeerUrl, QueueOptions, StatusSource,
+    Transport,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -268,6 +269,26 @@ impl WsTransport {
     }
 }
 
+impl StatusSource for WsTransport {
+    fn contribute(&self, status: &mut NodeStatus) {
+        let WsCounters {
+            commands_dropped,
+            server_errors,
+            unreadable,
+        } = self.counters();
+        for (name, count) in [
+            ("ws_commands_dropped", commands_dropped),
+            ("ws_server_errors", server_errors),
+            ("ws_unreadable", unreadable),
+        ] {
+            // A node that joins no server need not be told of them.
+            if count > 0 {
+                status.counters.insert(name.to_owned(), count);
+            }
+        }
+    }
+}
+
 /// What core makes of a failed attempt.
 fn unusable(url: &PeerUrl, error: WsError) -> ConnectError {
     let url = url.clone();
@@ -293,6 +314,10 @@ impl Default for WsTransport {
 impl Transport for WsTransport {
     fn schemes(&self) -> &'static [&'static str] {
         &["ws", "wss"]
+    }
+
+    fn started(&self, local: &LocalNode) {
+        local.endpoint().register_status(Arc::new(self.clone()));
     }
 
     fn connect<'a>(
