@@ -253,7 +253,7 @@ async fn commands_are_dropped_and_counted() {
     );
     assert!(left.settled(PATIENCE).await);
     assert_eq!(transport.counters().commands_dropped, 1);
-    assert_eq!(node.status().counters["ws_commands_dropped"], 1);
+    assert_eq!(left.status().counters["ws_commands_dropped"], 1);
     left.shutdown().await;
     right.shutdown().await;
 }
