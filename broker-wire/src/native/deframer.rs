@@ -116,10 +116,12 @@ impl Deframer {
                 count += 1;
             }
         }
-        Run {
-            bytes: self.buffer.split_to(end).freeze(),
-            at: 0,
+        let bytes = self.buffer.split_to(end).freeze();
+        if end > KEPT {
+            // What is left would go on in the memory that the large frame needed.
+            self.buffer = BytesMut::from(&self.buffer[..]);
         }
+        Run { bytes, at: 0 }
     }
 
     /// The length in front, once what is to be skipped is gone.
@@ -167,6 +169,9 @@ impl Run {
         Some(start..end)
     }
 }
+
+/// A buffer that had to grow beyond this for a frame is given up with it.
+const KEPT: usize = 1 << 20;
 
 const fn length(head: [u8; PREFIX_LEN]) -> usize {
     u32::from_be_bytes(head) as usize
@@ -250,6 +255,23 @@ mod tests {
         assert!(deframer.is_between_frames());
         deframer.buffer().extend_from_slice(&stream(&[vec![8; 5]]));
         assert_eq!(deframer.next(), Ok(Next::Frame(Bytes::from(vec![8; 5]))));
+    }
+
+    #[test]
+    fn a_large_frame_does_not_leave_its_memory_behind() {
+        let mut deframer = Deframer::new(16 << 20);
+        deframer
+            .buffer()
+            .extend_from_slice(&stream(&[vec![1; 8 << 20], vec![2; 3]])[..(8 << 20) + 6]);
+        let mut run = deframer.next_run(10);
+        assert_eq!(run.next(), Some(4..(8 << 20) + 4));
+        assert_eq!(run.next(), None);
+        drop(run);
+        assert_eq!(deframer.buffer().len(), 2);
+        deframer.buffer().reserve(1000);
+        assert!(deframer.buffer().capacity() < 1 << 20);
+        deframer.buffer().extend_from_slice(&[0, 3, 2, 2, 2]);
+        assert_eq!(deframer.next(), Ok(Next::Frame(Bytes::from(vec![2; 3]))));
     }
 
     #[test]
