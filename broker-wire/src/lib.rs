@@ -36,6 +36,7 @@ mod grpc;
 mod native;
 pub mod proto;
 mod services;
+mod socket;
 mod tcp;
 pub mod tls;
 #[cfg(feature = "ws")]

@@ -17,7 +17,7 @@ use crate::grpc::DialError;
 use crate::grpc::dial::{Alive, Clues, Dialled, dial};
 use crate::grpc::origin;
 use crate::grpc::settings::KeepAlive;
-use crate::grpc::socket::{Dialler, TlsSetup};
+use crate::socket::{Dialler, TlsSetup};
 use crate::tls::TlsOptions;
 
 /// A connection. Clones share it; it closes when the last one is gone.

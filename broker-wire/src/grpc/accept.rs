@@ -22,8 +22,8 @@ use super::dial::{Alive, describe};
 use super::preface::{PrefaceError, Prefaced, read_preface};
 use super::router::Router;
 use super::settings::{self, CLOSE_GRACE, STOP_GRACE};
-use super::socket::{Acceptor, Socket};
 use super::stream::{FrameSource, GrpcIo, frame_channel};
+use crate::socket::{Acceptor, Socket};
 use crate::tcp::Served;
 use crate::tls::{TlsHandshakeError, dismiss};
 
@@ -101,7 +101,7 @@ pub(crate) async fn serve(
     let shared = Arc::new(Shared {
         local,
         router,
-        scheme: acceptor.scheme(),
+        scheme: if acceptor.is_tls() { "grpcs" } else { "grpc" },
         peer,
         called: AtomicBool::new(false),
         peered: AtomicBool::new(false),

@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::settings::{self, CLOSE_GRACE, DEFAULT_PORT, KeepAlive};
-use super::socket::Dialler;
 use crate::first_bytes::{Speaks, Watched, Witness};
+use crate::socket::Dialler;
 use crate::tcp::{self, TcpError};
 use crate::tls::{TlsError, TlsHandshakeError};
 

@@ -5,7 +5,6 @@ pub(crate) mod dial;
 mod preface;
 mod router;
 pub(crate) mod settings;
-pub(crate) mod socket;
 pub(crate) mod stoppable;
 mod stream;
 
@@ -25,10 +24,10 @@ pub use self::dial::DialError;
 use self::dial::{Dialled, dial};
 pub(crate) use self::router::{Router, RouterBuilder};
 use self::settings::{DEFAULT_PORT, KeepAlive, MAX_CONNECTIONS};
-use self::socket::{Acceptor, Dialler, TlsSetup};
 pub(crate) use self::stoppable::stopping;
 use self::stream::{FrameBody, FrameSource, GrpcIo, Unread, frame_channel};
 use crate::services;
+use crate::socket::{Acceptor, Dialler, TlsSetup};
 use crate::tcp::{Listener, Served};
 use crate::tls::TlsOptions;
 

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use super::connection::{Event, Running};
 use super::dial::{Credentials, dial, one_line};
 use super::error::WsError;
-use super::secure::TlsSetup;
 use super::socket::Closing;
 use super::target::Target;
 use super::text::{self, Control};
 use super::token::Token;
+use crate::socket::TlsSetup;
 use crate::tls::TlsOptions;
 
 /// How a [`WsClient`] connects.

@@ -16,13 +16,13 @@ use tungstenite::protocol::{Role, WebSocket};
 use super::accept::{APPLICATION_NAME, AcceptError, is_application_name, read_head};
 use super::error::WsError;
 use super::pipe::Pipe;
-use super::secure::{Connector, TlsSetup};
 use super::settings::{self, DEFAULT_PORT, MAX_MESSAGE};
 use super::socket::{Incoming, Io, Reading, Socket, Writing, open};
 use super::target::Target;
 use super::text::{self, Control};
 use super::token::Token;
 use crate::grpc::dial::describe;
+use crate::socket::{Dialler, TlsSetup};
 use crate::tcp::{self, TcpError};
 
 /// What a client shows of itself.
@@ -90,7 +90,7 @@ async fn connect(url: &PeerUrl, tls: Option<&TlsSetup>) -> Result<Io, WsError> {
     let failed = |error: &(dyn std::error::Error + 'static)| WsError::Connect {
         reason: describe(error),
     };
-    let connector = Connector::new(url, tls).map_err(|error| failed(&error))?;
+    let dialler = Dialler::new(url, tls).map_err(|error| failed(&error))?;
     let stream = tcp::connect(url, DEFAULT_PORT)
         .await
         .map_err(|error| match error {
@@ -99,10 +99,10 @@ async fn connect(url: &PeerUrl, tls: Option<&TlsSetup>) -> Result<Io, WsError> {
             TcpError::TimedOut { after } => WsError::TimedOut { after },
             TcpError::Other(reason) => WsError::Connect { reason },
         })?;
-    connector
-        .connect(url.host(), stream)
-        .await
-        .map_err(|error| failed(&error))
+    match dialler.connect(url.host(), stream).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => Err(failed(&error)),
+    }
 }
 
 /// Sends the request for a WebSocket and reads the response.

@@ -18,7 +18,6 @@ mod link;
 mod listen;
 mod pipe;
 mod seam;
-mod secure;
 mod serve;
 mod session;
 pub(crate) mod settings;
@@ -44,10 +43,11 @@ pub use self::client::{WsClient, WsClientOptions, WsReceived};
 use self::dial::{Credentials, one_line};
 pub use self::error::WsError;
 use self::link::{Counts, Dialler, link, server_id};
-use self::secure::{Acceptor, TlsSetup};
 use self::serve::{Server, serve};
+use self::socket::Io;
 use self::target::Target;
 use self::token::Token;
+use crate::socket::{Acceptor, TlsSetup};
 use crate::tls::TlsOptions;
 
 /// The transport of `ws://` and `wss://` addresses.
@@ -356,7 +356,11 @@ impl Transport for WsTransport {
                 let (acceptor, server, stop) =
                     (acceptor.clone(), Arc::clone(&server), stop.clone());
                 async move {
-                    let serving = serve(acceptor.accept(stream), peer, server, stop);
+                    let opening = async {
+                        let stream = acceptor.accept(stream).await?;
+                        Ok(Box::new(stream) as Io)
+                    };
+                    let serving = serve(opening, peer, server, stop);
                     listen::served(serving.await)
                 }
             };

@@ -1,4 +1,4 @@
-//! What HTTP/2 runs on: a plain connection or one with TLS, as the scheme of the address says.
+//! What HTTP/2 and WebSocket run on: a plain connection or one with TLS (rustls), as the scheme of the address says.
 
 use std::io;
 use std::pin::Pin;
@@ -51,29 +51,29 @@ pub(crate) struct TlsSetup {
 impl Acceptor {
     pub(crate) fn new(url: &PeerUrl, tls: Option<&TlsSetup>) -> Result<Self, TlsError> {
         match url.scheme() {
-            "grpcs" => Self::with_tls(tls),
+            scheme @ ("grpcs" | "wss") => Self::with_tls(scheme, tls),
             _ => Ok(Self::Plain),
         }
     }
 
     #[cfg(feature = "tls")]
-    fn with_tls(tls: Option<&TlsSetup>) -> Result<Self, TlsError> {
+    fn with_tls(scheme: &str, tls: Option<&TlsSetup>) -> Result<Self, TlsError> {
         let options = &tls.ok_or(TlsError::NoCertificate)?.options;
-        RustlsServer::grpc(options).map(Self::Tls)
+        let server = match scheme {
+            "wss" => RustlsServer::web_socket(options),
+            _ => RustlsServer::grpc(options),
+        };
+        server.map(Self::Tls)
     }
 
     #[cfg(not(feature = "tls"))]
-    fn with_tls(_: Option<&TlsSetup>) -> Result<Self, TlsError> {
-        Err(NOT_BUILT)
+    fn with_tls(scheme: &str, _: Option<&TlsSetup>) -> Result<Self, TlsError> {
+        Err(not_built(scheme))
     }
 
-    /// The scheme of what it accepts.
-    pub(crate) const fn scheme(&self) -> &'static str {
-        match self {
-            Self::Plain => "grpc",
-            #[cfg(feature = "tls")]
-            Self::Tls(_) => "grpcs",
-        }
+    /// Whether what it accepts has TLS.
+    pub(crate) const fn is_tls(&self) -> bool {
+        !matches!(self, Self::Plain)
     }
 
     pub(crate) async fn accept(&self, stream: TcpStream) -> Result<Socket, TlsHandshakeError> {
@@ -88,24 +88,27 @@ impl Acceptor {
 impl Dialler {
     pub(crate) fn new(url: &PeerUrl, tls: Option<&TlsSetup>) -> Result<Self, TlsError> {
         match url.scheme() {
-            "grpcs" => Self::with_tls(tls),
+            scheme @ ("grpcs" | "wss") => Self::with_tls(scheme, tls),
             _ => Ok(Self::Plain),
         }
     }
 
     #[cfg(feature = "tls")]
-    fn with_tls(tls: Option<&TlsSetup>) -> Result<Self, TlsError> {
+    fn with_tls(scheme: &str, tls: Option<&TlsSetup>) -> Result<Self, TlsError> {
         let tls = tls.ok_or(TlsError::NoAuthority)?;
         if let Some(client) = tls.client.get() {
             return Ok(Self::Tls(client.clone()));
         }
-        let client = RustlsClient::grpc(&tls.options)?;
+        let client = match scheme {
+            "wss" => RustlsClient::web_socket(&tls.options)?,
+            _ => RustlsClient::grpc(&tls.options)?,
+        };
         Ok(Self::Tls(tls.client.get_or_init(|| client).clone()))
     }
 
     #[cfg(not(feature = "tls"))]
-    fn with_tls(_: Option<&TlsSetup>) -> Result<Self, TlsError> {
-        Err(NOT_BUILT)
+    fn with_tls(scheme: &str, _: Option<&TlsSetup>) -> Result<Self, TlsError> {
+        Err(not_built(scheme))
     }
 
     #[cfg_attr(not(feature = "tls"), expect(unused_variables))]
@@ -144,13 +147,26 @@ impl TlsSetup {
     pub(crate) fn new(_: TlsOptions) -> Self {
         Self {}
     }
+
+    /// Whether a listener asks clients for certificates.
+    #[cfg(all(feature = "tls", feature = "ws"))]
+    pub(crate) const fn verifies_clients(&self) -> bool {
+        self.options.has_authority()
+    }
+
+    #[cfg(all(not(feature = "tls"), feature = "ws"))]
+    pub(crate) const fn verifies_clients(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(not(feature = "tls"))]
-const NOT_BUILT: TlsError = TlsError::NotBuilt {
-    scheme: "grpcs",
-    feature: "tls",
-};
+fn not_built(scheme: &str) -> TlsError {
+    TlsError::NotBuilt {
+        scheme: if scheme == "wss" { "wss" } else { "grpcs" },
+        feature: "tls",
+    }
+}
 
 impl AsyncRead for Socket {
     fn poll_read(
