@@ -1,5 +1,7 @@
 //! From an open byte stream to a connection: the handshake's bytes, both ways round.
 
+use std::sync::Arc;
+
 use broker_core::handshake::{HandshakeError, Side};
 use broker_core::{
     Admission, Admit, Connection, Filter, LinkTraits, LocalNode, PeerIdentity, PeerUrl,
@@ -80,7 +82,13 @@ where
         url,
         inbound: side == Side::Acceptor,
         sink: Box::new(NativeSink::new(io.writer, codec)),
-        source: Box::new(NativeSource::new(io.reader, codec, theirs.id, io.deframer)),
+        source: Box::new(NativeSource::new(
+            io.reader,
+            codec,
+            theirs.id,
+            io.deframer,
+            Arc::clone(&settings.complaints),
+        )),
         traits: LinkTraits {
             numbered,
             forwards_pings: true,

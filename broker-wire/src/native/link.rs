@@ -1,5 +1,7 @@
 //! The two halves of a native link, over any byte stream.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use broker_core::{
@@ -89,19 +91,28 @@ pub(crate) struct NativeSource<R> {
     peer: EndpointId,
     deframer: Deframer,
     rejected: u64,
-    complaints: RateLimit,
+    complaints: Complaints,
 }
+
+/// A bound on what the links of one transport log about bad frames: who sends nothing else may come again and again.
+pub(crate) type Complaints = Arc<Mutex<RateLimit>>;
 
 impl<R: AsyncRead + Send + Unpin + 'static> NativeSource<R> {
     /// Goes on with what the handshake has read but not used.
-    pub(crate) fn new(reader: R, codec: FrameCodec, peer: EndpointId, deframer: Deframer) -> Self {
+    pub(crate) fn new(
+        reader: R,
+        codec: FrameCodec,
+        peer: EndpointId,
+        deframer: Deframer,
+        complaints: Complaints,
+    ) -> Self {
         Self {
             reader,
             codec,
             peer,
             deframer,
             rejected: 0,
-            complaints: RateLimit::default(),
+            complaints,
         }
     }
 
@@ -116,7 +127,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> NativeSource<R> {
             }
             match self.codec.read(run.bytes(), range) {
                 Ok(envelope) => batch.push(envelope),
-                Err(bad) => reject(&mut self.rejected, &mut self.complaints, self.peer, &bad),
+                Err(bad) => self.reject(&bad),
             }
         }
         if (batch.len(), self.rejected) != before {
@@ -125,7 +136,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> NativeSource<R> {
         match self.deframer.next() {
             Ok(Next::Skipped { len }) => {
                 let what = format_args!("a frame of {len} bytes is over the limit");
-                reject(&mut self.rejected, &mut self.complaints, self.peer, &what);
+                self.reject(&what);
                 Ok(true)
             }
             // A run stops before a complete frame only where it has been long enough.
@@ -135,17 +146,16 @@ impl<R: AsyncRead + Send + Unpin + 'static> NativeSource<R> {
             }),
         }
     }
-}
 
-fn reject(
-    rejected: &mut u64,
-    complaints: &mut RateLimit,
-    peer: EndpointId,
-    what: &dyn std::fmt::Display,
-) {
-    *rejected += 1;
-    if let Some(suppressed) = complaints.check(Instant::now()) {
-        tracing::warn!(%peer, suppressed, "dropped a frame: {what}");
+    fn reject(&mut self, what: &dyn fmt::Display) {
+        self.rejected += 1;
+        let mut complaints = self
+            .complaints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = complaints.check(Instant::now()) {
+            tracing::warn!(peer = %self.peer, suppressed, "dropped a frame: {what}");
+        }
     }
 }
 

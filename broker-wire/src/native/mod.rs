@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::establish::establish;
 use self::limits::{DEFAULT_PORT, HEARTBEAT, MAX_CONNECTIONS};
+use self::link::Complaints;
 use self::security::{Security, is_secure};
 use crate::tcp::{self, Listener, Served};
 use crate::tls::{TlsHandshakeError, TlsOptions};
@@ -63,6 +64,7 @@ pub struct NativeTransport {
 pub(crate) struct Settings {
     pub(crate) versions: VersionRange,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) complaints: Complaints,
 }
 
 impl NativeTransport {
@@ -74,6 +76,7 @@ impl NativeTransport {
             settings: Settings {
                 versions: VersionRange { min: 1, max: 2 },
                 heartbeat: HEARTBEAT,
+                complaints: Complaints::default(),
             },
             max_connections: MAX_CONNECTIONS,
         }
