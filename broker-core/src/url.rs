@@ -33,6 +33,12 @@ pub enum PeerUrlError {
         /// What was given.
         text: String,
     },
+    /// Brackets are not, as they should be, around the whole host and nowhere else.
+    #[error("{text:?} names no host: brackets go around an IPv6 address, as in grpc://[::1]:9998")]
+    BadBrackets {
+        /// What was given.
+        text: String,
+    },
     /// The port is not a number from 0 to 65535.
     #[error("{port:?} in {text:?} is not a port (0 to 65535)")]
     BadPort {
@@ -124,8 +130,13 @@ impl FromStr for PeerUrl {
             Some(inner) => {
                 let (host, after) = inner
                     .split_once(']')
-                    .ok_or_else(|| PeerUrlError::NoHost { text: own() })?;
-                (host, after.strip_prefix(':'))
+                    .ok_or_else(|| PeerUrlError::BadBrackets { text: own() })?;
+                match after.strip_prefix(':') {
+                    None if !after.is_empty() => {
+                        return Err(PeerUrlError::BadBrackets { text: own() });
+                    }
+                    port => (host, port),
+                }
             }
             None => match authority.rsplit_once(':') {
                 Some((host, port)) => (host, Some(port)),
@@ -135,9 +146,12 @@ impl FromStr for PeerUrl {
         if host.is_empty() {
             return Err(PeerUrlError::NoHost { text: own() });
         }
+        if host.contains(['[', ']']) {
+            return Err(PeerUrlError::BadBrackets { text: own() });
+        }
         let port = match port {
             None => None,
-            Some(digits) => Some(digits.parse().map_err(|_| PeerUrlError::BadPort {
+            Some(digits) => Some(port_number(digits).ok_or_else(|| PeerUrlError::BadPort {
                 text: own(),
                 port: digits.chars().take(32).collect(),
             })?),
@@ -149,6 +163,11 @@ impl FromStr for PeerUrl {
             path: path.into(),
         })
     }
+}
+
+/// A number without a sign, which `parse` would take.
+fn port_number(digits: &str) -> Option<u16> {
+    digits.parse().ok().filter(|_| !digits.starts_with('+'))
 }
 
 impl fmt::Display for PeerUrl {
@@ -204,8 +223,27 @@ mod tests {
             Err(PeerUrlError::BadPort { .. })
         ));
         assert!(matches!(
-            "grpc://[::1".parse::<PeerUrl>(),
-            Err(PeerUrlError::NoHost { .. })
+            "grpc://h:+80".parse::<PeerUrl>(),
+            Err(PeerUrlError::BadPort { .. })
         ));
+    }
+
+    #[test]
+    fn brackets_go_around_the_whole_host_or_nowhere() {
+        for text in [
+            "[::1",
+            "[::1]9998",
+            "[a:5]b:80",
+            "a]:b:80",
+            "[a:5",
+            "[[a]:5",
+            "x[y]",
+        ] {
+            let parsed = format!("grpc://{text}").parse::<PeerUrl>();
+            assert!(
+                matches!(parsed, Err(PeerUrlError::BadBrackets { .. })),
+                "{text}: {parsed:?}"
+            );
+        }
     }
 }
