@@ -101,7 +101,8 @@ pub(crate) fn value_to_encoded(value: Option<proto::Value>) -> Result<Bytes, Bad
     }
 }
 
-/// `None` if containers are nested deeper than `depth`.
+/// `None` if containers are nested deeper than `depth`, or a subnet is longer than an address: C++ Broker passes such on,
+/// and the typed form has no place for it.
 fn typed(data: &Data, depth: usize) -> Option<Kind> {
     let inner = |data: &Data| {
         Some(proto::Value {
@@ -119,6 +120,7 @@ fn typed(data: &Data, depth: usize) -> Option<Kind> {
         Data::Real(value) => Kind::Real(*value),
         Data::String(value) => Kind::String(Bytes::copy_from_slice(value)),
         Data::Address(value) => Kind::Address(address_to_proto(value)),
+        Data::Subnet(value) if value.length > 128 => return None,
         Data::Subnet(value) => Kind::Subnet(proto::Subnet {
             address: address_to_proto(&value.address),
             length: value.length.into(),
@@ -310,6 +312,15 @@ mod tests {
             })),
         });
         assert_eq!(value_from_proto(Some(deep)), Err(BadValue::TooDeep));
+    }
+
+    #[test]
+    fn a_subnet_longer_than_an_address_travels_encoded() {
+        let subnet = Subnet::from_raw(Address::from_octets([0xff; 16]), 129);
+        let data = Data::vector([Data::from(subnet)]);
+        let value = value_to_proto(&data, false);
+        assert!(matches!(value.kind, Some(Kind::Encoded(_))));
+        assert_eq!(value_from_proto(Some(value)), Ok(data));
     }
 
     #[test]
