@@ -3,6 +3,7 @@
 //! Written once, above the backends. Numbers are never promoted: count, integer and real are three things. Counts,
 //! integers, timespans and timestamps wrap around modulo 2^64; C++ leaves that undefined for all but counts.
 
+use broker_core::binary::MAX_DEPTH;
 use broker_core::{Data, DataKind, ErrorCode, Set, Table, Timespan, Timestamp};
 
 /// The value after `operand` was added to `current`; a missing one starts as the default of the type `init`.
@@ -113,41 +114,75 @@ pub const fn increment_init(amount: &Data) -> DataKind {
 /// their encoding reads back as.
 ///
 /// # Errors
-/// `invalid_data` if there is a NaN in it: it equals nothing in C++, not even itself.
+/// `invalid_data` if there is a NaN in it: it equals nothing in C++, not even itself; or if it is nested deeper than
+/// [`MAX_DEPTH`], so that nobody could read it.
 pub fn normalize_key(key: &mut Data) -> Result<(), ErrorCode> {
-    normalize(key, true)
-}
-
-/// Brings a value into the form that its encoding reads back as: subnormals become 0.0.
-pub(crate) fn normalize_value(value: &mut Data) {
-    normalize(value, false).expect("only a NaN is refused, and here it is not");
-}
-
-fn normalize(data: &mut Data, refuse_nan: bool) -> Result<(), ErrorCode> {
-    match data {
-        Data::Real(number) if refuse_nan && number.is_nan() => Err(ErrorCode::InvalidData),
-        Data::Real(number) => {
-            if !number.is_normal() && number.is_finite() {
-                *number = 0.0;
-            }
-            Ok(())
+    check_depth(key, MAX_DEPTH)?;
+    normalize(key, &|number| {
+        if number.is_nan() {
+            return Err(ErrorCode::InvalidData);
         }
+        if !number.is_normal() && number.is_finite() {
+            *number = 0.0;
+        }
+        Ok(())
+    })
+}
+
+/// Brings a value into the form that its encoding reads back as: subnormals become zero. Otherwise a set could hold two
+/// numbers that are one in its encoding, which nobody reads then: clones would wait for it for ever.
+///
+/// # Errors
+/// `invalid_data` if it is nested deeper than [`MAX_DEPTH`]: adding to a container can bring it there.
+pub fn normalize_value(value: &mut Data) -> Result<(), ErrorCode> {
+    check_depth(value, MAX_DEPTH)?;
+    normalize(value, &|number| {
+        if number.is_subnormal() {
+            *number = 0.0_f64.copysign(*number);
+        }
+        Ok(())
+    })
+}
+
+/// Whether `data` has at most `levels` levels of containers.
+fn check_depth(data: &Data, levels: u16) -> Result<(), ErrorCode> {
+    let inner = |data: &Data| check_depth(data, levels - 1);
+    match data {
+        Data::Set(_) | Data::Table(_) | Data::Vector(_) if levels == 0 => {
+            Err(ErrorCode::InvalidData)
+        }
+        Data::Vector(elements) => elements.iter().try_for_each(inner),
+        Data::Set(set) => set.iter().try_for_each(inner),
+        Data::Table(table) => table
+            .iter()
+            .try_for_each(|(key, value)| inner(key).and_then(|()| inner(value))),
+        _ => Ok(()),
+    }
+}
+
+/// Applies `change` to every real in `data`.
+fn normalize(
+    data: &mut Data,
+    change: &dyn Fn(&mut f64) -> Result<(), ErrorCode>,
+) -> Result<(), ErrorCode> {
+    match data {
+        Data::Real(number) => change(number),
         Data::Vector(elements) => elements
             .iter_mut()
-            .try_for_each(|element| normalize(element, refuse_nan)),
+            .try_for_each(|element| normalize(element, change)),
         Data::Set(set) if set.iter().any(holds_real) => {
             let mut elements = std::mem::take(set).into_vec();
-            elements
-                .iter_mut()
-                .try_for_each(|element| normalize(element, refuse_nan))?;
+            for element in &mut elements {
+                normalize(element, change)?;
+            }
             *set = elements.into_iter().collect::<Set>();
             Ok(())
         }
         Data::Table(table) if table.iter().any(|(k, v)| holds_real(k) || holds_real(v)) => {
             let mut entries = std::mem::take(table).into_vec();
             for (key, value) in &mut entries {
-                normalize(key, refuse_nan)?;
-                normalize(value, refuse_nan)?;
+                normalize(key, change)?;
+                normalize(value, change)?;
             }
             *table = entries.into_iter().collect::<Table>();
             Ok(())
@@ -366,5 +401,34 @@ mod tests {
         let mut infinite = Data::Real(f64::INFINITY);
         normalize_key(&mut infinite).unwrap();
         assert_eq!(infinite, Data::Real(f64::INFINITY));
+    }
+
+    #[test]
+    fn a_value_in_normal_form_is_what_its_bytes_read_back_as() {
+        let tiny = 1e-310;
+        for mut value in [
+            Data::Real(-tiny),
+            Data::from(Set::from_iter([0.0, tiny])),
+            Data::from(Table::from_iter([(0.0, 1u64), (tiny, 2)])),
+            Data::vector([Data::from(Set::from_iter([tiny, 2.0])), f64::NAN.into()]),
+        ] {
+            normalize_value(&mut value).unwrap();
+            let bytes = broker_core::binary::to_bytes(&value);
+            assert_eq!(Data::decode(&bytes), Ok(value));
+        }
+    }
+
+    #[test]
+    fn what_is_nested_deeper_than_anybody_reads_is_refused() {
+        let nested = |levels| (0..levels).fold(Data::None, |inner, _| Data::vector([inner]));
+        for (levels, result) in [
+            (MAX_DEPTH, Ok(())),
+            (MAX_DEPTH + 1, Err(ErrorCode::InvalidData)),
+        ] {
+            let bytes = broker_core::binary::to_bytes(&nested(levels));
+            assert_eq!(Data::decode(&bytes).is_ok(), result.is_ok());
+            assert_eq!(normalize_value(&mut nested(levels)), result);
+            assert_eq!(normalize_key(&mut nested(levels)), result);
+        }
     }
 }

@@ -1,4 +1,5 @@
-use broker_core::{Data, DataKind, ErrorCode, Timespan};
+use broker_core::binary::MAX_DEPTH;
+use broker_core::{Data, DataKind, ErrorCode, Set, Timespan};
 
 use super::*;
 
@@ -250,6 +251,26 @@ fn a_write_changes_nothing_before_its_echo() {
         codes: vec![0],
     });
     assert_eq!(bench.replies(), [(token, DONE)]);
+}
+
+#[test]
+fn a_write_that_no_master_could_read_does_not_leave_as_it_is() {
+    let write = |value| StoreOperation::Put {
+        key: "a".into(),
+        value,
+        expiry: None,
+    };
+    let mut bench = Bench::attached(&[]);
+    bench.write(write(Set::from_iter([0.0, 1e-310]).into()));
+    // Decoding it succeeds, which it would not with two zeros.
+    assert!(matches!(
+        &bench.sent()[..],
+        [Content::Put { value, .. }] if *value == Set::from_iter([0.0]).into()
+    ));
+    let deep = (0..=MAX_DEPTH).fold(Data::None, |inner, _| Data::vector([inner]));
+    let token = bench.write(write(deep));
+    let refused = Err(StoreError::Refused(ErrorCode::InvalidData));
+    assert_eq!(bench.replies(), [(token, refused)]);
 }
 
 #[test]

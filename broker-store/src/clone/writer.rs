@@ -114,16 +114,19 @@ impl CloneState {
     }
 }
 
-/// Brings keys and values into the form in which the master gives them back, or says why it would not take them.
+/// Brings keys and values into the form in which the master gives them back, or says why it would not take them. What it
+/// could not even read would be sent again and again, and hold up every write behind it.
 pub(super) fn normalize(write: &mut Content) -> Result<(), ErrorCode> {
     match write {
         Content::Put { key, value, .. } | Content::PutUnique { key, value, .. } => {
-            semantics::normalize_value(value);
+            semantics::normalize_value(value)?;
             semantics::normalize_key(key)
         }
-        Content::Add { key, .. } | Content::Subtract { key, .. } | Content::Erase { key, .. } => {
+        Content::Add { key, operand, .. } | Content::Subtract { key, operand, .. } => {
+            semantics::normalize_value(operand)?;
             semantics::normalize_key(key)
         }
+        Content::Erase { key, .. } => semantics::normalize_key(key),
         _ => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use broker_core::{
 use bytes::BytesMut;
 
 use super::group::Effect;
-use super::{MasterOutput, MasterState, Origin, normal, report, report_ref};
+use super::{MasterOutput, MasterState, Origin, normal, normal_value, report, report_ref};
 use crate::backend::BackendError;
 use crate::command::{Content, HEADER_LEN, put_header};
 use crate::error::StoreError;
@@ -57,7 +57,7 @@ impl MasterState {
                 value,
                 expiry,
                 publisher,
-            } => self.put(now, normal(key)?, value, expiry, publisher)?,
+            } => self.put(now, normal(key)?, normal_value(value)?, expiry, publisher)?,
             Content::PutUnique {
                 key,
                 value,
@@ -66,7 +66,7 @@ impl MasterState {
                 request,
                 publisher,
             } => {
-                let key = normal(key)?;
+                let (key, value) = (normal(key)?, normal_value(value)?);
                 let inserted = !self.group.contains(&*self.backend, &key).map_err(report)?;
                 if inserted {
                     self.put(now, key, value, expiry, publisher)?;
@@ -166,7 +166,7 @@ impl MasterState {
         let former = self.group.get(&*self.backend, &key).map_err(report)?;
         let own = former.as_ref().and_then(|entry| entry.expires_at);
         let old = former.map(|entry| entry.value);
-        let value = change(old.clone()).map_err(StoreError::Refused)?;
+        let value = normal_value(change(old.clone()).map_err(StoreError::Refused)?)?;
         // What could not be sent to a clone must not be stored; only an append can bring a value there.
         if HEADER_LEN + 64 + binary::encoded_len(&key) + binary::encoded_len(&value) > MAX_PAYLOAD {
             return Err(StoreError::Refused(ErrorCode::InvalidData));

@@ -340,6 +340,11 @@ fn normal(mut key: Data) -> Result<Data, StoreError> {
     Ok(key)
 }
 
+fn normal_value(mut value: Data) -> Result<Data, StoreError> {
+    semantics::normalize_value(&mut value).map_err(StoreError::Refused)?;
+    Ok(value)
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn report(error: BackendError) -> StoreError {
     report_ref(&error)

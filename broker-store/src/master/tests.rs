@@ -1,3 +1,4 @@
+use broker_core::binary::MAX_DEPTH;
 use broker_core::{DataKind, Set, StoreOperation, Timespan};
 
 use super::*;
@@ -300,6 +301,44 @@ fn outcomes_carry_the_masters_code_and_come_after_the_echo() {
             codes: vec![9, 0]
         }]
     );
+}
+
+#[test]
+fn what_no_clone_could_read_is_not_stored() {
+    let tiny = 1e-310;
+    let mut bench = Bench::new();
+    bench.attach();
+    for value in [Data::from(Set::from_iter([0.0])), Data::Vector(Vec::new())] {
+        let key = value.type_name().into();
+        bench.write(Content::Put {
+            key,
+            value,
+            expiry: None,
+            publisher: CLONE,
+        });
+    }
+    // A second zero, once it is encoded.
+    assert_eq!(
+        bench.ask(StoreOperation::InsertInto {
+            key: "set".into(),
+            index: tiny.into(),
+            value: None,
+            expiry: None,
+        }),
+        Ok(StoreReply::Done)
+    );
+    assert_eq!(bench.get("set"), Some(Set::from_iter([0.0]).into()));
+    // One level more than is read.
+    let deep = (0..MAX_DEPTH).fold(Data::None, |inner, _| Data::vector([inner]));
+    assert_eq!(
+        bench.ask(StoreOperation::Push {
+            key: "vector".into(),
+            value: deep,
+            expiry: None,
+        }),
+        Err(StoreError::Refused(ErrorCode::InvalidData))
+    );
+    assert_eq!(bench.get("vector"), Some(Data::Vector(Vec::new())));
 }
 
 #[test]
