@@ -14,6 +14,7 @@
 //!
 //! Reading tolerates a half-written last line, and nothing else.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -85,8 +86,16 @@ impl Entry {
 ///
 /// # Errors
 /// The file cannot be read, or holds a line that is none.
-pub(crate) fn read(path: &Path, mut each: impl FnMut(Entry)) -> io::Result<u64> {
-    let mut reader = BufReader::new(File::open(path)?);
+pub(crate) fn read(path: &Path, each: impl FnMut(Entry)) -> io::Result<u64> {
+    read_from(BufReader::new(File::open(path)?), path.display(), each)
+}
+
+/// As [`read`], from anywhere; errors call it `name`.
+pub(crate) fn read_from(
+    mut reader: impl BufRead,
+    name: impl Display,
+    mut each: impl FnMut(Entry),
+) -> io::Result<u64> {
     let mut line = Vec::new();
     let mut whole = 0_u64;
     loop {
@@ -102,10 +111,7 @@ pub(crate) fn read(path: &Path, mut each: impl FnMut(Entry)) -> io::Result<u64> 
             .ok()
             .and_then(Entry::parse)
             .ok_or_else(|| {
-                let reason = format!(
-                    "{}: not a journal of log batches at byte {whole}",
-                    path.display()
-                );
+                let reason = format!("{name}: not a journal of log batches at byte {whole}");
                 io::Error::new(io::ErrorKind::InvalidData, reason)
             })?;
         each(entry);

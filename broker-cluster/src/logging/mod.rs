@@ -13,12 +13,12 @@
 mod audit;
 mod client;
 mod file;
-mod journal;
+pub(crate) mod journal;
 mod known;
 mod logger;
 mod outbox;
 mod receiver;
-mod wire;
+pub(crate) mod wire;
 
 pub use audit::{LogAudit, WriterAudit, audit_logs};
 pub use client::{ASCII_WRITER, DEFAULT_HOLD, LogClient, LogError, LogSpec, LogStream};
