@@ -74,6 +74,8 @@ enum State {
 pub(crate) struct NativeHandshake {
     ours: Ours,
     state: State,
+    /// Whether a drop_conn was sent.
+    dropped: bool,
     outbox: VecDeque<Vec<u8>>,
 }
 
@@ -83,6 +85,7 @@ impl NativeHandshake {
         let mut machine = Self {
             ours,
             state: State::Begun,
+            dropped: false,
             outbox: VecDeque::with_capacity(2),
         };
         match side {
@@ -362,11 +365,13 @@ impl NativeHandshake {
 
     fn drop_conn(&mut self, code: ErrorCode, description: &str) {
         self.state = State::Failed;
-        self.send(&HandshakeMessage::DropConn {
-            sender: self.ours.id,
-            code,
-            description: description.to_owned(),
-        });
+        if !std::mem::replace(&mut self.dropped, true) {
+            self.send(&HandshakeMessage::DropConn {
+                sender: self.ours.id,
+                code,
+                description: description.to_owned(),
+            });
+        }
     }
 
     fn send(&mut self, message: &HandshakeMessage) {
@@ -620,6 +625,22 @@ mod tests {
         let answer = machine.poll_transmit().expect("a refusal");
         assert!(answer.ends_with(b"invalid message type tag"));
         assert!(machine.handle_frame(b"\x07ZEEK").is_err(), "it is over");
+        assert_eq!(machine.poll_transmit(), None);
+    }
+
+    #[test]
+    fn who_has_refused_says_nothing_more_whatever_comes() {
+        let mut machine = machine(Side::Acceptor, SMALL, 1);
+        machine.poll_transmit();
+        let hello = HandshakeMessage::Hello {
+            sender: BIG,
+            min: 1,
+            max: 1,
+        };
+        machine.handle_frame(&hello.to_frame()[4..]).expect("heard");
+        machine.refuse(&HandshakeError::ShuttingDown);
+        assert!(machine.poll_transmit().is_some());
+        assert!(machine.handle_frame(&[13]).is_err());
         assert_eq!(machine.poll_transmit(), None);
     }
 }
