@@ -249,9 +249,15 @@ impl Introduction {
 /// Text of a stranger, for people: cut to a length that fits into a line, without control characters.
 fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]);
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    let mut shown = String::new();
+    for c in text.chars() {
+        // What is no text becomes longer in here.
+        if shown.len() + c.len_utf8() > MAX_TEXT {
+            break;
+        }
+        shown.push(if c.is_control() { ' ' } else { c });
+    }
+    shown
 }
 
 fn put_head(sender: EndpointId, out: &mut Vec<u8>) {
@@ -478,6 +484,18 @@ mod tests {
             let _ = HandshakeMessage::decode(&tagged);
             tagged.splice(1..1, *b"ZEEK");
             let _ = HandshakeMessage::decode(&tagged);
+        }
+    }
+
+    #[test]
+    fn a_text_of_a_stranger_stays_within_its_bound_even_if_it_is_none() {
+        for bytes in [
+            &[0xff; 2 * MAX_TEXT][..],
+            "\u{e9}".repeat(MAX_TEXT).as_bytes(),
+        ] {
+            let once = shown(bytes);
+            assert!(once.len() <= MAX_TEXT && once.len() > MAX_TEXT - 4);
+            assert_eq!(shown(once.as_bytes()), once);
         }
     }
 }
