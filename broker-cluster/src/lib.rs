@@ -66,6 +66,9 @@
 //! not built is refused with the feature's name.
 
 mod events;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod layout;
 pub mod log;
 pub mod logging;

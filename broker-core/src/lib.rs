@@ -10,6 +10,9 @@ mod data;
 mod endpoint;
 mod envelope;
 mod filter;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod handshake;
 mod id;
 pub mod json;

@@ -83,6 +83,9 @@ mod deadlines;
 mod driver;
 pub mod error;
 pub mod event;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod ids;
 pub mod master;
 mod memory;

@@ -98,7 +98,7 @@ screened! {
 }
 
 /// Checks `message`, which is to be decoded as what `schema` says.
-fn screen(message: Bytes, schema: &'static Schema) -> Result<(), FrameError> {
+pub(crate) fn screen(message: Bytes, schema: &'static Schema) -> Result<(), FrameError> {
     let mut reader = Reader::new(message);
     let end = reader.len();
     let mut left = MAX_FIELDS;

@@ -32,6 +32,9 @@ pub mod codec;
 mod convert;
 mod first_bytes;
 mod frame;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod grpc;
 mod native;
 pub mod proto;

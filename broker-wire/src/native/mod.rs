@@ -10,7 +10,7 @@
 pub(crate) mod deframer;
 mod establish;
 pub(crate) mod frame;
-mod handshake;
+pub(crate) mod handshake;
 pub(crate) mod limits;
 mod link;
 pub(crate) mod message;

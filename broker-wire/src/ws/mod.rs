@@ -19,11 +19,11 @@ mod listen;
 mod pipe;
 mod seam;
 mod serve;
-mod session;
+pub(crate) mod session;
 pub(crate) mod settings;
 mod socket;
-mod target;
-mod text;
+pub(crate) mod target;
+pub(crate) mod text;
 mod token;
 
 use std::num::NonZeroUsize;
