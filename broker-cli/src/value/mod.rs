@@ -46,6 +46,10 @@ Output uses the same forms, so that it can be pasted back."#
 pub(crate) use help;
 
 #[cfg(test)]
+#[path = "../../../fuzz/src/value_text.rs"]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use broker_core::{
         Address, Data, EnumValue, Port, Protocol, Set, Subnet, Table, Timespan, Timestamp,
@@ -109,5 +113,19 @@ mod tests {
         fn any_text_is_a_value_or_an_error(text in "\\PC{0,40}|[\\[\\]{}\",0-9.:/a-z ]{0,40}") {
             let _ = parse(&text);
         }
+    }
+
+    #[test]
+    fn every_file_of_the_fuzz_corpus_passes() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/value_text");
+        let mut files = 0;
+        for entry in std::fs::read_dir(corpus).expect("the corpus") {
+            let path = entry.expect("an entry").path();
+            let bytes = std::fs::read(&path).expect("a readable file");
+            println!("{}", path.display());
+            fuzz::value_text(&bytes, parse_argument, print);
+            files += 1;
+        }
+        assert!(files > 0, "an empty corpus");
     }
 }
