@@ -66,7 +66,8 @@ impl Cli {
             Command::Node(_) | Command::Cluster(_) => "info",
             // Nodes come and go in these, which is no news.
             Command::Demo(_) | Command::Bench(_) => "error",
-            _ => "warn",
+            // What becomes of the one peering of a command is told by its result.
+            _ => "warn,broker_core::endpoint=error",
         };
         self.log_level
             .as_deref()
@@ -153,6 +154,7 @@ fn one_line(error: &clap::Error) -> String {
 const AFTER_HELP: &str = "\
 PEER and URL are addresses:
   grpc://HOST:PORT     our own nodes, default port 9998
+  broker://HOST:PORT   Zeek, C++ Broker and our own nodes, default port 9999
   mem://NAME           endpoints of one process (bench only)
 
 Environment:

@@ -8,6 +8,7 @@ mod bench;
 mod client;
 mod cluster_up;
 mod demo;
+mod door;
 mod failure;
 mod input;
 mod logging;

@@ -8,6 +8,7 @@ use broker_core::{Data, PeerUrl, Topic, json};
 use tokio::time::Instant;
 
 use crate::client;
+use crate::door::{Door, Subscription};
 use crate::failure::complain;
 use crate::output::Output;
 use crate::publish::parse_topic;
@@ -49,24 +50,41 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         json: args.json,
         left: args.count,
     };
-    tokio::select! {
-        ended = follow(&args.peer, prefixes, &mut printer) => ended?,
-        () = at(deadline) => if let (Some(count), Some(left @ 1..)) = (args.count, printer.left) {
-            printer.output.flush()?;
-            anyhow::bail!("only {} of {count} messages came in time", count - left);
-        },
-        _ = signals.received() => {}
+    let mut subscription = None;
+    let outcome = tokio::select! {
+        ended = follow(&args.peer, prefixes, &mut subscription, &mut printer) => ended,
+        () = at(deadline) => Ok(()),
+        _ = signals.received() => {
+            printer.left = None;
+            Ok(())
+        }
+    };
+    let outcome = outcome.and_then(|()| printer.output.flush());
+    if let Some(subscription) = subscription {
+        subscription.close().await;
     }
-    printer.output.flush()
+    outcome?;
+    match (args.count, printer.left) {
+        (Some(count), Some(left @ 1..)) => {
+            anyhow::bail!("only {} of {count} messages came in time", count - left)
+        }
+        _ => Ok(()),
+    }
 }
 
-/// Prints messages until there have been enough.
-async fn follow(peer: &PeerUrl, prefixes: Vec<Topic>, printer: &mut Printer) -> anyhow::Result<()> {
-    let client = client::connect(peer, "sub").await?;
-    let mut subscription = client
-        .subscribe(&prefixes.into_iter().collect())
+/// Prints messages until there have been enough. The subscription is left where whoever cuts this short finds it.
+async fn follow(
+    peer: &PeerUrl,
+    prefixes: Vec<Topic>,
+    subscription: &mut Option<Subscription>,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    let door = Door::open(peer, "sub").await?;
+    let subscribed = door
+        .subscribe(prefixes.into_iter().collect())
         .await
         .with_context(|| format!("sub {peer}"))?;
+    let subscription = subscription.insert(subscribed);
     crate::supervisor::eprintln_line("subscribed");
     while printer.left != Some(0) {
         let message = tokio::select! {

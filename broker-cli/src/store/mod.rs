@@ -10,6 +10,7 @@ use broker_wire::{BrokerClient, ClientError};
 
 use self::operation::Operation;
 use crate::client;
+use crate::door;
 use crate::output::Output;
 use crate::value;
 
@@ -40,7 +41,7 @@ struct Remote {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     // Arguments are checked before anybody is called.
     let request = args.operation.checked()?;
-    let client = client::connect(&args.peer, "store").await?;
+    let client = door::open_stores(&args.peer).await?;
     let remote = Remote {
         client,
         name: args.name,

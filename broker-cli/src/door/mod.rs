@@ -1,0 +1,130 @@
+//! The doors of a node: how a command gets to PEER, one file per kind of URL.
+//!
+//! | URL | door | what the command is there |
+//! |---|---|---|
+//! | `grpc://` | [`grpc`] | a client: what it publishes and subscribes to is a hub's |
+//! | `broker://` | [`peer`] | a peer with an endpoint of its own, which forwards nothing and leaves with a goodbye |
+//!
+//! Commands know [`Door`] and no URL. A door that cannot carry a command says so in [`Door::open`], before anybody
+//! is called.
+
+mod grpc;
+mod peer;
+
+use anyhow::Context as _;
+use broker_core::{Filter, Message, PeerUrl};
+use broker_wire::{BrokerClient, Published};
+use futures_core::Stream;
+
+use self::peer::PeerDoor;
+use crate::failure::misuse;
+use crate::status::Report;
+
+/// A way into a node, opened for one command.
+#[derive(Debug)]
+pub(crate) enum Door {
+    /// The node's client services.
+    Grpc(BrokerClient),
+    /// A peering with the node.
+    Peer(PeerDoor),
+}
+
+/// Messages on their way from a node.
+#[derive(Debug)]
+pub(crate) enum Subscription {
+    Grpc(Box<broker_wire::ClientSubscription>),
+    Peer(peer::PeerSubscription),
+}
+
+impl Door {
+    /// Opens the door of `peer` for `command`.
+    ///
+    /// # Errors
+    /// There is no such door, it cannot carry the command (both misuse), or nobody answers.
+    pub(crate) async fn open(peer: &PeerUrl, command: &str) -> anyhow::Result<Self> {
+        // The errors name the address themselves.
+        match peer.scheme() {
+            "grpc" => Ok(Self::Grpc(BrokerClient::connect(peer).await?)),
+            "broker" => Ok(Self::Peer(PeerDoor::open(peer, command).await?)),
+            _ => Err(no_door(peer, command, SCHEMES)),
+        }
+    }
+
+    /// Hands `messages` over as they come, and returns when the node has all of them.
+    pub(crate) async fn publish(
+        self,
+        messages: impl Stream<Item = Message> + Send + 'static,
+    ) -> anyhow::Result<Published> {
+        match self {
+            Self::Grpc(client) => Ok(client.publish(messages).await?),
+            Self::Peer(peer) => peer.publish(messages).await,
+        }
+    }
+
+    /// Subscribes to `prefixes`; what is published from now on comes.
+    pub(crate) async fn subscribe(self, prefixes: Filter) -> anyhow::Result<Subscription> {
+        match self {
+            Self::Grpc(client) => Ok(Subscription::Grpc(Box::new(
+                client.subscribe(&prefixes).await?,
+            ))),
+            Self::Peer(peer) => Ok(Subscription::Peer(peer.subscribe(prefixes).await?)),
+        }
+    }
+
+    /// What the node says about itself, as far as this door shows it.
+    pub(crate) async fn status(self) -> anyhow::Result<Report> {
+        match self {
+            Self::Grpc(client) => grpc::status(&client).await,
+            Self::Peer(peer) => peer.status().await,
+        }
+    }
+}
+
+impl Subscription {
+    /// Waits for the next message; `None` when the node has shut down.
+    ///
+    /// # Cancel safety
+    /// Safe: no message is lost if the future is dropped.
+    pub(crate) async fn recv(&mut self) -> anyhow::Result<Option<Message>> {
+        match self {
+            Self::Grpc(subscription) => Ok(subscription.recv().await?),
+            Self::Peer(subscription) => subscription.recv().await,
+        }
+    }
+
+    /// Ends the subscription, where that is more than hanging up.
+    pub(crate) async fn close(self) {
+        match self {
+            Self::Grpc(_) => {}
+            Self::Peer(subscription) => subscription.close().await,
+        }
+    }
+}
+
+/// Connects to the store service of `peer`, or says why that transport cannot carry stores.
+pub(crate) async fn open_stores(peer: &PeerUrl) -> anyhow::Result<BrokerClient> {
+    match peer.scheme() {
+        "grpc" => BrokerClient::connect(peer).await.context("store"),
+        _ => Err(no_door(peer, "store", &["grpc"])),
+    }
+}
+
+/// Why `peer` cannot be reached by `command`, for which there are the schemes in `doors`.
+fn no_door(peer: &PeerUrl, command: &str, doors: &[&str]) -> anyhow::Error {
+    let doors = doors.join(", ");
+    misuse(match peer.scheme() {
+        "mem" => format!(
+            "{command}: mem:// joins endpoints of one process, so no other program can reach {peer}"
+        ),
+        scheme if KNOWN.contains(&scheme) => {
+            format!("{command} cannot go over {scheme}:// (it can over: {doors})")
+        }
+        scheme => format!("{command}: there is no transport for {scheme}:// (there is: {doors})"),
+    })
+}
+
+/// The schemes of the doors that every command but `store` can go through.
+const SCHEMES: &[&str] = &["grpc", "broker"];
+
+/// The schemes that mean something.
+const KNOWN: &[&str] = &["grpc", "grpcs", "broker", "brokers", "ws", "wss"];
