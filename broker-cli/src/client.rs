@@ -1,8 +1,36 @@
-//! Arguments that several commands take.
+//! Arguments of several commands: the node they talk to, and times.
 
 use std::time::Duration;
 
+use broker_cluster::TlsSpec;
 use broker_core::PeerUrl;
+
+use crate::tls::TlsArgs;
+use crate::transports::Transports;
+
+/// The node a command talks to, and what that takes.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct NodeArgs {
+    /// The node, for example grpc://127.0.0.1:9998
+    #[arg(value_parser = peer_url)]
+    pub(crate) peer: PeerUrl,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+impl NodeArgs {
+    /// The transports to go there with.
+    ///
+    /// # Errors
+    /// Misuse: the files for TLS do not do.
+    pub(crate) fn transports(&self) -> anyhow::Result<Transports> {
+        let transports = Transports {
+            tls: self.tls.options(&TlsSpec::default())?,
+        };
+        transports.check([], [&self.peer])?;
+        Ok(transports)
+    }
+}
 
 /// Parses a PEER argument.
 pub(crate) fn peer_url(text: &str) -> Result<PeerUrl, String> {

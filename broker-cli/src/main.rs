@@ -20,6 +20,7 @@ mod status;
 mod store;
 mod subscribe;
 mod supervisor;
+mod tls;
 mod transports;
 mod value;
 

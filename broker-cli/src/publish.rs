@@ -2,13 +2,13 @@
 
 use anyhow::Context as _;
 use broker_core::zeek::Event;
-use broker_core::{Data, Message, PeerUrl, Topic, json};
+use broker_core::{Data, Message, Topic, json};
 use broker_wire::Published;
 use futures_core::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::client;
+use crate::client::NodeArgs;
 use crate::door::Door;
 use crate::failure::{complain, misuse};
 use crate::input::each_line;
@@ -18,9 +18,8 @@ use crate::value;
 #[derive(Debug, clap::Args)]
 #[command(after_help = PUB_HELP)]
 pub(crate) struct PubArgs {
-    /// The node, for example grpc://127.0.0.1:9998
-    #[arg(value_parser = client::peer_url)]
-    peer: PeerUrl,
+    #[command(flatten)]
+    node: NodeArgs,
     /// The topic
     #[arg(required_unless_present = "stdin")]
     topic: Option<String>,
@@ -40,9 +39,8 @@ pub(crate) struct PubArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EVENT_HELP)]
 pub(crate) struct EventArgs {
-    /// The node, for example grpc://127.0.0.1:9998
-    #[arg(value_parser = client::peer_url)]
-    peer: PeerUrl,
+    #[command(flatten)]
+    node: NodeArgs,
     /// The topic
     topic: String,
     /// The event's name, with its module: Notice::begin_suppression
@@ -55,8 +53,8 @@ pub(crate) struct EventArgs {
 /// Runs `broker pub`.
 pub(crate) async fn run_pub(args: PubArgs) -> anyhow::Result<()> {
     if args.stdin {
-        let door = Door::open(&args.peer, "pub").await?;
-        return publish_stdin(door, &args.peer).await;
+        let door = Door::open(&args.node, "pub").await?;
+        return publish_stdin(door, &args.node).await;
     }
     // clap sees to it that there is a topic.
     let topic = parse_topic(&args.topic.unwrap_or_default())?;
@@ -65,8 +63,8 @@ pub(crate) async fn run_pub(args: PubArgs) -> anyhow::Result<()> {
         .iter()
         .map(|text| Ok(Message::new(topic.clone(), parse_value(text)?)));
     let messages = messages.collect::<anyhow::Result<Vec<_>>>()?;
-    let door = Door::open(&args.peer, "pub").await?;
-    publish(door, &args.peer, tokio_stream::iter(messages)).await
+    let door = Door::open(&args.node, "pub").await?;
+    publish(door, &args.node, tokio_stream::iter(messages)).await
 }
 
 /// Runs `broker event`.
@@ -78,9 +76,9 @@ pub(crate) async fn run_event(args: EventArgs) -> anyhow::Result<()> {
         .map(|text| parse_value(text))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let event = Event::new(args.name.as_str(), values).into_data();
-    let door = Door::open(&args.peer, "event").await?;
+    let door = Door::open(&args.node, "event").await?;
     let message = tokio_stream::once(Message::new(topic, event));
-    publish(door, &args.peer, message).await
+    publish(door, &args.node, message).await
 }
 
 /// Parses a VALUE argument.
@@ -95,13 +93,13 @@ pub(crate) fn parse_topic(text: &str) -> anyhow::Result<Topic> {
 
 async fn publish(
     door: Door,
-    peer: &PeerUrl,
+    node: &NodeArgs,
     messages: impl Stream<Item = Message> + Send + 'static,
 ) -> anyhow::Result<()> {
     let published = door
         .publish(messages)
         .await
-        .with_context(|| format!("pub {peer}"))?;
+        .with_context(|| format!("pub {}", node.peer))?;
     report_unclaimed(&published);
     Ok(())
 }
@@ -118,14 +116,14 @@ fn report_unclaimed(published: &Published) {
 }
 
 /// Publishes the lines of stdin as they come, and stops at the first bad one; those before it are published.
-async fn publish_stdin(door: Door, peer: &PeerUrl) -> anyhow::Result<()> {
+async fn publish_stdin(door: Door, node: &NodeArgs) -> anyhow::Result<()> {
     let (sender, receiver) = mpsc::channel(LINES_AHEAD);
     let reader = tokio::task::spawn_blocking(move || {
         each_line(std::io::stdin().lock(), read_message, |message| {
             sender.blocking_send(message).is_ok()
         })
     });
-    publish(door, peer, ReceiverStream::new(receiver)).await?;
+    publish(door, node, ReceiverStream::new(receiver)).await?;
     reader.await.context("reading stdin")?
 }
 

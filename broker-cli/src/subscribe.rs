@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_core::zeek;
-use broker_core::{Data, PeerUrl, Topic, json};
+use broker_core::{Data, Topic, json};
 use tokio::time::Instant;
 
-use crate::client;
+use crate::client::{self, NodeArgs};
 use crate::door::{Door, Subscription};
 use crate::failure::complain;
 use crate::output::Output;
@@ -19,9 +19,8 @@ use crate::value;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
-    /// The node, for example grpc://127.0.0.1:9998
-    #[arg(value_parser = client::peer_url)]
-    peer: PeerUrl,
+    #[command(flatten)]
+    node: NodeArgs,
     /// Topic prefixes; '' matches every topic
     #[arg(required = true, value_name = "PREFIX")]
     prefixes: Vec<String>,
@@ -52,7 +51,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
     let mut subscription = None;
     let outcome = tokio::select! {
-        ended = follow(&args.peer, prefixes, &mut subscription, &mut printer) => ended,
+        ended = follow(&args.node, prefixes, &mut subscription, &mut printer) => ended,
         () = at(deadline) => Ok(()),
         _ = signals.received() => {
             printer.left = None;
@@ -74,12 +73,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 /// Prints messages until there have been enough. The subscription is left where whoever cuts this short finds it.
 async fn follow(
-    peer: &PeerUrl,
+    node: &NodeArgs,
     prefixes: Vec<Topic>,
     subscription: &mut Option<Subscription>,
     printer: &mut Printer,
 ) -> anyhow::Result<()> {
-    let door = Door::open(peer, "sub").await?;
+    let peer = &node.peer;
+    let door = Door::open(node, "sub").await?;
     let subscribed = door
         .subscribe(prefixes.into_iter().collect())
         .await

@@ -2,8 +2,8 @@
 //!
 //! | URL | door | what the command is there |
 //! |---|---|---|
-//! | `grpc://` | [`grpc`] | a client: what it publishes and subscribes to is a hub's |
-//! | `broker://` | [`peer`] | a peer with an endpoint of its own, which forwards nothing and leaves with a goodbye |
+//! | `grpc://`, `grpcs://` | [`grpc`] | a client: what it publishes and subscribes to is a hub's |
+//! | `broker://`, `brokers://` | [`peer`] | a peer with an endpoint of its own, which forwards nothing and leaves with a goodbye |
 //!
 //! Commands know [`Door`] and no URL. A door that cannot carry a command says so in [`Door::open`], before anybody
 //! is called.
@@ -11,12 +11,12 @@
 mod grpc;
 mod peer;
 
-use anyhow::Context as _;
 use broker_core::{Filter, Message, PeerUrl};
 use broker_wire::{BrokerClient, Published};
 use futures_core::Stream;
 
 use self::peer::PeerDoor;
+use crate::client::NodeArgs;
 use crate::failure::misuse;
 use crate::status::Report;
 
@@ -41,11 +41,11 @@ impl Door {
     ///
     /// # Errors
     /// There is no such door, it cannot carry the command (both misuse), or nobody answers.
-    pub(crate) async fn open(peer: &PeerUrl, command: &str) -> anyhow::Result<Self> {
-        // The errors name the address themselves.
+    pub(crate) async fn open(node: &NodeArgs, command: &str) -> anyhow::Result<Self> {
+        let peer = &node.peer;
         match peer.scheme() {
-            "grpc" => Ok(Self::Grpc(BrokerClient::connect(peer).await?)),
-            "broker" => Ok(Self::Peer(PeerDoor::open(peer, command).await?)),
+            "grpc" | "grpcs" => Ok(Self::Grpc(grpc::open(node).await?)),
+            "broker" | "brokers" => Ok(Self::Peer(PeerDoor::open(node, command).await?)),
             _ => Err(no_door(peer, command, SCHEMES)),
         }
     }
@@ -102,10 +102,10 @@ impl Subscription {
 }
 
 /// Connects to the store service of `peer`, or says why that transport cannot carry stores.
-pub(crate) async fn open_stores(peer: &PeerUrl) -> anyhow::Result<BrokerClient> {
-    match peer.scheme() {
-        "grpc" => BrokerClient::connect(peer).await.context("store"),
-        _ => Err(no_door(peer, "store", &["grpc"])),
+pub(crate) async fn open_stores(node: &NodeArgs) -> anyhow::Result<BrokerClient> {
+    match node.peer.scheme() {
+        "grpc" | "grpcs" => grpc::open(node).await,
+        _ => Err(no_door(&node.peer, "store", &["grpc", "grpcs"])),
     }
 }
 
@@ -124,7 +124,7 @@ fn no_door(peer: &PeerUrl, command: &str, doors: &[&str]) -> anyhow::Error {
 }
 
 /// The schemes of the doors that every command but `store` can go through.
-const SCHEMES: &[&str] = &["grpc", "broker"];
+const SCHEMES: &[&str] = &["grpc", "grpcs", "broker", "brokers"];
 
 /// The schemes that mean something.
 const KNOWN: &[&str] = &["grpc", "grpcs", "broker", "brokers", "ws", "wss"];

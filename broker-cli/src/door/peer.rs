@@ -1,4 +1,4 @@
-//! The door of `broker://`: the command becomes a peer of the node for as long as it takes.
+//! The door of `broker://` and `brokers://`: the command becomes a peer of the node for as long as it takes.
 //!
 //! Its endpoint connects once, forwards nothing, and says goodbye when it is done. Towards the node it blocks rather
 //! than drops, without a limit of its own: a node that is slow is waited for, one that is gone is noticed by the
@@ -10,16 +10,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_core::{
-    Endpoint, Filter, LinkEnd, Message, OverflowPolicy, PeerUrl, PeeringHandle, QueueOptions,
-    Subscriber,
+    Endpoint, Filter, LinkEnd, Message, OverflowPolicy, PeeringHandle, QueueOptions, Subscriber,
 };
 use broker_wire::Published;
 use futures_core::Stream;
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
+use crate::client::NodeArgs;
 use crate::status::Report;
-use crate::transports;
 
 /// A peering with the node.
 #[derive(Debug)]
@@ -37,8 +36,11 @@ pub(crate) struct PeerSubscription {
 
 impl PeerDoor {
     /// Connects once. The node sees `command` as this peer's name.
-    pub(super) async fn open(url: &PeerUrl, command: &str) -> anyhow::Result<Self> {
-        let endpoint = transports::builder()
+    pub(super) async fn open(node: &NodeArgs, command: &str) -> anyhow::Result<Self> {
+        let url = &node.peer;
+        let endpoint = node
+            .transports()?
+            .builder()
             .name(format!("broker {command}"))
             .forwarding(false)
             .peer_queue(patient(QueueOptions::peer()))

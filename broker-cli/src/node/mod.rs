@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use broker_core::PeerUrl;
 
 use crate::failure::misuse;
+use crate::tls::TlsArgs;
 use crate::transports;
 
 /// Runs one node until it is told to stop.
@@ -41,6 +42,8 @@ pub(crate) struct Args {
     /// Do not pass messages of one peer on to others
     #[arg(long, overrides_with = "forward")]
     no_forward: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Stop when stdin is closed, as supervisors do it
     #[arg(long, hide = true)]
     supervised: bool,

@@ -4,10 +4,9 @@ mod report;
 mod text;
 
 use anyhow::Context as _;
-use broker_core::PeerUrl;
 
 pub(crate) use self::report::Report;
-use crate::client;
+use crate::client::NodeArgs;
 use crate::door::Door;
 use crate::output::Output;
 
@@ -15,9 +14,8 @@ use crate::output::Output;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
-    /// The node, for example grpc://127.0.0.1:9998
-    #[arg(value_parser = client::peer_url)]
-    peer: PeerUrl,
+    #[command(flatten)]
+    node: NodeArgs,
     /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
@@ -25,11 +23,11 @@ pub(crate) struct Args {
 
 /// Runs `broker status`.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let door = Door::open(&args.peer, "status").await?;
+    let door = Door::open(&args.node, "status").await?;
     let report = door
         .status()
         .await
-        .with_context(|| format!("status {}", args.peer))?;
+        .with_context(|| format!("status {}", args.node.peer))?;
     let mut output = Output::stdout();
     if args.json {
         output.json(&report)?;

@@ -5,11 +5,11 @@ mod operation;
 mod watch;
 
 use anyhow::Context as _;
-use broker_core::{Data, PeerUrl, StoreFailure, StoreOperation, StoreReply, json};
+use broker_core::{Data, StoreFailure, StoreOperation, StoreReply, json};
 use broker_wire::{BrokerClient, ClientError};
 
 use self::operation::Operation;
-use crate::client;
+use crate::client::NodeArgs;
 use crate::door;
 use crate::output::Output;
 use crate::value;
@@ -18,9 +18,8 @@ use crate::value;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
-    /// The node, for example grpc://127.0.0.1:9998
-    #[arg(value_parser = client::peer_url)]
-    peer: PeerUrl,
+    #[command(flatten)]
+    node: NodeArgs,
     /// The store's name
     name: String,
     /// Print JSON v1 instead of shorthand
@@ -41,7 +40,7 @@ struct Remote {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     // Arguments are checked before anybody is called.
     let request = args.operation.checked()?;
-    let client = door::open_stores(&args.peer).await?;
+    let client = door::open_stores(&args.node).await?;
     let remote = Remote {
         client,
         name: args.name,

@@ -290,6 +290,17 @@ impl Layout {
         Ok(())
     }
 
+    /// The addresses that `node` dials with transports for the schemes in `spoken`: of every node it dials the first
+    /// that it can speak.
+    pub fn dial_urls<'a>(
+        &'a self,
+        node: &NodeSpec,
+        spoken: &'a [&str],
+    ) -> impl Iterator<Item = &'a PeerUrl> {
+        self.dials(node)
+            .filter_map(move |other| dial_url(other, spoken))
+    }
+
     fn allocate(
         pools: &[PoolSpec],
         nodes: &BTreeMap<String, NodeSpec>,
