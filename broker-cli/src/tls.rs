@@ -4,12 +4,11 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use broker_cluster::TlsSpec;
 use broker_core::PeerUrl;
 use broker_wire::tls::{TlsError, TlsOptions};
 
-use crate::failure::{Misuse, misuse};
+use crate::failure::misuse;
 
 /// Certificates, and whom to trust.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -63,9 +62,7 @@ impl TlsArgs {
         }
         let file = first(&self.tls_passphrase_file, &layout.passphrase_file);
         let passphrase = match file {
-            Some(file) => Some(first_line(file).with_context(|| {
-                Misuse(format!("cannot read the passphrase in {}", file.display()))
-            })?),
+            Some(file) => Some(secret(file, "passphrase")?),
             // Alone it is no wish for TLS: it may stand there for other programs and other keys.
             None if key.is_some() => std::env::var(PASSPHRASE).ok(),
             None => None,
@@ -168,11 +165,20 @@ fn others(_: &TlsOptions, grpc: bool, _: End) -> Result<(), TlsError> {
     })
 }
 
-/// The first line of a file that holds a secret.
+/// The secret `what` in the first line of a file.
 ///
 /// # Errors
-/// It cannot be read, is longer than any secret, or is empty.
-pub(crate) fn first_line(path: &Path) -> anyhow::Result<String> {
+/// Misuse: the file cannot be read, or there is none in it.
+pub(crate) fn secret(path: &Path, what: &str) -> anyhow::Result<String> {
+    first_line(path).map_err(|error| {
+        misuse(format!(
+            "cannot read the {what} in {}: {error:#}",
+            path.display()
+        ))
+    })
+}
+
+fn first_line(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     File::open(path)?
         .take(MAX_SECRET + 1)
@@ -242,7 +248,7 @@ mod tests {
             ..TlsArgs::default()
         };
         let error = args.options(&TlsSpec::default()).expect_err("no file");
-        assert!(error.downcast_ref::<Misuse>().is_some());
+        assert!(error.downcast_ref::<crate::failure::Misuse>().is_some());
     }
 
     #[test]
