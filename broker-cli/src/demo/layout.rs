@@ -9,7 +9,7 @@ use super::{Args, Transport};
 /// The nodes of a demo by role.
 #[derive(Clone, Debug)]
 pub(super) struct Nodes {
-    transport: Transport,
+    pub(super) transport: Transport,
     pub(super) manager: String,
     pub(super) loggers: Vec<String>,
     pub(super) proxies: Vec<String>,

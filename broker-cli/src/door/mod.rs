@@ -5,17 +5,19 @@
 //! | `grpc://`, `grpcs://` | [`grpc`] | a client: what it publishes and subscribes to is a hub's |
 //! | `broker://`, `brokers://` | [`peer`] | a peer with an endpoint of its own, which forwards nothing and leaves with a goodbye |
 //!
-//! Commands know [`Door`] and no URL. A door that cannot carry a command says so in [`Door::open`], before anybody
+//! Commands know [`Door`], and `store` [`StoreDoor`], and no URL. A door that cannot carry a command says so in [`Door::open`], before anybody
 //! is called.
 
 mod grpc;
 mod peer;
+mod stores;
 
 use broker_core::{Filter, Message, PeerUrl};
 use broker_wire::{BrokerClient, Published};
 use futures_core::Stream;
 
 use self::peer::PeerDoor;
+pub(crate) use self::stores::StoreDoor;
 use crate::client::NodeArgs;
 use crate::failure::misuse;
 use crate::status::Report;
@@ -98,14 +100,6 @@ impl Subscription {
             Self::Grpc(_) => {}
             Self::Peer(subscription) => subscription.close().await,
         }
-    }
-}
-
-/// Connects to the store service of `peer`, or says why that transport cannot carry stores.
-pub(crate) async fn open_stores(node: &NodeArgs) -> anyhow::Result<BrokerClient> {
-    match node.peer.scheme() {
-        "grpc" | "grpcs" => grpc::open(node).await,
-        _ => Err(no_door(&node.peer, "store", &["grpc", "grpcs"])),
     }
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_core::{
-    Endpoint, Filter, LinkEnd, Message, OverflowPolicy, PeeringHandle, QueueOptions, Subscriber,
+    Endpoint, EndpointId, Filter, LinkEnd, Message, OverflowPolicy, PeeringHandle, QueueOptions,
+    Subscriber,
 };
 use broker_wire::Published;
 use futures_core::Stream;
@@ -43,6 +44,7 @@ impl PeerDoor {
             .builder()
             .name(format!("broker {command}"))
             .forwarding(false)
+            .feature(broker_store::FEATURE)
             .peer_queue(patient(QueueOptions::peer()))
             .start();
         let id = endpoint.connect(url.clone()).await?;
@@ -98,6 +100,21 @@ impl PeerDoor {
         Ok(report)
     }
 
+    /// The endpoint of the command.
+    pub(super) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The node's ID.
+    pub(super) fn peer(&self) -> EndpointId {
+        self.peering.info().id
+    }
+
+    /// Waits until the peering has ended.
+    pub(super) async fn ended(&self) -> LinkEnd {
+        self.peering.ended().await
+    }
+
     /// The node has seen everything so far.
     async fn confirmed(&self) -> anyhow::Result<Duration> {
         match self.peering.confirmed().await {
@@ -107,7 +124,7 @@ impl PeerDoor {
     }
 
     /// Says goodbye. Everything there was to say has been confirmed, so a node that does not answer is left alone.
-    async fn leave(self) {
+    pub(super) async fn leave(&self) {
         let _ = timeout(GOODBYE, self.endpoint.shutdown()).await;
     }
 }
@@ -140,7 +157,8 @@ const fn patient(options: QueueOptions) -> QueueOptions {
         .block_timeout(Duration::MAX)
 }
 
-fn lost(end: LinkEnd) -> anyhow::Error {
+/// Why a command cannot go on.
+pub(super) fn lost(end: LinkEnd) -> anyhow::Error {
     match end {
         LinkEnd::Left => anyhow::anyhow!("the node has shut down"),
         end => end.into(),
