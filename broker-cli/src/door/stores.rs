@@ -31,7 +31,7 @@ enum Way {
 
 /// The changes of a store.
 pub(crate) enum StoreChanges {
-    Grpc(broker_wire::StoreChanges),
+    Grpc(Box<broker_wire::StoreChanges>),
     Peer(Arc<PeerDoor>, Box<dyn StoreWatch>),
 }
 
@@ -82,9 +82,8 @@ impl StoreDoor {
         match &self.way {
             Way::Grpc(client) => {
                 let changes = client.watch(&self.name).await;
-                Ok(StoreChanges::Grpc(
-                    changes.map_err(|error| self.explain(error))?,
-                ))
+                let changes = changes.map_err(|error| self.explain(error))?;
+                Ok(StoreChanges::Grpc(Box::new(changes)))
             }
             Way::Peer(door, access) => {
                 let changes = access.watch(&self.name).await;
