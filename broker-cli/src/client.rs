@@ -16,9 +16,24 @@ pub(crate) struct NodeArgs {
     pub(crate) peer: PeerUrl,
     #[command(flatten)]
     tls: TlsArgs,
+    /// Show a ws:// or wss:// node this token
+    #[arg(
+        long,
+        global = true,
+        env = "BROKER_WS_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    token: Option<String>,
 }
 
 impl NodeArgs {
+    /// The token for a WebSocket server.
+    #[cfg(feature = "ws")]
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref().filter(|token| !token.is_empty())
+    }
+
     /// The transports to go there with.
     ///
     /// # Errors
@@ -26,6 +41,7 @@ impl NodeArgs {
     pub(crate) fn transports(&self) -> anyhow::Result<Transports> {
         let transports = Transports {
             tls: self.tls.options(&TlsSpec::default())?,
+            ..Transports::default()
         };
         transports.check([], [&self.peer])?;
         Ok(transports)

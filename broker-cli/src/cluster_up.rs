@@ -12,6 +12,7 @@ use crate::signals::StopSignals;
 use crate::supervisor::{NodeEvent, NodeSpec, Supervisor, eprintln_line};
 use crate::tls::TlsArgs;
 use crate::transports;
+use crate::ws_access::WsArgs;
 
 /// Starts every node of the layout that belongs to this host.
 #[derive(Debug, clap::Args)]
@@ -43,7 +44,7 @@ pub(crate) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
         )));
     }
     for name in &names {
-        transports::of_member(&layout, name, &args.tls)?;
+        transports::of_member(&layout, name, &args.tls, &WsArgs::default())?;
     }
     let mut signals = StopSignals::install()?;
     let specs = names.iter().map(|name| NodeSpec {

@@ -23,6 +23,7 @@ mod supervisor;
 mod tls;
 mod transports;
 mod value;
+mod ws_access;
 
 use std::process::ExitCode;
 

@@ -8,21 +8,43 @@ use broker_wire::{GrpcTransport, NativeTransport};
 
 use crate::failure::misuse;
 use crate::tls::{self, End, TlsArgs};
+use crate::ws_access::{WsAccess, WsArgs};
 
 /// How the transports of an endpoint are set up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Transports {
     /// Certificates, and whom to trust.
     pub(crate) tls: TlsOptions,
+    /// Who may be a WebSocket client.
+    pub(crate) ws: WsAccess,
 }
 
 impl Transports {
     /// An endpoint with every transport this program has.
     pub(crate) fn builder(&self) -> EndpointBuilder {
-        Endpoint::builder()
+        let builder = Endpoint::builder()
             .software(concat!("broker-rs ", env!("CARGO_PKG_VERSION")))
             .transport(GrpcTransport::new().tls(self.tls.clone()))
-            .transport(NativeTransport::new().tls(self.tls.clone()))
+            .transport(NativeTransport::new().tls(self.tls.clone()));
+        #[cfg(feature = "ws")]
+        let builder = builder.transport(self.web_socket());
+        builder
+    }
+
+    #[cfg(feature = "ws")]
+    fn web_socket(&self) -> broker_wire::WsTransport {
+        let mut transport = broker_wire::WsTransport::new()
+            .tls(self.tls.clone())
+            .application_name("broker")
+            .allow_unauthenticated(self.ws.allow_unauthenticated);
+        if let Some(token) = &self.ws.token {
+            // The nodes of a cluster have one token, to ask for and to show.
+            transport = transport.token(token.as_str()).client_token(token.as_str());
+        }
+        for origin in &self.ws.origins {
+            transport = transport.allow_origin(origin.as_str());
+        }
+        transport
     }
 
     /// Makes sure that there are the files that listening on and dialling these addresses takes.
@@ -43,11 +65,16 @@ impl Transports {
 }
 
 /// The transports of the node `name` of a layout, if it can listen and dial as the layout says with them. Where `tls` is
-/// silent, the layout says which files make up TLS.
+/// silent, the layout says which files make up TLS; where `ws` is, who may be a WebSocket client.
 ///
 /// # Errors
 /// Misuse: there is no such node, or an address of it cannot be served.
-pub(crate) fn of_member(layout: &Layout, name: &str, tls: &TlsArgs) -> anyhow::Result<Transports> {
+pub(crate) fn of_member(
+    layout: &Layout,
+    name: &str,
+    tls: &TlsArgs,
+    ws: &WsArgs,
+) -> anyhow::Result<Transports> {
     layout
         .check_spoken(name, SCHEMES)
         .map_err(|error| misuse(error.to_string()))?;
@@ -56,6 +83,7 @@ pub(crate) fn of_member(layout: &Layout, name: &str, tls: &TlsArgs) -> anyhow::R
         .map_err(|error| misuse(error.to_string()))?;
     let transports = Transports {
         tls: tls.options(&spec.tls)?,
+        ws: ws.access(&spec.ws)?,
     };
     transports
         .check(&spec.listen, layout.dial_urls(spec, SCHEMES))
@@ -64,4 +92,9 @@ pub(crate) fn of_member(layout: &Layout, name: &str, tls: &TlsArgs) -> anyhow::R
 }
 
 /// The URL schemes of these transports.
+#[cfg(feature = "ws")]
+pub(crate) const SCHEMES: &[&str] = &["grpc", "grpcs", "broker", "brokers", "ws", "wss"];
+
+/// The URL schemes of these transports.
+#[cfg(not(feature = "ws"))]
 pub(crate) const SCHEMES: &[&str] = &["grpc", "grpcs", "broker", "brokers"];

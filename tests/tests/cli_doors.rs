@@ -3,7 +3,7 @@
 use broker_tests::{Cluster, Done, Running, broker};
 
 /// A kind of URL, and what a command is behind it.
-const DOORS: [&str; 2] = ["grpc", "broker"];
+const DOORS: [&str; 3] = ["grpc", "broker", "ws"];
 
 /// A relay for `/shared` behind every door.
 fn node() -> (Running, Vec<String>) {

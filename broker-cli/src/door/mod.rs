@@ -3,6 +3,7 @@
 //! | URL | door | what the command is there |
 //! |---|---|---|
 //! | `grpc://`, `grpcs://` | [`grpc`] | a client: what it publishes and subscribes to is a hub's |
+//! | `ws://`, `wss://` | [`ws`] | a WebSocket client: a hub too |
 //! | `broker://`, `brokers://` | [`peer`] | a peer with an endpoint of its own, which forwards nothing and leaves with a goodbye |
 //!
 //! Commands know [`Door`], and `store` [`StoreDoor`], and no URL. A door that cannot carry a command says so in [`Door::open`], before anybody
@@ -11,6 +12,8 @@
 mod grpc;
 mod peer;
 mod stores;
+#[cfg(feature = "ws")]
+mod ws;
 
 use broker_core::{Filter, Message, PeerUrl};
 use broker_wire::{BrokerClient, Published};
@@ -29,6 +32,9 @@ pub(crate) enum Door {
     Grpc(BrokerClient),
     /// A peering with the node.
     Peer(PeerDoor),
+    /// The node's WebSocket server.
+    #[cfg(feature = "ws")]
+    Ws(ws::WsDoor),
 }
 
 /// Messages on their way from a node.
@@ -36,6 +42,8 @@ pub(crate) enum Door {
 pub(crate) enum Subscription {
     Grpc(Box<broker_wire::ClientSubscription>),
     Peer(peer::PeerSubscription),
+    #[cfg(feature = "ws")]
+    Ws(Box<broker_wire::WsClient>),
 }
 
 impl Door {
@@ -48,6 +56,8 @@ impl Door {
         match peer.scheme() {
             "grpc" | "grpcs" => Ok(Self::Grpc(grpc::open(node).await?)),
             "broker" | "brokers" => Ok(Self::Peer(PeerDoor::open(node, command).await?)),
+            #[cfg(feature = "ws")]
+            "ws" | "wss" => Ok(Self::Ws(ws::WsDoor::new(node)?)),
             _ => Err(no_door(peer, command, SCHEMES)),
         }
     }
@@ -60,6 +70,8 @@ impl Door {
         match self {
             Self::Grpc(client) => Ok(client.publish(messages).await?),
             Self::Peer(peer) => peer.publish(messages).await,
+            #[cfg(feature = "ws")]
+            Self::Ws(server) => server.publish(messages).await,
         }
     }
 
@@ -70,6 +82,11 @@ impl Door {
                 client.subscribe(&prefixes).await?,
             ))),
             Self::Peer(peer) => Ok(Subscription::Peer(peer.subscribe(prefixes).await?)),
+            #[cfg(feature = "ws")]
+            Self::Ws(server) => {
+                let client = server.subscribe(&prefixes).await?;
+                Ok(Subscription::Ws(Box::new(client)))
+            }
         }
     }
 
@@ -78,6 +95,8 @@ impl Door {
         match self {
             Self::Grpc(client) => grpc::status(&client).await,
             Self::Peer(peer) => peer.status().await,
+            #[cfg(feature = "ws")]
+            Self::Ws(server) => server.status().await,
         }
     }
 }
@@ -91,6 +110,8 @@ impl Subscription {
         match self {
             Self::Grpc(subscription) => Ok(subscription.recv().await?),
             Self::Peer(subscription) => subscription.recv().await,
+            #[cfg(feature = "ws")]
+            Self::Ws(client) => ws::recv(client).await,
         }
     }
 
@@ -99,6 +120,8 @@ impl Subscription {
         match self {
             Self::Grpc(_) => {}
             Self::Peer(subscription) => subscription.close().await,
+            #[cfg(feature = "ws")]
+            Self::Ws(client) => ws::goodbye(*client).await,
         }
     }
 }
@@ -118,7 +141,7 @@ fn no_door(peer: &PeerUrl, command: &str, doors: &[&str]) -> anyhow::Error {
 }
 
 /// The schemes of the doors that every command but `store` can go through.
-const SCHEMES: &[&str] = &["grpc", "grpcs", "broker", "brokers"];
+const SCHEMES: &[&str] = crate::transports::SCHEMES;
 
 /// The schemes that mean something.
 const KNOWN: &[&str] = &["grpc", "grpcs", "broker", "brokers", "ws", "wss"];

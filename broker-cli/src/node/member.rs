@@ -20,7 +20,7 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
             config.display()
         )));
     };
-    let transports = transports::of_member(&layout, name, &args.tls)?;
+    let transports = transports::of_member(&layout, name, &args.tls, &args.ws)?;
     transports.check(&args.listen, &args.peer)?;
     let prefixes = args
         .subscribe

@@ -11,6 +11,7 @@ use broker_core::PeerUrl;
 use crate::failure::misuse;
 use crate::tls::TlsArgs;
 use crate::transports;
+use crate::ws_access::WsArgs;
 
 /// Runs one node until it is told to stop.
 #[derive(Debug, clap::Args)]
@@ -44,6 +45,8 @@ pub(crate) struct Args {
     no_forward: bool,
     #[command(flatten)]
     tls: TlsArgs,
+    #[command(flatten)]
+    ws: WsArgs,
     /// Stop when stdin is closed, as supervisors do it
     #[arg(long, hide = true)]
     supervised: bool,

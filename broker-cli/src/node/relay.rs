@@ -1,6 +1,6 @@
 //! A node outside of a cluster: it asks its peers for prefixes and passes what comes on to those that want it.
 
-use broker_cluster::TlsSpec;
+use broker_cluster::{TlsSpec, WsSpec};
 use broker_core::{Filter, PeerUrl};
 
 use super::{Args, lifecycle::Running};
@@ -24,6 +24,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     };
     let transports = Transports {
         tls: args.tls.options(&TlsSpec::default())?,
+        ws: args.ws.access(&WsSpec::default())?,
     };
     transports.check(&listen, &args.peer)?;
     let endpoint = transports

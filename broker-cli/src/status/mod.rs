@@ -43,4 +43,5 @@ const HELP: &str = "\
   stores [name, role, backend, entries], logs {stream: in, written, dropped}.
 
 Over broker:// this is what a peer can see: id, name, version (the software), protocol_version,
-subscriptions (the filter), rtt_us, and the stores that the filter names. The rest is null.";
+subscriptions (the filter), rtt_us, and the stores that the filter names; over ws:// id, version,
+protocol_version and rtt_us. The rest is null, and name empty where it is not told.";

@@ -128,7 +128,28 @@ impl Report {
             ..Self::default()
         }
     }
+
+    /// What a client sees of a WebSocket server: the ID in the name that it was given, and the version.
+    #[cfg(feature = "ws")]
+    pub(crate) fn of_server(endpoint: &str, version: &str, rtt: Duration) -> Self {
+        let id = endpoint
+            .split_once("-websocket-")
+            .map_or(endpoint, |(id, _)| id);
+        Self {
+            id: id.to_owned(),
+            version: version.to_owned(),
+            seen: Some(Seen {
+                protocol_version: JSON_VERSION,
+                rtt_us: micros(rtt),
+            }),
+            ..Self::default()
+        }
+    }
 }
+
+/// The version of the JSON protocol, as it stands in the path of its addresses.
+#[cfg(feature = "ws")]
+const JSON_VERSION: u32 = 1;
 
 /// The stores whose commands a filter asks for.
 fn stores_of(filter: &Filter) -> Vec<Store> {
@@ -238,6 +259,24 @@ pub(super) mod tests {
             json["logs"]["Conn::LOG"],
             serde_json::json!({"in": 3, "written": 2, "dropped": 1})
         );
+    }
+
+    #[cfg(feature = "ws")]
+    #[test]
+    fn of_a_server_there_is_its_id_and_version() {
+        let id = "3f0c0000-0000-4000-8000-000000000007";
+        for endpoint in [id.to_owned(), format!("{id}-websocket-7")] {
+            let report = Report::of_server(&endpoint, "9.1.0", Duration::from_micros(9));
+            let json = serde_json::to_value(report).expect("json");
+            assert_eq!(
+                (&json["id"], &json["version"]),
+                (&id.into(), &"9.1.0".into())
+            );
+            assert!(
+                json["subscriptions"].is_null() && json["stores"].is_null(),
+                "{json}"
+            );
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@
 //! cafile = "ca.pem"                      # further: certificate, key, passphrase_file, capath, verify_host_name
 //!
 //! [ws]                                   # for ws:// and wss://; one node's in [node.NAME.ws]
-//! token_file = "token"                   # further: allow_unauthenticated
+//! token_file = "token"                   # further: allow_unauthenticated, allow_origins
 //! ```
 //!
 //! Relative paths start at the file. Without loggers the manager is the logger. Reading a layout binds and

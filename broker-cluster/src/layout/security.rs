@@ -32,6 +32,8 @@ pub struct WsSpec {
     pub token_file: Option<PathBuf>,
     /// Whether to listen without a token on addresses that are not loopback.
     pub allow_unauthenticated: Option<bool>,
+    /// Origins of web pages that may connect.
+    pub allow_origins: Vec<String>,
 }
 
 impl TlsSpec {
@@ -55,6 +57,11 @@ impl WsSpec {
         Self {
             token_file: self.token_file.or_else(|| default.token_file.clone()),
             allow_unauthenticated: self.allow_unauthenticated.or(default.allow_unauthenticated),
+            allow_origins: if self.allow_origins.is_empty() {
+                default.allow_origins.clone()
+            } else {
+                self.allow_origins
+            },
         }
     }
 }
@@ -98,7 +105,7 @@ const TLS_KEYS: &[&str] = &[
     "verify_host_name",
 ];
 
-const WS_KEYS: &[&str] = &["token_file", "allow_unauthenticated"];
+const WS_KEYS: &[&str] = &["token_file", "allow_unauthenticated", "allow_origins"];
 
 fn tls(table: &Table<'_>, base: &Path) -> Result<TlsSpec, LayoutError> {
     table.only(TLS_KEYS)?;
@@ -119,6 +126,7 @@ fn ws(table: &Table<'_>, base: &Path) -> Result<WsSpec, LayoutError> {
         allow_unauthenticated: table
             .boolean("allow_unauthenticated")?
             .map(|(value, _)| value),
+        allow_origins: table.strings("allow_origins")?,
     })
 }
 

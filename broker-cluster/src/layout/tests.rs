@@ -385,6 +385,7 @@ fn a_node_has_the_certificates_of_the_file_except_where_it_has_its_own() {
         passphrase_file = "secret"
         [node.worker-1.ws]
         allow_unauthenticated = true
+        allow_origins = ["https://a.example"]
         "#
     ))
     .unwrap();
@@ -414,6 +415,7 @@ fn a_node_has_the_certificates_of_the_file_except_where_it_has_its_own() {
         WsSpec {
             token_file: path("etc/token"),
             allow_unauthenticated: Some(true),
+            allow_origins: vec!["https://a.example".to_owned()],
         }
     );
 }
@@ -430,6 +432,7 @@ fn mistakes_in_certificates_are_found_where_they_stand() {
             ":5: ",
             "[node.manager.tls]",
         ),
+        ("[ws]\nallow_origins = 5\n", ":5: ", "a list of texts"),
         (
             "[ws]\nallow_unauthenticated = \"yes\"\n",
             ":5: ",
