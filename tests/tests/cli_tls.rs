@@ -13,11 +13,11 @@ fn relay(schemes: &[&str], certificates: &Certificates) -> (Running, Vec<String>
 #[test]
 fn commands_go_through_doors_with_certificates() {
     let certificates = Certificates::new();
-    let (_node, urls) = relay(&["grpcs", "brokers"], &certificates);
+    let (_node, urls) = relay(&["grpcs", "brokers", "wss"], &certificates);
     for url in &urls {
         let mut sub = Running::start(
             broker()
-                .args(["sub", url, "/shared", "--count", "2"])
+                .args(["sub", url, "/shared", "--count", "3"])
                 .args(certificates.args()),
         );
         sub.stderr_line("subscribed");
@@ -30,14 +30,17 @@ fn commands_go_through_doors_with_certificates() {
             )
             .ok();
         }
-        assert_eq!(sub.wait().ok(), "/shared/x\t5u\n/shared/x\t5u\n");
+        assert_eq!(sub.wait().ok(), "/shared/x\t5u\n".repeat(3));
         let json = Done::of(
             broker()
                 .args(["status", url, "--json"])
                 .args(certificates.args()),
         )
         .ok();
-        assert!(json.contains("/shared"), "{json}");
+        assert!(
+            json.contains("rtt_us") || url.starts_with("grpcs"),
+            "{json}"
+        );
     }
     let line = Done::of(
         broker()
@@ -73,7 +76,7 @@ fn files_that_do_not_do_are_misuse_before_anybody_is_called() {
     let (certificate, key, ca) = (file("node.pem"), file("node.key"), file("ca.pem"));
     let (encrypted, missing) = (file("encrypted.key"), file("missing.pem"));
     let nobody = "grpcs://127.0.0.1:1";
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["status", nobody], "--tls-cafile"),
         (&["status", nobody, "--tls-cafile", &missing], &missing),
         (&["status", nobody, "--tls-cafile", &key], &key),
@@ -106,6 +109,8 @@ fn files_that_do_not_do_are_misuse_before_anybody_is_called() {
             &["node", "--listen", "grpcs://127.0.0.1:0"],
             "--tls-certificate",
         ),
+        (&["node", "--listen", "wss://127.0.0.1:0"], "--tls-key"),
+        (&["sub", "wss://127.0.0.1:1", "/t"], "--tls-cafile"),
         (
             &["node", "--listen", "grpc://127.0.0.1:0", "--peer", nobody],
             "--tls-cafile",
@@ -150,14 +155,16 @@ fn an_encrypted_key_is_opened_by_a_file_or_the_environment_and_by_nothing_else()
 #[test]
 fn a_plain_command_at_a_tls_port_is_told_so_and_the_reverse() {
     let certificates = Certificates::new();
-    let (_safe, safe) = relay(&["grpcs", "brokers"], &certificates);
-    let (_plain, plain) = Cluster::relay_on(&["grpc", "broker"], &[]);
+    let (_safe, safe) = relay(&["grpcs", "brokers", "wss"], &certificates);
+    let (_plain, plain) = Cluster::relay_on(&["grpc", "broker", "ws"], &[]);
     let cases = [
         (safe[0].replace("grpcs", "grpc"), "grpcs://"),
         (safe[1].replace("brokers", "broker"), "TLS"),
         (plain[0].replace("grpc", "grpcs"), "without TLS"),
         (plain[1].replace("broker", "brokers"), "without TLS"),
         (safe[0].replace("grpcs", "broker"), "TLS"),
+        (safe[2].replace("wss", "ws"), "TLS"),
+        (plain[2].replace("ws", "wss"), "without TLS"),
     ];
     for (url, word) in cases {
         let line = Done::of(
@@ -174,7 +181,7 @@ fn a_plain_command_at_a_tls_port_is_told_so_and_the_reverse() {
 #[test]
 fn who_has_a_certificate_of_another_ca_or_host_is_refused() {
     let (ours, theirs) = (Certificates::new(), Certificates::new());
-    let (_node, urls) = relay(&["grpcs", "brokers"], &ours);
+    let (_node, urls) = relay(&["grpcs", "brokers", "wss"], &ours);
     for url in &urls {
         let line = Done::of(broker().args(["status", url]).args(theirs.args())).failed(1);
         assert!(line.contains(url), "{line}");

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use broker_core::{Filter, Message};
-use broker_wire::{Published, WsClient, WsClientOptions, WsReceived};
+use broker_wire::{Published, WsClient, WsClientOptions, WsError, WsReceived};
 use futures_core::Stream;
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
@@ -46,7 +46,14 @@ impl WsDoor {
     }
 
     async fn connect(&self, prefixes: &Filter) -> anyhow::Result<WsClient> {
-        Ok(WsClient::connect(&self.node.peer, prefixes, &self.options).await?)
+        let peer = &self.node.peer;
+        match WsClient::connect(peer, prefixes, &self.options).await {
+            // A TLS server hangs up on what is no TLS.
+            Err(error @ WsError::NotWebSocket { .. }) if peer.scheme() == "ws" => {
+                anyhow::bail!("{error}; if it expects TLS, use wss://")
+            }
+            client => Ok(client?),
+        }
     }
 
     pub(super) async fn publish(
