@@ -175,7 +175,9 @@ fn json_line(topic: &Topic, data: &Data) -> Vec<u8> {
 }
 
 const HELP: &str = "\
-Writes `subscribed` to stderr once PEER has the prefixes: from then on nothing is missed.
+Writes `subscribed` to stderr once PEER has the prefixes: from then on nothing is missed. Over broker://
+PEER passes on what it publishes itself, and of its other peers what it asked for and forwards. Over ws://
+reals have six decimals and times milliseconds.
 
 Examples:
   broker sub grpc://127.0.0.1 zeek/ --json

@@ -16,6 +16,10 @@ pub(crate) struct Transports {
     /// Certificates, and whom to trust.
     pub(crate) tls: TlsOptions,
     /// Who may be a WebSocket client.
+    #[cfg_attr(
+        not(feature = "ws"),
+        expect(dead_code, reason = "such a build has no WebSocket server")
+    )]
     pub(crate) ws: WsAccess,
 }
 

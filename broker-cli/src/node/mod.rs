@@ -98,8 +98,11 @@ Prints `listening URL` for every address it has bound, then `ready`: all address
 stores open. SIGINT and SIGTERM let it drain and stop; a second one ends it at once.
 
 With --config it is the node of the layout that --name or CLUSTER_NODE names, and does not forward.
-Without, it is a relay: what matches --subscribe is passed on to those peers that asked for it.
+Without, it is a relay: what matches --subscribe is passed on to those peers that asked for it. Several
+--listen make one node with several doors; what comes in at one goes out at every other.
 
 Examples:
   broker node --config cluster.toml --name manager
-  broker node --listen grpc://0.0.0.0:9998 --peer grpc://other:9998 --subscribe zeek/";
+  broker node --listen grpc://0.0.0.0:9998 --peer grpc://other:9998 --subscribe zeek/
+  broker node --listen grpc://127.0.0.1 --listen brokers://0.0.0.0 --listen ws://127.0.0.1 --subscribe zeek/
+  broker node --listen grpc://127.0.0.1 --peer 'ws://zeek:27759/v1/messages/json?send=zeek/'";
