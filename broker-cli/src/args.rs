@@ -164,6 +164,7 @@ Environment:
   CLUSTER_NODE            which node of the configuration this is, as node --name
   BROKER_TLS_PASSPHRASE   what the key of a certificate is encrypted with
   BROKER_WS_TOKEN         the token of WebSocket clients, as --token and node --ws-token
+  BROKER_WS_PEER_TOKEN    the token a node shows to others, as node --ws-peer-token
 
 Exit codes: 0 done, 1 failed, 2 misused. A closed output pipe counts as done.
 

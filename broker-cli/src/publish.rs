@@ -64,7 +64,7 @@ pub(crate) async fn run_pub(args: PubArgs) -> anyhow::Result<()> {
         .map(|text| Ok(Message::new(topic.clone(), parse_value(text)?)));
     let messages = messages.collect::<anyhow::Result<Vec<_>>>()?;
     let door = Door::open(&args.node, "pub").await?;
-    publish(door, &args.node, tokio_stream::iter(messages)).await
+    publish(door, &args.node, "pub", tokio_stream::iter(messages)).await
 }
 
 /// Runs `broker event`.
@@ -78,7 +78,7 @@ pub(crate) async fn run_event(args: EventArgs) -> anyhow::Result<()> {
     let event = Event::new(args.name.as_str(), values).into_data();
     let door = Door::open(&args.node, "event").await?;
     let message = tokio_stream::once(Message::new(topic, event));
-    publish(door, &args.node, message).await
+    publish(door, &args.node, "event", message).await
 }
 
 /// Parses a VALUE argument.
@@ -94,12 +94,13 @@ pub(crate) fn parse_topic(text: &str) -> anyhow::Result<Topic> {
 async fn publish(
     door: Door,
     node: &NodeArgs,
+    command: &str,
     messages: impl Stream<Item = Message> + Send + 'static,
 ) -> anyhow::Result<()> {
     let published = door
         .publish(messages)
         .await
-        .with_context(|| format!("pub {}", node.peer))?;
+        .with_context(|| format!("{command} {}", node.peer))?;
     report_unclaimed(&published);
     Ok(())
 }
@@ -123,7 +124,7 @@ async fn publish_stdin(door: Door, node: &NodeArgs) -> anyhow::Result<()> {
             sender.blocking_send(message).is_ok()
         })
     });
-    publish(door, node, ReceiverStream::new(receiver)).await?;
+    publish(door, node, "pub", ReceiverStream::new(receiver)).await?;
     reader.await.context("reading stdin")?
 }
 

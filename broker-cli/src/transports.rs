@@ -42,8 +42,10 @@ impl Transports {
             .application_name("broker")
             .allow_unauthenticated(self.ws.allow_unauthenticated);
         if let Some(token) = &self.ws.token {
-            // The nodes of a cluster have one token, to ask for and to show.
-            transport = transport.token(token.as_str()).client_token(token.as_str());
+            transport = transport.token(token.as_str());
+        }
+        if let Some(token) = &self.ws.peer_token {
+            transport = transport.client_token(token.as_str());
         }
         for origin in &self.ws.origins {
             transport = transport.allow_origin(origin.as_str());

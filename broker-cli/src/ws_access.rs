@@ -10,8 +10,8 @@ use crate::tls;
     next_help_heading = "WebSocket: who may connect to ws:// and wss:// addresses of this node"
 )]
 pub(crate) struct WsArgs {
-    /// Ask clients for this token, and show it to nodes dialled at ws:// or wss://. Other users of this machine can read
-    /// it here; the environment or the token_file of a layout hide it
+    /// Ask clients for this token. Other users of this machine can read it here; the environment or the token_file of
+    /// a layout hide it
     #[arg(
         long,
         env = "BROKER_WS_TOKEN",
@@ -19,6 +19,14 @@ pub(crate) struct WsArgs {
         value_name = "TOKEN"
     )]
     ws_token: Option<String>,
+    /// Show this token to nodes that are dialled at ws:// or wss://
+    #[arg(
+        long,
+        env = "BROKER_WS_PEER_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    ws_peer_token: Option<String>,
     /// Listen without a token on addresses that other machines can reach
     #[arg(long)]
     ws_allow_unauthenticated: bool,
@@ -32,6 +40,8 @@ pub(crate) struct WsArgs {
 pub(crate) struct WsAccess {
     /// The token that clients have to show.
     pub(crate) token: Option<String>,
+    /// The token that is shown to servers.
+    pub(crate) peer_token: Option<String>,
     /// Whether there need be none on addresses that other machines can reach.
     pub(crate) allow_unauthenticated: bool,
     /// The origins of web pages that may connect.
@@ -42,6 +52,7 @@ impl std::fmt::Debug for WsAccess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WsAccess")
             .field("token", &self.token.as_ref().map(|_| ".."))
+            .field("peer_token", &self.peer_token.as_ref().map(|_| ".."))
             .field("allow_unauthenticated", &self.allow_unauthenticated)
             .field("origins", &self.origins)
             .finish()
@@ -64,8 +75,10 @@ impl WsArgs {
         } else {
             self.ws_allow_origin.clone()
         };
+        let peer_token = self.ws_peer_token.clone();
         Ok(WsAccess {
             token,
+            peer_token: peer_token.filter(|token| !token.is_empty()),
             allow_unauthenticated: self.ws_allow_unauthenticated
                 || layout.allow_unauthenticated.unwrap_or(false),
             origins,
@@ -93,12 +106,18 @@ mod tests {
         assert_eq!(access.origins, layout.allow_origins);
         let args = WsArgs {
             ws_token: Some("said".to_owned()),
+            ws_peer_token: Some("shown".to_owned()),
             ws_allow_origin: vec!["*".to_owned()],
             ..WsArgs::default()
         };
         let access = args.access(&layout).expect("access");
         assert_eq!(access.token.as_deref(), Some("said"));
         assert_eq!(access.origins, ["*"]);
-        assert!(!format!("{access:?}").contains("said"));
+        assert_eq!(access.peer_token.as_deref(), Some("shown"));
+        let debug = format!("{access:?}");
+        assert!(
+            !debug.contains("said") && !debug.contains("shown"),
+            "{debug}"
+        );
     }
 }

@@ -34,7 +34,7 @@ pub(crate) enum Door {
     Peer(PeerDoor),
     /// The node's WebSocket server.
     #[cfg(feature = "ws")]
-    Ws(ws::WsDoor),
+    Ws(Box<ws::WsDoor>),
 }
 
 /// Messages on their way from a node.
@@ -57,7 +57,7 @@ impl Door {
             "grpc" | "grpcs" => Ok(Self::Grpc(grpc::open(node).await?)),
             "broker" | "brokers" => Ok(Self::Peer(PeerDoor::open(node, command).await?)),
             #[cfg(feature = "ws")]
-            "ws" | "wss" => Ok(Self::Ws(ws::WsDoor::new(node)?)),
+            "ws" | "wss" => Ok(Self::Ws(Box::new(ws::WsDoor::new(node)?))),
             _ => Err(no_door(peer, command, SCHEMES)),
         }
     }
