@@ -13,6 +13,7 @@ pub fn broker() -> Command {
         "CLUSTER_NODE",
         "BROKER_TLS_PASSPHRASE",
         "BROKER_WS_TOKEN",
+        "BROKER_WS_PEER_TOKEN",
     ] {
         command.env_remove(variable);
     }

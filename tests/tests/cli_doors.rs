@@ -156,6 +156,16 @@ fn a_websocket_door_with_a_token_opens_to_those_who_show_it() {
 }
 
 #[test]
+fn a_node_shows_a_token_to_others_only_if_told_to() {
+    let (_asks, urls) = Cluster::relay_on(&["ws"], &["--ws-token", "hush"]);
+    let leaf = |option: &str| Cluster::relay(&["--peer", &urls[0], option, "hush"]);
+    let (mut silent, _) = leaf("--ws-token");
+    silent.stderr_line("token");
+    let (mut shows, _) = leaf("--ws-peer-token");
+    shows.stderr_line("peer added");
+}
+
+#[test]
 fn an_open_websocket_door_must_be_asked_for() {
     let node = |more: &[&str]| {
         let mut command = broker();
