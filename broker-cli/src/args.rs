@@ -66,7 +66,8 @@ impl Cli {
             Command::Node(_) | Command::Cluster(_) => "info",
             // Nodes come and go in these, which is no news.
             Command::Demo(_) | Command::Bench(_) => "error",
-            _ => "warn",
+            // What becomes of the one peering of a command is told by its result.
+            _ => "warn,broker_core::endpoint=error",
         };
         self.log_level
             .as_deref()
@@ -152,12 +153,18 @@ fn one_line(error: &clap::Error) -> String {
 
 const AFTER_HELP: &str = "\
 PEER and URL are addresses:
-  grpc://HOST:PORT     our own nodes, default port 9998
+  grpc://HOST:PORT     our own nodes, default port 9998; grpcs:// with TLS
+  broker://HOST:PORT   Zeek, C++ Broker and our own nodes, default port 9999; brokers:// with TLS
+  ws://HOST:PORT       nodes that serve WebSocket clients, Zeek among them, default port 9997; wss:// with TLS
   mem://NAME           endpoints of one process (bench only)
+A command is a client of PEER over grpc and ws, and a peer of it over broker. store takes grpc and broker.
 
 Environment:
-  BROKER_LOG      what to log, as --log-level
-  CLUSTER_NODE    which node of the configuration this is, as node --name
+  BROKER_LOG              what to log, as --log-level
+  CLUSTER_NODE            which node of the configuration this is, as node --name
+  BROKER_TLS_PASSPHRASE   what the key of a certificate is encrypted with
+  BROKER_WS_TOKEN         the token of WebSocket clients, as --token and node --ws-token
+  BROKER_WS_PEER_TOKEN    the token a node shows to others, as node --ws-peer-token
 
 Exit codes: 0 done, 1 failed, 2 misused. A closed output pipe counts as done.
 

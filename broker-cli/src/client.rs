@@ -1,33 +1,56 @@
-//! Commands that are clients of a node: which addresses they can take, and how they reach them.
+//! Arguments of several commands: the node they talk to, and times.
 
 use std::time::Duration;
 
+use broker_cluster::TlsSpec;
 use broker_core::PeerUrl;
-use broker_wire::BrokerClient;
 
-use crate::failure::misuse;
+use crate::tls::TlsArgs;
+use crate::transports::Transports;
+
+/// The node a command talks to, and what that takes.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct NodeArgs {
+    /// The node, for example grpc://127.0.0.1:9998
+    #[arg(value_parser = peer_url)]
+    pub(crate) peer: PeerUrl,
+    #[command(flatten)]
+    tls: TlsArgs,
+    /// Show a ws:// or wss:// node this token
+    #[arg(
+        long,
+        global = true,
+        env = "BROKER_WS_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    token: Option<String>,
+}
+
+impl NodeArgs {
+    /// The token for a WebSocket server.
+    #[cfg(feature = "ws")]
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref().filter(|token| !token.is_empty())
+    }
+
+    /// The transports to go there with.
+    ///
+    /// # Errors
+    /// Misuse: the files for TLS do not do.
+    pub(crate) fn transports(&self) -> anyhow::Result<Transports> {
+        let transports = Transports {
+            tls: self.tls.options(&TlsSpec::default())?,
+            ..Transports::default()
+        };
+        transports.check([], [&self.peer])?;
+        Ok(transports)
+    }
+}
 
 /// Parses a PEER argument.
 pub(crate) fn peer_url(text: &str) -> Result<PeerUrl, String> {
     text.parse::<PeerUrl>().map_err(|error| error.to_string())
-}
-
-/// Connects to `peer` for `command`, or says why that transport cannot carry the command.
-pub(crate) async fn connect(peer: &PeerUrl, command: &str) -> anyhow::Result<BrokerClient> {
-    match peer.scheme() {
-        // The error names the address itself.
-        "grpc" => Ok(BrokerClient::connect(peer).await?),
-        "mem" => Err(misuse(format!(
-            "{command}: mem:// joins endpoints of one process, so no other program can reach {peer}"
-        ))),
-        "grpcs" | "broker" | "brokers" | "ws" | "wss" => Err(misuse(format!(
-            "{command}: {}:// is not supported by this version; use grpc://",
-            peer.scheme()
-        ))),
-        other => Err(misuse(format!(
-            "{command}: there is no transport for {other}:// (there is: grpc)"
-        ))),
-    }
 }
 
 /// Parses a time in seconds, such as `5` or `0.25`.

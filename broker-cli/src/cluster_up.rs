@@ -10,7 +10,9 @@ use crate::failure::{AlreadyReported, MISUSED, complain, misuse};
 use crate::output::Output;
 use crate::signals::StopSignals;
 use crate::supervisor::{NodeEvent, NodeSpec, Supervisor, eprintln_line};
+use crate::tls::TlsArgs;
 use crate::transports;
+use crate::ws_access::WsArgs;
 
 /// Starts every node of the layout that belongs to this host.
 #[derive(Debug, clap::Args)]
@@ -22,6 +24,8 @@ pub(crate) struct Args {
     /// Start the nodes with this `host`, besides those without one [default: this host's name]
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// Runs `broker cluster up`.
@@ -40,9 +44,7 @@ pub(crate) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
         )));
     }
     for name in &names {
-        layout
-            .check_spoken(name, transports::SCHEMES)
-            .map_err(|error| misuse(error.to_string()))?;
+        transports::of_member(&layout, name, &args.tls, &WsArgs::default())?;
     }
     let mut signals = StopSignals::install()?;
     let specs = names.iter().map(|name| NodeSpec {
@@ -57,7 +59,9 @@ pub(crate) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
             "--name".into(),
             name.into(),
         ]
-        .into(),
+        .into_iter()
+        .chain(args.tls.to_args())
+        .collect(),
     });
     let mut supervisor = Supervisor::start(specs.collect())?;
     let watched = tokio::select! {

@@ -8,6 +8,7 @@ mod bench;
 mod client;
 mod cluster_up;
 mod demo;
+mod door;
 mod failure;
 mod input;
 mod logging;
@@ -19,8 +20,10 @@ mod status;
 mod store;
 mod subscribe;
 mod supervisor;
+mod tls;
 mod transports;
 mod value;
+mod ws_access;
 
 use std::process::ExitCode;
 

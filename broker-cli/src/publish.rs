@@ -2,11 +2,14 @@
 
 use anyhow::Context as _;
 use broker_core::zeek::Event;
-use broker_core::{Data, Message, PeerUrl, Topic, json};
-use broker_wire::{BrokerClient, Published};
+use broker_core::{Data, Message, Topic, json};
+use broker_wire::Published;
+use futures_core::Stream;
 use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
-use crate::client;
+use crate::client::NodeArgs;
+use crate::door::Door;
 use crate::failure::{complain, misuse};
 use crate::input::each_line;
 use crate::value;
@@ -15,9 +18,8 @@ use crate::value;
 #[derive(Debug, clap::Args)]
 #[command(after_help = PUB_HELP)]
 pub(crate) struct PubArgs {
-    /// The node, for example grpc://127.0.0.1:9998
-    #[arg(value_parser = client::peer_url)]
-    peer: PeerUrl,
+    #[command(flatten)]
+    node: NodeArgs,
     /// The topic
     #[arg(required_unless_present = "stdin")]
     topic: Option<String>,
@@ -37,9 +39,8 @@ pub(crate) struct PubArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EVENT_HELP)]
 pub(crate) struct EventArgs {
-    /// The node, for example grpc://127.0.0.1:9998
-    #[arg(value_parser = client::peer_url)]
-    peer: PeerUrl,
+    #[command(flatten)]
+    node: NodeArgs,
     /// The topic
     topic: String,
     /// The event's name, with its module: Notice::begin_suppression
@@ -52,8 +53,8 @@ pub(crate) struct EventArgs {
 /// Runs `broker pub`.
 pub(crate) async fn run_pub(args: PubArgs) -> anyhow::Result<()> {
     if args.stdin {
-        let client = client::connect(&args.peer, "pub").await?;
-        return publish_stdin(client, &args.peer).await;
+        let door = Door::open(&args.node, "pub").await?;
+        return publish_stdin(door, &args.node).await;
     }
     // clap sees to it that there is a topic.
     let topic = parse_topic(&args.topic.unwrap_or_default())?;
@@ -62,8 +63,8 @@ pub(crate) async fn run_pub(args: PubArgs) -> anyhow::Result<()> {
         .iter()
         .map(|text| Ok(Message::new(topic.clone(), parse_value(text)?)));
     let messages = messages.collect::<anyhow::Result<Vec<_>>>()?;
-    let client = client::connect(&args.peer, "pub").await?;
-    publish(client, &args.peer, messages).await
+    let door = Door::open(&args.node, "pub").await?;
+    publish(door, &args.node, "pub", tokio_stream::iter(messages)).await
 }
 
 /// Runs `broker event`.
@@ -75,8 +76,9 @@ pub(crate) async fn run_event(args: EventArgs) -> anyhow::Result<()> {
         .map(|text| parse_value(text))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let event = Event::new(args.name.as_str(), values).into_data();
-    let client = client::connect(&args.peer, "event").await?;
-    publish(client, &args.peer, vec![Message::new(topic, event)]).await
+    let door = Door::open(&args.node, "event").await?;
+    let message = tokio_stream::once(Message::new(topic, event));
+    publish(door, &args.node, "event", message).await
 }
 
 /// Parses a VALUE argument.
@@ -90,14 +92,15 @@ pub(crate) fn parse_topic(text: &str) -> anyhow::Result<Topic> {
 }
 
 async fn publish(
-    client: BrokerClient,
-    peer: &PeerUrl,
-    messages: Vec<Message>,
+    door: Door,
+    node: &NodeArgs,
+    command: &str,
+    messages: impl Stream<Item = Message> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let published = client
-        .publish_all(messages)
+    let published = door
+        .publish(messages)
         .await
-        .with_context(|| format!("pub {peer}"))?;
+        .with_context(|| format!("{command} {}", node.peer))?;
     report_unclaimed(&published);
     Ok(())
 }
@@ -114,17 +117,14 @@ fn report_unclaimed(published: &Published) {
 }
 
 /// Publishes the lines of stdin as they come, and stops at the first bad one; those before it are published.
-async fn publish_stdin(client: BrokerClient, peer: &PeerUrl) -> anyhow::Result<()> {
+async fn publish_stdin(door: Door, node: &NodeArgs) -> anyhow::Result<()> {
     let (sender, receiver) = mpsc::channel(LINES_AHEAD);
     let reader = tokio::task::spawn_blocking(move || {
         each_line(std::io::stdin().lock(), read_message, |message| {
             sender.blocking_send(message).is_ok()
         })
     });
-    let published = client
-        .publish(tokio_stream::wrappers::ReceiverStream::new(receiver))
-        .await;
-    report_unclaimed(&published.with_context(|| format!("pub {peer}"))?);
+    publish(door, node, "pub", ReceiverStream::new(receiver)).await?;
     reader.await.context("reading stdin")?
 }
 
@@ -164,7 +164,8 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
 const LINES_AHEAD: usize = 1024;
 
 const PUB_HELP: &str = concat!(
-    "Returns when PEER has everything.\n\n",
+    "Returns when PEER has everything: it has read and routed each message in order. What its own subscribers\n\
+     and peers make of them is not waited for. Over broker:// only what PEER's filter asks for is sent.\n\n",
     crate::value::help!(),
     "\n\nExamples:\n  broker pub grpc://127.0.0.1 /test 5u '\"five\"' '[1, 2]'\n  broker sub grpc://a /x --json | broker pub grpc://b --stdin"
 );

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_core::zeek;
-use broker_core::{Data, PeerUrl, Topic, json};
+use broker_core::{Data, Topic, json};
 use tokio::time::Instant;
 
-use crate::client;
+use crate::client::{self, NodeArgs};
+use crate::door::{Door, Subscription};
 use crate::failure::complain;
 use crate::output::Output;
 use crate::publish::parse_topic;
@@ -18,9 +19,8 @@ use crate::value;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
-    /// The node, for example grpc://127.0.0.1:9998
-    #[arg(value_parser = client::peer_url)]
-    peer: PeerUrl,
+    #[command(flatten)]
+    node: NodeArgs,
     /// Topic prefixes; '' matches every topic
     #[arg(required = true, value_name = "PREFIX")]
     prefixes: Vec<String>,
@@ -49,24 +49,42 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         json: args.json,
         left: args.count,
     };
-    tokio::select! {
-        ended = follow(&args.peer, prefixes, &mut printer) => ended?,
-        () = at(deadline) => if let (Some(count), Some(left @ 1..)) = (args.count, printer.left) {
-            printer.output.flush()?;
-            anyhow::bail!("only {} of {count} messages came in time", count - left);
-        },
-        _ = signals.received() => {}
+    let mut subscription = None;
+    let outcome = tokio::select! {
+        ended = follow(&args.node, prefixes, &mut subscription, &mut printer) => ended,
+        () = at(deadline) => Ok(()),
+        _ = signals.received() => {
+            printer.left = None;
+            Ok(())
+        }
+    };
+    let outcome = outcome.and_then(|()| printer.output.flush());
+    if let Some(subscription) = subscription {
+        subscription.close().await;
     }
-    printer.output.flush()
+    outcome?;
+    match (args.count, printer.left) {
+        (Some(count), Some(left @ 1..)) => {
+            anyhow::bail!("only {} of {count} messages came in time", count - left)
+        }
+        _ => Ok(()),
+    }
 }
 
-/// Prints messages until there have been enough.
-async fn follow(peer: &PeerUrl, prefixes: Vec<Topic>, printer: &mut Printer) -> anyhow::Result<()> {
-    let client = client::connect(peer, "sub").await?;
-    let mut subscription = client
-        .subscribe(&prefixes.into_iter().collect())
+/// Prints messages until there have been enough. The subscription is left where whoever cuts this short finds it.
+async fn follow(
+    node: &NodeArgs,
+    prefixes: Vec<Topic>,
+    subscription: &mut Option<Subscription>,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
+    let peer = &node.peer;
+    let door = Door::open(node, "sub").await?;
+    let subscribed = door
+        .subscribe(prefixes.into_iter().collect())
         .await
         .with_context(|| format!("sub {peer}"))?;
+    let subscription = subscription.insert(subscribed);
     crate::supervisor::eprintln_line("subscribed");
     while printer.left != Some(0) {
         let message = tokio::select! {
@@ -157,7 +175,9 @@ fn json_line(topic: &Topic, data: &Data) -> Vec<u8> {
 }
 
 const HELP: &str = "\
-Writes `subscribed` to stderr once PEER has the prefixes: from then on nothing is missed.
+Writes `subscribed` to stderr once PEER has the prefixes: from then on nothing is missed. Over broker://
+PEER passes on what it publishes itself, and of its other peers what it asked for and forwards. Over ws://
+reals have six decimals and times milliseconds.
 
 Examples:
   broker sub grpc://127.0.0.1 zeek/ --json

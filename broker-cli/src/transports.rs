@@ -1,15 +1,106 @@
-//! The transports this program brings to an endpoint, chosen in one place.
+//! The transports this program brings to an endpoint, chosen and set up in one place.
 
-use broker_core::{Endpoint, EndpointBuilder};
+use anyhow::Context as _;
+use broker_cluster::Layout;
+use broker_core::{Endpoint, EndpointBuilder, PeerUrl};
+use broker_wire::tls::TlsOptions;
 use broker_wire::{GrpcTransport, NativeTransport};
 
-/// An endpoint with every transport this program has.
-pub(crate) fn builder() -> EndpointBuilder {
-    Endpoint::builder()
-        .software(concat!("broker-rs ", env!("CARGO_PKG_VERSION")))
-        .transport(GrpcTransport::new())
-        .transport(NativeTransport::new())
+use crate::failure::misuse;
+use crate::tls::{self, End, TlsArgs};
+use crate::ws_access::{WsAccess, WsArgs};
+
+/// How the transports of an endpoint are set up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Transports {
+    /// Certificates, and whom to trust.
+    pub(crate) tls: TlsOptions,
+    /// Who may be a WebSocket client.
+    #[cfg_attr(
+        not(feature = "ws"),
+        expect(dead_code, reason = "such a build has no WebSocket server")
+    )]
+    pub(crate) ws: WsAccess,
+}
+
+impl Transports {
+    /// An endpoint with every transport this program has.
+    pub(crate) fn builder(&self) -> EndpointBuilder {
+        let builder = Endpoint::builder()
+            .software(concat!("broker-rs ", env!("CARGO_PKG_VERSION")))
+            .transport(GrpcTransport::new().tls(self.tls.clone()))
+            .transport(NativeTransport::new().tls(self.tls.clone()));
+        #[cfg(feature = "ws")]
+        let builder = builder.transport(self.web_socket());
+        builder
+    }
+
+    #[cfg(feature = "ws")]
+    fn web_socket(&self) -> broker_wire::WsTransport {
+        let mut transport = broker_wire::WsTransport::new()
+            .tls(self.tls.clone())
+            .application_name("broker")
+            .allow_unauthenticated(self.ws.allow_unauthenticated);
+        if let Some(token) = &self.ws.token {
+            transport = transport.token(token.as_str());
+        }
+        if let Some(token) = &self.ws.peer_token {
+            transport = transport.client_token(token.as_str());
+        }
+        for origin in &self.ws.origins {
+            transport = transport.allow_origin(origin.as_str());
+        }
+        transport
+    }
+
+    /// Makes sure that there are the files that listening on and dialling these addresses takes.
+    ///
+    /// # Errors
+    /// Misuse, which names the address and what it lacks.
+    pub(crate) fn check<'a>(
+        &self,
+        listen: impl IntoIterator<Item = &'a PeerUrl>,
+        dial: impl IntoIterator<Item = &'a PeerUrl>,
+    ) -> anyhow::Result<()> {
+        let listen = listen.into_iter().map(|url| (url, End::Listens));
+        let dial = dial.into_iter().map(|url| (url, End::Dials));
+        listen
+            .chain(dial)
+            .try_for_each(|(url, end)| tls::check(&self.tls, url, end))
+    }
+}
+
+/// The transports of the node `name` of a layout, if it can listen and dial as the layout says with them. Where `tls` is
+/// silent, the layout says which files make up TLS; where `ws` is, who may be a WebSocket client.
+///
+/// # Errors
+/// Misuse: there is no such node, or an address of it cannot be served.
+pub(crate) fn of_member(
+    layout: &Layout,
+    name: &str,
+    tls: &TlsArgs,
+    ws: &WsArgs,
+) -> anyhow::Result<Transports> {
+    layout
+        .check_spoken(name, SCHEMES)
+        .map_err(|error| misuse(error.to_string()))?;
+    let spec = layout
+        .require(name)
+        .map_err(|error| misuse(error.to_string()))?;
+    let transports = Transports {
+        tls: tls.options(&spec.tls)?,
+        ws: ws.access(&spec.ws)?,
+    };
+    transports
+        .check(&spec.listen, layout.dial_urls(spec, SCHEMES))
+        .with_context(|| format!("{}: [node.{name}]", layout.file().display()))?;
+    Ok(transports)
 }
 
 /// The URL schemes of these transports.
-pub(crate) const SCHEMES: &[&str] = &["grpc", "broker"];
+#[cfg(feature = "ws")]
+pub(crate) const SCHEMES: &[&str] = &["grpc", "grpcs", "broker", "brokers", "ws", "wss"];
+
+/// The URL schemes of these transports.
+#[cfg(not(feature = "ws"))]
+pub(crate) const SCHEMES: &[&str] = &["grpc", "grpcs", "broker", "brokers"];

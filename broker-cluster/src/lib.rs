@@ -80,7 +80,7 @@ mod role;
 pub mod topics;
 
 pub use events::LOG_RECEIPTS;
-pub use layout::{Layout, LayoutError, LayoutProblem, NodeSpec, StoreSpec};
+pub use layout::{Layout, LayoutError, LayoutProblem, NodeSpec, StoreSpec, TlsSpec, WsSpec};
 pub use node::{
     ClusterNode, ClusterNodeBuilder, ClusterPublishError, EventStream, LOG_DRAIN_TIMEOUT,
     NodeEvent, RelayVia, StartError,

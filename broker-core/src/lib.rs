@@ -45,8 +45,8 @@ pub use code::{ErrorCode, StatusCode};
 pub use data::{Data, DataKind, EnumValue};
 pub use endpoint::{
     Admit, AttachedLink, Command, CommandPort, DRAIN_TIMEOUT, DropRecord, Endpoint,
-    EndpointBuilder, Hub, HubPublisher, LocalNode, MAX_PAYLOAD, PeerInfo, PublishError, Publisher,
-    Reached, StatusEvent, StatusEventCode, StatusSubscriber, Subscriber,
+    EndpointBuilder, Hub, HubPublisher, LinkEnd, LocalNode, MAX_PAYLOAD, PeerInfo, PeeringHandle,
+    PublishError, Publisher, Reached, StatusEvent, StatusEventCode, StatusSubscriber, Subscriber,
 };
 pub use envelope::{Envelope, INITIAL_HOPS, MessageKind};
 pub use filter::{Filter, FilterError, FilterLimits};

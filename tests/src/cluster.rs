@@ -60,13 +60,25 @@ impl Cluster {
     /// Starts a relay on any port with further arguments and waits until it is ready; also says where it listens.
     #[must_use]
     pub fn relay(args: &[&str]) -> (Running, String) {
-        let mut node = Running::start(
-            broker()
-                .args(["node", "--listen", "grpc://127.0.0.1:0"])
-                .args(args),
-        );
-        let url = node.line_after("listening ");
+        let (node, mut urls) = Self::relay_on(&["grpc"], args);
+        (node, urls.remove(0))
+    }
+
+    /// Starts a relay that listens on any port with each of these schemes, with further arguments, and waits until it
+    /// is ready; also says where it listens, in the same order.
+    #[must_use]
+    pub fn relay_on(schemes: &[&str], args: &[&str]) -> (Running, Vec<String>) {
+        let mut command = broker();
+        command.arg("node");
+        for scheme in schemes {
+            command.args(["--listen", &format!("{scheme}://127.0.0.1:0")]);
+        }
+        let mut node = Running::start(command.args(args));
+        let urls = schemes
+            .iter()
+            .map(|_| node.line_after("listening "))
+            .collect();
         node.line_after("ready");
-        (node, url)
+        (node, urls)
     }
 }

@@ -5,6 +5,7 @@
 //! Nothing here sleeps: tests wait for the line or the exit they need, under one generous limit. Nodes listen on port 0
 //! and say where; only those that a layout lets others dial get a port beforehand, a random one that is free.
 
+mod certificates;
 mod cluster;
 #[cfg(feature = "replay")]
 pub mod golden;
@@ -12,6 +13,7 @@ mod ports;
 mod process;
 mod program;
 
+pub use certificates::{Certificates, PASSPHRASE};
 pub use cluster::Cluster;
 pub use ports::free_ports;
 pub use process::{Done, Running};

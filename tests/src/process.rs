@@ -127,6 +127,14 @@ impl Running {
     /// If it does not come.
     pub fn wait(mut self) -> Done {
         self.close_stdin();
+        self.wait_open()
+    }
+
+    /// Waits for the end with stdin still open.
+    ///
+    /// # Panics
+    /// If it does not come.
+    pub fn wait_open(mut self) -> Done {
         let (stdout, stderr) = (self.stdout.rest(), self.stderr.rest());
         let status = self.child.wait().expect("it can be waited for");
         Done::new(status, stdout, stderr)

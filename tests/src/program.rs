@@ -8,7 +8,15 @@ use std::sync::OnceLock;
 #[must_use]
 pub fn broker() -> Command {
     let mut command = Command::new(program_path());
-    command.env_remove("BROKER_LOG").env_remove("CLUSTER_NODE");
+    for variable in [
+        "BROKER_LOG",
+        "CLUSTER_NODE",
+        "BROKER_TLS_PASSPHRASE",
+        "BROKER_WS_TOKEN",
+        "BROKER_WS_PEER_TOKEN",
+    ] {
+        command.env_remove(variable);
+    }
     command
 }
 

@@ -13,7 +13,19 @@ fn every_command_has_help_that_explains_its_options() {
             "{command} is missing in\n{help}"
         );
     }
-    for word in ["BROKER_LOG", "CLUSTER_NODE", "Exit codes", "9998"] {
+    for word in [
+        "BROKER_LOG",
+        "CLUSTER_NODE",
+        "BROKER_TLS_PASSPHRASE",
+        "BROKER_WS_TOKEN",
+        "Exit codes",
+        "9998",
+        "9999",
+        "9997",
+        "brokers://",
+        "wss://",
+        "grpcs://",
+    ] {
         assert!(help.contains(word), "{word} is missing in\n{help}");
     }
     let cases: [(&[&str], &[&str]); 9] = [
@@ -35,13 +47,19 @@ fn every_command_has_help_that_explains_its_options() {
                 "--listen",
                 "9998",
                 "--no-forward",
+                "--tls-cafile",
+                "--ws-token",
+                "BROKER_WS_TOKEN",
                 "ready",
             ],
         ),
         (&["cluster", "up"], &["--config", "restarted", "--host"]),
         (&["pub"], &["--stdin", "10.0.0.0/8", "80/tcp", "@data-type"]),
         (&["event"], &["ARG", "MyModule::ping"]),
-        (&["sub"], &["--count", "--timeout", "--json", "PREFIX"]),
+        (
+            &["sub"],
+            &["--count", "--timeout", "--json", "PREFIX", "--token"],
+        ),
         (
             &["store"],
             &[

@@ -156,6 +156,28 @@ fn values(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn nodes_that_talk_over_the_native_protocol_lose_nothing_either() {
+    let demo = Demo::new();
+    let inputs = [demo.input("conn.log", CONN), demo.input("dns.log", DNS)];
+    let done = demo.run(&[&inputs[0], &inputs[1]], &["--transport", "broker"]);
+    let summary = summary(done);
+    for (key, expected) in [
+        ("records_written", "records_in"),
+        ("events_received", "events_published"),
+    ] {
+        assert_eq!(summary[key], summary[expected], "{summary}");
+    }
+    assert_eq!(summary["dropped"], 0, "{summary}");
+    assert_eq!(demo.lines("conn.log"), records(CONN));
+    assert_eq!(demo.lines("dns.log"), records(DNS));
+    let all: BTreeSet<_> = hosts(CONN).chain(hosts(DNS)).collect();
+    assert_eq!(summary["proxy_keys"], expected_keys(&all, 2));
+    assert_eq!(summary["store_entries"], all.len());
+    let layout = std::fs::read_to_string(demo.out().join("demo.toml"));
+    assert!(layout.is_ok_and(|text| text.contains("broker://")));
+}
+
+#[test]
 fn every_record_is_written_as_it_was_read_and_every_host_counted_where_the_formula_says() {
     let demo = Demo::new();
     let (conn, dns) = (demo.input("conn.log", CONN), demo.input("dns.log", DNS));

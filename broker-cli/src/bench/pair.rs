@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use super::receiver::{self, PONG, REPORT};
 use super::{Transport, raw_tcp};
 use crate::output::Output;
-use crate::transports;
+use crate::transports::Transports;
 
 /// The sender's end.
 #[derive(Debug)]
@@ -69,7 +69,8 @@ impl Pair {
         };
         let raw = next("raw ").await?.parse()?;
         let url: PeerUrl = next("listening ").await?.parse()?;
-        let sender = transports::builder()
+        let sender = Transports::default()
+            .builder()
             .name("bench-sender")
             .peer_queue(QueueOptions::local())
             .start();
@@ -132,7 +133,8 @@ pub(crate) struct ReceiveArgs {
 
 /// Runs the receiving process until stdin is closed.
 pub(crate) async fn receive(args: ReceiveArgs) -> anyhow::Result<()> {
-    let endpoint = transports::builder()
+    let endpoint = Transports::default()
+        .builder()
         .name("bench-receiver")
         .peer_queue(QueueOptions::local())
         .start();

@@ -170,6 +170,7 @@ impl Driver {
     fn heard(&mut self, name: &str, event: NodeEvent) -> anyhow::Result<()> {
         let node = self.seen.get_mut(name).context("an unknown node")?;
         match event {
+            NodeEvent::Listening(url) if url.scheme() != "grpc" => {}
             NodeEvent::Listening(url) => {
                 node.client = None;
                 node.url = Some(url);

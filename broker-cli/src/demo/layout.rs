@@ -4,11 +4,12 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::Context as _;
 
-use super::Args;
+use super::{Args, Transport};
 
 /// The nodes of a demo by role.
 #[derive(Clone, Debug)]
 pub(super) struct Nodes {
+    pub(super) transport: Transport,
     pub(super) manager: String,
     pub(super) loggers: Vec<String>,
     pub(super) proxies: Vec<String>,
@@ -24,6 +25,7 @@ impl Nodes {
                 .collect()
         };
         Self {
+            transport: args.transport,
             manager: "manager".to_owned(),
             loggers: names("logger", args.loggers),
             proxies: names("proxy", args.proxies),
@@ -48,19 +50,26 @@ impl Nodes {
         let ports = free_ports(dialled.len())?;
         let mut text = String::from(HEAD);
         for ((name, role), port) in dialled.into_iter().zip(ports) {
-            text.push_str(&node(name, role, port));
+            text.push_str(&self.node(name, role, port));
         }
         for name in &self.workers {
-            text.push_str(&node(name, "worker", 0));
+            text.push_str(&self.node(name, "worker", 0));
         }
         Ok(text)
     }
-}
 
-fn node(name: &str, role: &str, port: u16) -> String {
-    format!(
-        "\n[node.{name}]\nrole = \"{role}\"\nlisten = [\"grpc://127.0.0.1:{port}\"]\nqueue_policy = \"block\"\n"
-    )
+    fn node(&self, name: &str, role: &str, port: u16) -> String {
+        // Others dial the first; the driver asks over grpc.
+        let listen = match self.transport {
+            Transport::Grpc => format!("\"grpc://127.0.0.1:{port}\""),
+            Transport::Broker => {
+                format!("\"broker://127.0.0.1:{port}\", \"grpc://127.0.0.1:0\"")
+            }
+        };
+        format!(
+            "\n[node.{name}]\nrole = \"{role}\"\nlisten = [{listen}]\nqueue_policy = \"block\"\n"
+        )
+    }
 }
 
 /// `count` ports that nobody listens on, below those that systems hand out for outgoing connections, so that none of
@@ -113,21 +122,33 @@ mod tests {
 
     #[test]
     fn the_layout_is_one_that_nodes_take() {
-        let nodes = Nodes::new(&Command::parse_from(["demo", "--workers", "3"]).args);
-        let layout = broker_cluster::Layout::parse(&nodes.layout().expect("ports"), "demo.toml")
-            .expect("a layout");
-        let mut names: Vec<_> = nodes.all().cloned().collect();
-        names.sort();
-        assert_eq!(
-            layout
-                .nodes()
-                .map(|node| node.name.clone())
-                .collect::<Vec<_>>(),
-            names
-        );
-        assert_eq!(names.len(), 8);
-        for name in &names {
-            layout.check_spoken(name, &["grpc"]).expect("speaks grpc");
+        for transport in ["grpc", "broker"] {
+            let args =
+                Command::parse_from(["demo", "--workers", "3", "--transport", transport]).args;
+            let nodes = Nodes::new(&args);
+            let layout =
+                broker_cluster::Layout::parse(&nodes.layout().expect("ports"), "demo.toml")
+                    .expect("a layout");
+            let mut names: Vec<_> = nodes.all().cloned().collect();
+            names.sort();
+            assert_eq!(
+                layout
+                    .nodes()
+                    .map(|node| node.name.clone())
+                    .collect::<Vec<_>>(),
+                names
+            );
+            assert_eq!(names.len(), 8);
+            for name in &names {
+                layout
+                    .check_spoken(name, &["grpc", "broker"])
+                    .expect("speaks both");
+                let dialled =
+                    layout.dial_urls(layout.require(name).expect("there"), &["grpc", "broker"]);
+                for url in dialled {
+                    assert_eq!(url.scheme(), transport);
+                }
+            }
         }
     }
 

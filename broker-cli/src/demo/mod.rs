@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// How many proxies
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     proxies: u16,
+    /// What the nodes talk to each other over
+    #[arg(long, value_enum, default_value_t = Transport::Grpc)]
+    transport: Transport,
     /// Where the layout and the logs go [default: a temporary directory that is kept]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -56,6 +59,15 @@ pub(crate) struct Args {
     /// Kill a logger and a proxy in the middle
     #[arg(long, hide = true)]
     chaos: bool,
+}
+
+/// What the nodes of a demo talk to each other over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Transport {
+    /// grpc://
+    Grpc,
+    /// broker://, the native protocol
+    Broker,
 }
 
 /// Runs `broker demo`.

@@ -174,6 +174,7 @@ mod tests {
 
     fn nodes() -> Nodes {
         Nodes {
+            transport: crate::demo::Transport::Grpc,
             manager: "manager".to_owned(),
             loggers: vec!["logger-1".to_owned()],
             proxies: vec!["proxy-1".to_owned(), "proxy-2".to_owned()],

@@ -20,9 +20,8 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
             config.display()
         )));
     };
-    layout
-        .check_spoken(name, transports::SCHEMES)
-        .map_err(|error| misuse(error.to_string()))?;
+    let transports = transports::of_member(&layout, name, &args.tls, &args.ws)?;
+    transports.check(&args.listen, &args.peer)?;
     let prefixes = args
         .subscribe
         .iter()
@@ -31,7 +30,7 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
 
     let mut running = Running::begin(args.supervised)?;
     let mut builder = ClusterNode::builder(layout, name)
-        .endpoint_builder(transports::builder())
+        .endpoint_builder(transports.builder())
         .subscribe(prefixes)
         .forwarding(args.forwarding(false));
     if args.demo.is_some() {

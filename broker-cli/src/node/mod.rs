@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use broker_core::PeerUrl;
 
 use crate::failure::misuse;
+use crate::tls::TlsArgs;
 use crate::transports;
+use crate::ws_access::WsArgs;
 
 /// Runs one node until it is told to stop.
 #[derive(Debug, clap::Args)]
@@ -41,6 +43,10 @@ pub(crate) struct Args {
     /// Do not pass messages of one peer on to others
     #[arg(long, overrides_with = "forward")]
     no_forward: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    ws: WsArgs,
     /// Stop when stdin is closed, as supervisors do it
     #[arg(long, hide = true)]
     supervised: bool,
@@ -92,8 +98,11 @@ Prints `listening URL` for every address it has bound, then `ready`: all address
 stores open. SIGINT and SIGTERM let it drain and stop; a second one ends it at once.
 
 With --config it is the node of the layout that --name or CLUSTER_NODE names, and does not forward.
-Without, it is a relay: what matches --subscribe is passed on to those peers that asked for it.
+Without, it is a relay: what matches --subscribe is passed on to those peers that asked for it. Several
+--listen make one node with several doors; what comes in at one goes out at every other.
 
 Examples:
   broker node --config cluster.toml --name manager
-  broker node --listen grpc://0.0.0.0:9998 --peer grpc://other:9998 --subscribe zeek/";
+  broker node --listen grpc://0.0.0.0:9998 --peer grpc://other:9998 --subscribe zeek/
+  broker node --listen grpc://127.0.0.1 --listen brokers://0.0.0.0 --listen ws://127.0.0.1 --subscribe zeek/
+  broker node --listen grpc://127.0.0.1 --peer 'ws://zeek:27759/v1/messages/json?send=zeek/'";

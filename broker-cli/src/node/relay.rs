@@ -1,10 +1,11 @@
 //! A node outside of a cluster: it asks its peers for prefixes and passes what comes on to those that want it.
 
+use broker_cluster::{TlsSpec, WsSpec};
 use broker_core::{Filter, PeerUrl};
 
 use super::{Args, lifecycle::Running};
 use crate::publish::parse_topic;
-use crate::transports;
+use crate::transports::Transports;
 
 /// Runs a relay until it is told to stop.
 pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
@@ -21,7 +22,13 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
         )],
         given => given.to_vec(),
     };
-    let endpoint = transports::builder()
+    let transports = Transports {
+        tls: args.tls.options(&TlsSpec::default())?,
+        ws: args.ws.access(&WsSpec::default())?,
+    };
+    transports.check(&listen, &args.peer)?;
+    let endpoint = transports
+        .builder()
         .name(args.name.clone().unwrap_or_default())
         .forwarding(args.forwarding(true))
         .start();

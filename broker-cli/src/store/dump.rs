@@ -6,20 +6,24 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_core::{Data, StoreEntry, StoreOperation, StoreReply, json};
-use broker_wire::ClientError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{Remote, json_object};
+use crate::failure::complain;
 use crate::input::each_line;
 use crate::output::Output;
 
 /// Prints all entries, a page at a time.
 pub(super) async fn dump(remote: &Remote) -> anyhow::Result<()> {
+    if !remote.door.knows_expiries() {
+        complain("expiries are not known over this address, and left out");
+    }
     let mut output = Output::stdout();
     let mut after = None;
     loop {
         let reply = remote
+            .door
             .execute(StoreOperation::Scan {
                 after: after.take(),
                 limit: PAGE,
@@ -50,42 +54,36 @@ pub(super) async fn load(remote: &Remote) -> anyhow::Result<()> {
     let mut keys = HashSet::new();
     while let Some(entry) = entries.recv().await {
         while writes.len() >= WRITES_AHEAD || keys.contains(&entry.key) {
-            finish_one(remote, &mut writes, &mut keys).await?;
+            finish_one(&mut writes, &mut keys).await?;
         }
         keys.insert(entry.key.clone());
-        let (client, name) = (remote.client.clone(), remote.name.clone());
+        let door = remote.door.clone();
         writes.spawn(async move {
             let operation = StoreOperation::Put {
                 key: entry.key.clone(),
                 value: entry.value,
                 expiry: entry.expires_in,
             };
-            (entry.key, client.store(&name, operation).await)
+            (entry.key, door.execute(operation).await)
         });
     }
     while !writes.is_empty() {
-        finish_one(remote, &mut writes, &mut keys).await?;
+        finish_one(&mut writes, &mut keys).await?;
     }
     reader.await.context("reading stdin")?
 }
 
-type Write = (Data, Result<StoreReply, ClientError>);
+type Write = (Data, anyhow::Result<StoreReply>);
 
-async fn finish_one(
-    remote: &Remote,
-    writes: &mut JoinSet<Write>,
-    keys: &mut HashSet<Data>,
-) -> anyhow::Result<()> {
+async fn finish_one(writes: &mut JoinSet<Write>, keys: &mut HashSet<Data>) -> anyhow::Result<()> {
     let Some(done) = writes.join_next().await else {
         return Ok(());
     };
     let (key, result) = done.context("a write ended early")?;
     keys.remove(&key);
-    result.map(drop).map_err(|error| {
-        remote
-            .explain(error)
-            .context(format!("put {}", crate::value::print(&key)))
-    })
+    result
+        .map(drop)
+        .with_context(|| format!("put {}", crate::value::print(&key)))
 }
 
 /// An entry as a line of a dump.

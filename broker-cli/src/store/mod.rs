@@ -5,11 +5,11 @@ mod operation;
 mod watch;
 
 use anyhow::Context as _;
-use broker_core::{Data, PeerUrl, StoreFailure, StoreOperation, StoreReply, json};
-use broker_wire::{BrokerClient, ClientError};
+use broker_core::{Data, StoreOperation, StoreReply, json};
 
 use self::operation::Operation;
-use crate::client;
+use crate::client::NodeArgs;
+use crate::door::StoreDoor;
 use crate::output::Output;
 use crate::value;
 
@@ -17,9 +17,8 @@ use crate::value;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
-    /// The node, for example grpc://127.0.0.1:9998
-    #[arg(value_parser = client::peer_url)]
-    peer: PeerUrl,
+    #[command(flatten)]
+    node: NodeArgs,
     /// The store's name
     name: String,
     /// Print JSON v1 instead of shorthand
@@ -31,8 +30,7 @@ pub(crate) struct Args {
 
 /// A store at a node.
 struct Remote {
-    client: BrokerClient,
-    name: String,
+    door: StoreDoor,
     json: bool,
 }
 
@@ -40,32 +38,25 @@ struct Remote {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     // Arguments are checked before anybody is called.
     let request = args.operation.checked()?;
-    let client = client::connect(&args.peer, "store").await?;
     let remote = Remote {
-        client,
-        name: args.name,
+        door: StoreDoor::open(&args.node, &args.name).await?,
         json: args.json,
     };
-    match request {
+    let outcome = match request {
         operation::Request::Dump => dump::dump(&remote).await,
         operation::Request::Load => dump::load(&remote).await,
         operation::Request::Watch { count } => watch::watch(&remote, count).await,
         operation::Request::Keys => remote.keys().await,
         operation::Request::Get(key) => remote.get(key).await,
         operation::Request::Other(operation) => remote.other(operation).await,
-    }
+    };
+    remote.door.close().await;
+    outcome
 }
 
 impl Remote {
     async fn get(&self, key: Data) -> anyhow::Result<()> {
-        let value = match self
-            .client
-            .store(&self.name, StoreOperation::Get(key.clone()))
-            .await
-        {
-            Ok(reply) => value_of(reply)?,
-            Err(error) => return Err(self.explain(error)),
-        };
+        let value = value_of(self.door.execute(StoreOperation::Get(key.clone())).await?)?;
         let mut output = Output::stdout();
         if self.json {
             output.line(json_object(&[("key", &key), ("value", &value)]))?
@@ -76,7 +67,7 @@ impl Remote {
     }
 
     async fn keys(&self) -> anyhow::Result<()> {
-        let keys = value_of(self.execute(StoreOperation::Keys).await?)?;
+        let keys = value_of(self.door.execute(StoreOperation::Keys).await?)?;
         let mut output = Output::stdout();
         for key in keys.as_set().context("the store's keys are no set")? {
             if self.json {
@@ -90,7 +81,7 @@ impl Remote {
 
     /// Operations that answer with one value or with nothing.
     async fn other(&self, operation: StoreOperation) -> anyhow::Result<()> {
-        let reply = self.execute(operation).await?;
+        let reply = self.door.execute(operation).await?;
         let mut output = Output::stdout();
         match reply {
             StoreReply::Value(value) if !self.json => output.line(value::print(&value))?,
@@ -99,34 +90,6 @@ impl Remote {
             _ => {}
         }
         output.flush()
-    }
-
-    async fn execute(&self, operation: StoreOperation) -> anyhow::Result<StoreReply> {
-        self.client
-            .store(&self.name, operation)
-            .await
-            .map_err(|error| self.explain(error))
-    }
-
-    /// The error as one line: the framework's name for it first, or which stores there are.
-    fn explain(&self, error: ClientError) -> anyhow::Error {
-        match error {
-            ClientError::Store(StoreFailure::NoSuchStore { name, available })
-                if available.is_empty() =>
-            {
-                anyhow::anyhow!("no store {name:?} there, nor any other")
-            }
-            ClientError::Store(StoreFailure::NoSuchStore { name, available }) => {
-                anyhow::anyhow!("no store {name:?} there; stores: {}", available.join(", "))
-            }
-            ClientError::Store(StoreFailure::Code { code, detail }) if detail.is_empty() => {
-                anyhow::anyhow!("{}", code.name())
-            }
-            ClientError::Store(StoreFailure::Code { code, detail }) => {
-                anyhow::anyhow!("{}: {detail}", code.name())
-            }
-            other => anyhow::Error::new(other).context(format!("store {}", self.name)),
-        }
     }
 }
 
@@ -153,6 +116,9 @@ const HELP: &str = concat!(
     "Writes exit 0 when the master has applied them and holds them as durably as configured.\n\
      Errors of the store exit 1 with their name on stderr: no_such_key, type_clash, ...\n\
      --json prints {\"key\":V,\"value\":V} for get, {\"key\":V} a line for keys, {\"result\":V} else.\n\
+     Over broker:// PEER must have the master: the command follows it for as long as it takes. A C++ master does not\n\
+     say what became of a write; one that is not echoed in time is exit 1, and may have been applied or not. The\n\
+     expiries of entries are not known there, and dump leaves them out.\n\
      dump and load use lines of {\"key\":V,\"value\":V,\"expiry\":SECS}; no expiry means never.\n\n",
     crate::value::help!(),
     "\n\nExamples:\n  broker store grpc://127.0.0.1 hosts put 10.0.0.1 5u --expiry 60\n  broker store grpc://127.0.0.1 hosts increment 10.0.0.1 1u\n  broker store grpc://a hosts dump | broker store grpc://b hosts load"

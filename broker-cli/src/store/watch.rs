@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use broker_core::{Data, StoreChange};
 
 use super::{Remote, json_object};
@@ -13,17 +12,13 @@ use crate::value;
 /// Prints changes until there have been `count`.
 pub(super) async fn watch(remote: &Remote, count: Option<u64>) -> anyhow::Result<()> {
     let mut signals = StopSignals::install()?;
-    let mut changes = remote
-        .client
-        .watch(&remote.name)
-        .await
-        .map_err(|error| remote.explain(error))?;
+    let mut changes = remote.door.watch().await?;
     crate::supervisor::eprintln_line("watching");
     let mut output = Output::stdout();
     let mut left = count;
     while left != Some(0) {
         let change = tokio::select! {
-            change = changes.recv() => change.map_err(|error| remote.explain(error))?.context("the store is gone")?,
+            change = changes.recv() => change?,
             _ = signals.received() => break,
         };
         output.line(if remote.json {

@@ -3,10 +3,10 @@
 
 use broker_core::PeerUrl;
 
-use super::Layout;
 use super::error::{LayoutError, LayoutProblem};
 use super::reader::PlacedNode;
 use super::table::Source;
+use super::{Layout, NodeSpec};
 use crate::role::Role;
 
 pub(super) fn nodes(source: &Source<'_>, nodes: &[PlacedNode]) -> Result<(), LayoutError> {
@@ -96,25 +96,37 @@ fn dialling(source: &Source<'_>, nodes: &[PlacedNode]) -> Result<(), LayoutError
         let Some(first) = node.spec.dialable().first() else {
             return Err(source.at_line(Some(node.line), LayoutProblem::NotListening { table, by }));
         };
-        if let Some(url) = node.spec.dialable().iter().find(|url| !is_dialable(url)) {
-            // One address that nobody can dial is a mistake only if it is the one others would take.
-            if url == first {
-                return Err(source.at_line(
-                    Some(node.dial_line),
-                    LayoutProblem::NotDialable {
-                        table,
-                        url: url.to_string(),
-                        by,
-                    },
-                ));
-            }
-        }
+        // One address that nobody can dial is a mistake only if it is the one others would take.
+        let problem = match node.spec.dialable().iter().find(|url| !is_for_clients(url)) {
+            None => LayoutProblem::ForClients {
+                table,
+                url: first.to_string(),
+                by,
+            },
+            Some(url) if !is_dialable(url) => LayoutProblem::NotDialable {
+                table,
+                url: url.to_string(),
+                by,
+            },
+            Some(_) => continue,
+        };
+        return Err(source.at_line(Some(node.dial_line), problem));
     }
     Ok(())
 }
 
+/// The addresses of `node` that other nodes can dial, in the order of the file.
+pub(super) fn dialable(node: &NodeSpec) -> impl Iterator<Item = &PeerUrl> {
+    node.dialable().iter().filter(|url| is_dialable(url))
+}
+
+/// `ws://` is for clients: what nodes of a cluster say to each other does not go over it, store commands least of all.
+fn is_for_clients(url: &PeerUrl) -> bool {
+    matches!(url.scheme(), "ws" | "wss")
+}
+
 fn is_dialable(url: &PeerUrl) -> bool {
-    url.scheme() == "mem" || (port(url) != Some(0) && !is_any(url.host()))
+    !is_for_clients(url) && (url.scheme() == "mem" || (port(url) != Some(0) && !is_any(url.host())))
 }
 
 /// The port an address stands for. These are the defaults of the transports.

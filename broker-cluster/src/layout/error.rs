@@ -193,6 +193,16 @@ pub enum LayoutProblem {
         /// Who dials it.
         by: String,
     },
+    /// Somebody has to dial this node, and all it has is for clients.
+    #[error("{table} listens on {url} only, which is for clients, but {by} has to dial it")]
+    ForClients {
+        /// The node.
+        table: String,
+        /// Its first address.
+        url: String,
+        /// Who dials it.
+        by: String,
+    },
     /// A backend that nobody knows.
     #[error("unknown backend {word:?} in {table}")]
     UnknownBackend {
@@ -274,6 +284,7 @@ impl LayoutProblem {
             Self::SecondManager { .. } => "give one of them another role".to_owned(),
             Self::NotListening { .. } => "add listen = [\"grpc://host:port\"]".to_owned(),
             Self::NotDialable { .. } => "name a port other than 0 and a host that others reach, or say both in advertise".to_owned(),
+            Self::ForClients { .. } => "add an address that nodes dial, such as grpc://host:port".to_owned(),
             Self::UnknownBackend { .. } => "use one of memory, sqlite, sled".to_owned(),
             Self::BackendNotBuilt { feature, .. } => format!("build with cargo feature {feature:?}, or choose another backend"),
             Self::NotForBackend { .. } => "remove it".to_owned(),

@@ -12,7 +12,7 @@
 //!
 //! [node.manager]                         # exactly one manager
 //! role = "manager"                       # manager | logger | proxy | worker
-//! listen = ["grpc://127.0.0.1:27761"]
+//! listen = ["grpc://127.0.0.1:27761", "broker://127.0.0.1:27771"] # others dial the first they can speak
 //!
 //! [node.worker-1]
 //! role = "worker"
@@ -24,6 +24,12 @@
 //! [pools.hosts]                          # besides the pools worker, proxy and logger
 //! topic = "zeek/cluster/pool/hosts"
 //! role = "proxy"                         # further: max_nodes, exclusive, strategy = zeek | weighted
+//!
+//! [tls]                                  # for grpcs://, brokers:// and wss://; one node's in [node.NAME.tls]
+//! cafile = "ca.pem"                      # further: certificate, key, passphrase_file, capath, verify_host_name
+//!
+//! [ws]                                   # for ws:// and wss://; one node's in [node.NAME.ws]
+//! token_file = "token"                   # further: allow_unauthenticated, allow_origins
 //! ```
 //!
 //! Relative paths start at the file. Without loggers the manager is the logger. Reading a layout binds and
@@ -32,6 +38,7 @@
 mod check;
 mod error;
 mod reader;
+mod security;
 mod table;
 
 use std::collections::BTreeMap;
@@ -40,6 +47,7 @@ use std::path::{Path, PathBuf};
 use broker_core::{PeerUrl, QueueOptions};
 
 pub use self::error::{LayoutError, LayoutProblem};
+pub use self::security::{TlsSpec, WsSpec};
 use crate::log::LogFormat;
 use crate::pools::{self, Eligible, Pool, PoolSpec};
 use crate::role::Role;
@@ -85,6 +93,10 @@ pub struct NodeSpec {
     pub queue: QueueOptions,
     /// Its weight in weighted pools.
     pub weight: usize,
+    /// Its certificates, from `[node.NAME.tls]` and `[tls]`.
+    pub tls: TlsSpec,
+    /// Who may be its WebSocket client, from `[node.NAME.ws]` and `[ws]`.
+    pub ws: WsSpec,
 }
 
 impl NodeSpec {
@@ -278,6 +290,17 @@ impl Layout {
         Ok(())
     }
 
+    /// The addresses that `node` dials with transports for the schemes in `spoken`: of every node it dials the first
+    /// that it can speak.
+    pub fn dial_urls<'a>(
+        &'a self,
+        node: &NodeSpec,
+        spoken: &'a [&str],
+    ) -> impl Iterator<Item = &'a PeerUrl> {
+        self.dials(node)
+            .filter_map(move |other| dial_url(other, spoken))
+    }
+
     fn allocate(
         pools: &[PoolSpec],
         nodes: &BTreeMap<String, NodeSpec>,
@@ -293,9 +316,7 @@ impl Layout {
 
 /// The first address of `node` that can be dialled with one of the schemes in `spoken`.
 pub(crate) fn dial_url<'a>(node: &'a NodeSpec, spoken: &[&str]) -> Option<&'a PeerUrl> {
-    node.dialable()
-        .iter()
-        .find(|url| url.scheme() != "ws" && url.scheme() != "wss" && spoken.contains(&url.scheme()))
+    check::dialable(node).find(|url| spoken.contains(&url.scheme()))
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use toml::de::DeTable;
 
 use super::check;
 use super::error::{LayoutError, LayoutProblem};
+use super::security::Security;
 use super::table::{Source, Table, Text, shortened};
 use super::{Layout, NodeSpec, StoreSpec};
 use crate::log::LogFormat;
 use crate::pools::{PoolSpec, Strategy};
 
-const SECTIONS: &[&str] = &["cluster", "stores", "node", "pools"];
+const SECTIONS: &[&str] = &["cluster", "stores", "node", "pools", "tls", "ws"];
 const CLUSTER_KEYS: &[&str] = &["name", "log_dir", "log_format"];
 const STORE_KEYS: &[&str] = &[
     "backend",
@@ -33,6 +34,8 @@ const NODE_KEYS: &[&str] = &[
     "queue_bytes",
     "queue_policy",
     "weight",
+    "tls",
+    "ws",
 ];
 const POOL_KEYS: &[&str] = &["topic", "role", "max_nodes", "exclusive", "strategy"];
 
@@ -88,7 +91,8 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Layout, LayoutError> {
         }
         None => (None, None, None),
     };
-    let nodes = root.named("node", |table, name| node(&table, name))?;
+    let security = Security::read(&root, "", base)?;
+    let nodes = root.named("node", |table, name| node(&table, name, base, &security))?;
     check::nodes(&source, &nodes)?;
     let stores = root.named("stores", |table, name| store(&table, name, base))?;
     let pools = pools(&root)?;
@@ -129,7 +133,12 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Layout, LayoutError> {
     })
 }
 
-fn node(table: &Table<'_>, name: &str) -> Result<PlacedNode, LayoutError> {
+fn node(
+    table: &Table<'_>,
+    name: &str,
+    base: &Path,
+    security: &Security,
+) -> Result<PlacedNode, LayoutError> {
     table.only(NODE_KEYS)?;
     let role = table.role()?;
     let (listen, listen_lines) = table.urls("listen")?;
@@ -157,6 +166,7 @@ fn node(table: &Table<'_>, name: &str) -> Result<PlacedNode, LayoutError> {
                 .expect("only the names of policies are accepted"),
         );
     }
+    let security = Security::read(table, &format!("node.{name}."), base)?.or(security);
     Ok(PlacedNode {
         spec: NodeSpec {
             name: name.to_owned(),
@@ -166,6 +176,8 @@ fn node(table: &Table<'_>, name: &str) -> Result<PlacedNode, LayoutError> {
             host: table.string("host")?.map(|host| host.text.to_owned()),
             queue,
             weight: table.positive("weight")?.map_or(1, NonZeroUsize::get),
+            tls: security.tls,
+            ws: security.ws,
         },
         table: table.name.clone(),
         line: table.line(),

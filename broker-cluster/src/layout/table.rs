@@ -273,6 +273,24 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// A list of texts; empty if there is none.
+    pub(super) fn strings(&self, key: &str) -> Result<Vec<String>, LayoutError> {
+        const EXPECTED: &str = "a list of texts such as [\"a\", \"b\"]";
+        let Some(value) = self.value(key) else {
+            return Ok(Vec::new());
+        };
+        let DeValue::Array(entries) = value.get_ref() else {
+            return Err(self.wrong(key, value, EXPECTED));
+        };
+        entries
+            .iter()
+            .map(|entry| match entry.get_ref() {
+                DeValue::String(text) => Ok(text.clone().into_owned()),
+                _ => Err(self.wrong(key, entry, EXPECTED)),
+            })
+            .collect()
+    }
+
     /// A list of addresses (or a single one) and their lines.
     pub(super) fn urls(&self, key: &str) -> Result<(Vec<PeerUrl>, Vec<usize>), LayoutError> {
         const EXPECTED: &str = "a list of addresses such as [\"grpc://127.0.0.1:9998\"]";

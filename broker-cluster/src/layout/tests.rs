@@ -328,3 +328,118 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn others_dial_the_first_address_they_can_speak_and_never_one_for_clients() {
+    let layout = parse(
+        r#"
+        [node.manager]
+        role = "manager"
+        listen = ["ws://0.0.0.0:7000", "brokers://h:7001", "broker://h:0", "broker://h:7002", "grpcs://h:7003", "grpc://h:7004"]
+        "#,
+    )
+    .unwrap();
+    let manager = layout.manager();
+    let dialled = |spoken: &[&str]| super::dial_url(manager, spoken).map(ToString::to_string);
+    for (spoken, url) in [
+        (
+            &["grpc", "broker", "brokers", "ws"][..],
+            Some("brokers://h:7001"),
+        ),
+        (&["grpc", "broker"], Some("broker://h:7002")),
+        (&["grpc", "grpcs"], Some("grpcs://h:7003")),
+        (&["grpc"], Some("grpc://h:7004")),
+        (&["ws", "wss"], None),
+    ] {
+        assert_eq!(dialled(spoken).as_deref(), url, "{spoken:?}");
+    }
+}
+
+#[test]
+fn a_node_that_has_to_be_dialled_needs_more_than_an_address_for_clients() {
+    let error = parse(
+        "[node.manager]\nrole = \"manager\"\nlisten = [\"ws://h:1\"]\n[node.worker-1]\nrole = \"worker\"\n",
+    )
+    .unwrap_err()
+    .to_string();
+    for part in ["lab.toml:3: ", "ws://h:1", "[node.worker-1]", "grpc://"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_node_has_the_certificates_of_the_file_except_where_it_has_its_own() {
+    let layout = parse(&format!(
+        r#"{MANAGER}
+        [tls]
+        cafile = "ca.pem"
+        certificate = "node.pem"
+        key = "/abs/node.key"
+        verify_host_name = false
+        [ws]
+        token_file = "token"
+        [node.worker-1]
+        role = "worker"
+        [node.worker-1.tls]
+        certificate = "worker.pem"
+        passphrase_file = "secret"
+        [node.worker-1.ws]
+        allow_unauthenticated = true
+        allow_origins = ["https://a.example"]
+        "#
+    ))
+    .unwrap();
+    let path = |path: &str| Some(PathBuf::from(path));
+    let manager = layout.manager();
+    assert_eq!(
+        manager.tls,
+        TlsSpec {
+            certificate: path("etc/node.pem"),
+            key: path("/abs/node.key"),
+            cafile: path("etc/ca.pem"),
+            verify_host_name: Some(false),
+            ..TlsSpec::default()
+        }
+    );
+    let worker = layout.node("worker-1").unwrap();
+    assert_eq!(
+        worker.tls,
+        TlsSpec {
+            certificate: path("etc/worker.pem"),
+            passphrase_file: path("etc/secret"),
+            ..manager.tls.clone()
+        }
+    );
+    assert_eq!(
+        worker.ws,
+        WsSpec {
+            token_file: path("etc/token"),
+            allow_unauthenticated: Some(true),
+            allow_origins: vec!["https://a.example".to_owned()],
+        }
+    );
+}
+
+#[test]
+fn mistakes_in_certificates_are_found_where_they_stand() {
+    for (text, line, word) in [
+        ("[tls]\ncertifcate = \"x\"\n", ":5: ", "certificate"),
+        ("[tls]\npassphrase = \"x\"\n", ":5: ", "passphrase_file"),
+        ("tls = 5\n", ":4: ", "a table"),
+        ("[tls]\ncafile = \"\"\n", ":5: ", "name of a file"),
+        (
+            "[node.manager.tls]\nkey = 5\n",
+            ":5: ",
+            "[node.manager.tls]",
+        ),
+        ("[ws]\nallow_origins = 5\n", ":5: ", "a list of texts"),
+        (
+            "[ws]\nallow_unauthenticated = \"yes\"\n",
+            ":5: ",
+            "true or false",
+        ),
+    ] {
+        let error = refused(text);
+        assert!(error.contains(line) && error.contains(word), "{error}");
+    }
+}

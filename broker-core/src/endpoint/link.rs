@@ -45,14 +45,17 @@ pub(crate) enum Wish {
     Barrier(oneshot::Sender<()>),
 }
 
-/// Why a link ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum LinkEnd {
+/// Why a peering ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkEnd {
     /// Without a decision of ours; the text says what was seen.
+    #[error("connection lost: {0}")]
     Lost(String),
     /// By the peer's decision, announced.
+    #[error("the peer has left")]
     Left,
     /// By our decision; the text is a reason, or empty.
+    #[error("ended on this side: {0}")]
     Removed(String),
 }
 

@@ -9,7 +9,7 @@
 //! | `routes` | the snapshot a message is routed by |
 //! | `publish`, `inbound`, `density` | the way of a message out and in |
 //! | `local`, `command` | subscribers, hubs and command ports |
-//! | `peer_table`, `local_node`, `link`, `connector` | from an attempt to a peering and back |
+//! | `peer_table`, `local_node`, `link`, `connector`, `peering_handle` | from an attempt to a peering and back |
 //! | `status_events`, `drops` | what is told about it |
 
 mod builder;
@@ -22,6 +22,7 @@ mod link;
 mod local;
 mod local_node;
 mod peer_table;
+mod peering_handle;
 mod publish;
 mod routes;
 mod shared;
@@ -39,12 +40,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub use self::builder::EndpointBuilder;
 pub use self::command::{Command, CommandPort};
 pub use self::drops::DropRecord;
+pub use self::link::LinkEnd;
 pub use self::local::{Hub, HubPublisher, Subscriber};
 pub use self::local_node::{Admit, AttachedLink, LocalNode};
+pub use self::peering_handle::PeeringHandle;
 pub use self::publish::{MAX_PAYLOAD, PublishError, Publisher, Reached};
 pub use self::status_events::{StatusEvent, StatusEventCode, StatusSubscriber};
 
-use self::link::{Link, LinkEnd, Wish};
+use self::link::{Link, Wish};
 use self::local::LocalKind;
 use self::shared::Shared;
 use crate::data::Data;
@@ -453,16 +456,7 @@ impl Endpoint {
         let mut peers: Vec<_> = control
             .peers
             .links()
-            .map(|link| PeerInfo {
-                id: link.id(),
-                name: link.peer.name.clone(),
-                software: link.peer.software.clone(),
-                url: link.url.clone(),
-                inbound: link.inbound,
-                version: link.peer.version,
-                features: link.peer.features.clone(),
-                filter: Filter::clone(&link.current_filter()),
-            })
+            .map(|link| peering_handle::peer_info(link))
             .collect();
         peers.sort_by_key(|peer| peer.id);
         peers

@@ -203,7 +203,7 @@ where
                 let reason = if self.heard {
                     "the peer closed the connection"
                 } else {
-                    "the peer closed the connection without a word"
+                    "the peer closed the connection without a word (does it expect TLS? that is brokers://)"
                 };
                 return Err(HandshakeError::Disconnected {
                     reason: reason.to_owned(),

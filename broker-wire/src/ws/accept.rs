@@ -14,6 +14,8 @@ use super::session::Refusal;
 use super::settings::{self, MAX_FIRST_MESSAGE, MAX_REQUEST, PATH};
 use super::socket::Io;
 use super::token::Token;
+use crate::first_bytes::{Speaks, guess};
+use crate::tls::dismiss;
 
 /// A client behind the upgrade.
 pub(crate) struct Accepted {
@@ -31,6 +33,8 @@ pub(crate) enum AcceptError {
     Io(#[from] std::io::Error),
     #[error("no WebSocket request: {0}")]
     BadRequest(String),
+    #[error("no HTTP: {0}")]
+    NotHttp(&'static str),
     #[error("without the right token")]
     Unauthorized,
     #[error("a web page of another origin")]
@@ -50,7 +54,16 @@ pub(crate) struct Gate {
 
 /// Reads the request from `io` and answers it.
 pub(crate) async fn accept(io: &mut Io, gate: &Gate) -> Result<Accepted, AcceptError> {
-    let (head, rest) = read_head(io).await?;
+    let (head, rest) = match read_head(io).await {
+        Err(AcceptError::NotHttp(reason)) => {
+            // Whoever speaks something else knows HTTP when it sees it, and says so.
+            let answer =
+                "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            dismiss(io, answer.as_bytes()).await;
+            return Err(AcceptError::NotHttp(reason));
+        }
+        head => head?,
+    };
     let request = match Request::try_parse(&head) {
         Ok(Some((_, request))) => request,
         Ok(None) => return Err(refuse(io, "400", "Bad Request").await?),
@@ -97,6 +110,9 @@ pub(crate) async fn read_head(io: &mut Io) -> Result<(Vec<u8>, Vec<u8>), AcceptE
                 AcceptError::BadRequest("it ends too early".to_owned())
             });
         }
+        if let Some(reason) = stranger(&head) {
+            return Err(AcceptError::NotHttp(reason));
+        }
         let from = before.saturating_sub(END.len() - 1);
         if let Some(at) = head[from..].windows(END.len()).position(|part| part == END) {
             let rest = head.split_off(from + at + END.len());
@@ -108,6 +124,18 @@ pub(crate) async fn read_head(io: &mut Io) -> Result<(Vec<u8>, Vec<u8>), AcceptE
             )));
         }
     }
+}
+
+/// What is wrong with bytes that no request or response starts with: there is no point in waiting for their end.
+fn stranger(head: &[u8]) -> Option<&'static str> {
+    if head.first().is_none_or(u8::is_ascii_graphic) {
+        return None;
+    }
+    Some(match guess(head) {
+        Speaks::Tls => "it speaks TLS: use wss:// here or turn TLS off there",
+        Speaks::Broker => "it speaks the native Broker protocol: that is broker://",
+        _ => "it speaks neither HTTP nor anything else that is known here",
+    })
 }
 
 const END: &[u8] = b"\r\n\r\n";
@@ -236,6 +264,26 @@ mod tests {
         }
         let (accepted, _) = answer(&request(PATH, "X-Application-Name: a b\r\n"), None).await;
         assert_eq!(accepted.unwrap().application, Err(Refusal::ApplicationName));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_http_at_all_is_named_without_waiting_for_its_end() {
+        for (bytes, word) in [
+            ("\u{16}\u{3}\u{1}\u{2}", "wss://"),
+            ("\0\0\0\u{17}\u{6}ZEEK", "broker://"),
+            ("\u{1}", "neither"),
+        ] {
+            let (near, mut far) = duplex(1024);
+            far.write_all(bytes.as_bytes()).await.unwrap();
+            let mut io: Io = Box::new(near);
+            let error = tokio::spawn(async move { accept(&mut io, &Gate::default()).await.err() });
+            let mut text = [0; 9];
+            far.read_exact(&mut text).await.unwrap();
+            assert_eq!(&text, b"HTTP/1.1 ");
+            drop(far);
+            let error = error.await.unwrap().unwrap().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[tokio::test]
