@@ -30,7 +30,7 @@ pub(crate) struct WsArgs {
     /// Listen without a token on addresses that other machines can reach
     #[arg(long)]
     ws_allow_unauthenticated: bool,
-    /// Let web pages of this origin connect, such as https://dashboard.example; * is any [default: none]
+    /// Let web pages of this origin connect, such as `https://dashboard.example`; * is any [default: none]
     #[arg(long, value_name = "ORIGIN")]
     ws_allow_origin: Vec<String>,
 }

@@ -4,7 +4,7 @@ use broker_tests::{Done, broker};
 
 #[test]
 fn pubsub_gives_its_figures_over_every_transport_and_kind() {
-    for transport in ["grpc", "mem"] {
+    for transport in ["grpc", "broker", "mem"] {
         let output = Done::of(broker().args([
             "bench",
             "pubsub",
@@ -44,7 +44,7 @@ fn pubsub_gives_its_figures_over_every_transport_and_kind() {
 
 #[test]
 fn rtt_gives_percentiles_in_order() {
-    for transport in ["grpc", "mem"] {
+    for transport in ["grpc", "broker", "mem"] {
         let output = Done::of(broker().args([
             "bench",
             "rtt",
@@ -64,15 +64,6 @@ fn rtt_gives_percentiles_in_order() {
         );
         assert!(p50 > 0.0 && p50 <= p99, "{line}");
     }
-}
-
-#[test]
-fn a_transport_of_a_later_version_is_misuse() {
-    assert!(
-        Done::of(broker().args(["bench", "pubsub", "--transport", "broker"]))
-            .failed(2)
-            .contains("broker://")
-    );
 }
 
 #[test]
