@@ -70,14 +70,14 @@ impl WsDoor {
                 received = client.recv() => refusals.note(required(received?)?),
                 message = messages.next() => match message {
                     Some(message) => {
-                        client.publish_message(&message).await?;
+                        patiently(client.publish_message(&message)).await?;
                         sent += 1;
                     }
                     None => break,
                 },
             }
         }
-        client.barrier().await?;
+        patiently(client.barrier()).await?;
         // What the node had to say came before the pong.
         loop {
             tokio::select! {
@@ -104,9 +104,9 @@ impl WsDoor {
 
     pub(super) async fn status(self) -> anyhow::Result<Report> {
         let mut client = self.connect(&Filter::new()).await?;
-        client.barrier().await?;
+        patiently(client.barrier()).await?;
         let asked = Instant::now();
-        client.barrier().await?;
+        patiently(client.barrier()).await?;
         let report = Report::of_server(client.endpoint(), client.server_version(), asked.elapsed());
         goodbye(client).await;
         Ok(report)
@@ -155,6 +155,22 @@ pub(super) async fn recv(client: &mut WsClient) -> anyhow::Result<Option<Message
     }
 }
 
+/// Waits for a node that may be slow, but not for one that is stuck: over this door only the server sends pings, so
+/// nobody else would notice.
+async fn patiently<T>(step: impl Future<Output = Result<T, WsError>>) -> anyhow::Result<T> {
+    within(STUCK_AFTER, step).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    step: impl Future<Output = Result<T, WsError>>,
+) -> anyhow::Result<T> {
+    match timeout(patience, step).await {
+        Ok(done) => Ok(done?),
+        Err(_) => anyhow::bail!("the node took nothing for {} s", patience.as_secs()),
+    }
+}
+
 /// Closes the connection in order. Everything there was to say has been confirmed, so a node that does not answer is
 /// left alone.
 pub(super) async fn goodbye(client: WsClient) {
@@ -168,12 +184,28 @@ fn required(received: Option<WsReceived>) -> anyhow::Result<WsReceived> {
 /// What servers call this client in their logs.
 const APPLICATION_NAME: &str = "broker-cli";
 
+/// A node that reads nothing for so long, or leaves a ping without answer, is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
 /// How long a node may take to answer a goodbye.
 const GOODBYE: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_is_stuck_is_given_up() {
+        let error = within(
+            Duration::ZERO,
+            std::future::pending::<Result<(), WsError>>(),
+        )
+        .await
+        .expect_err("stuck");
+        assert_eq!(error.to_string(), "the node took nothing for 0 s");
+        let refused = patiently(std::future::ready(Err::<(), _>(WsError::Refused))).await;
+        assert!(refused.expect_err("refused").is::<WsError>());
+    }
 
     #[test]
     fn the_first_refusal_is_told_and_how_many_there_were() {
