@@ -28,8 +28,10 @@ pub const HEARTBEAT: Heartbeat = Heartbeat {
     timeout: Duration::from_secs(15),
 };
 
-/// How much is read from a socket at a time.
-pub(crate) const READ_CHUNK: usize = 128 << 10;
+/// How much is read from a socket at a time: this much where little comes, so that an idle link holds little ...
+pub(crate) const MIN_READ: usize = 16 << 10;
+/// ... and up to this where there is always more, so that a reader wakes up seldom.
+pub(crate) const MAX_READ: usize = 512 << 10;
 
 /// How many messages a reader hands on at a time.
 pub(crate) const MAX_ENVELOPES_PER_READ: usize = 4096;

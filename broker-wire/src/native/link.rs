@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::deframer::{Deframer, Next};
 use super::frame::FrameCodec;
-use super::limits::{MAX_ENVELOPES_PER_READ, READ_CHUNK};
+use super::limits::{MAX_ENVELOPES_PER_READ, MAX_READ, MIN_READ};
 
 /// A payload of so many bytes is not copied into the batch but written by itself.
 const WRITE_ALONE: usize = 64 << 10;
@@ -90,6 +90,8 @@ pub(crate) struct NativeSource<R> {
     codec: FrameCodec,
     peer: EndpointId,
     deframer: Deframer,
+    /// How much to read at a time: more while there is more.
+    chunk: usize,
     rejected: u64,
     complaints: Complaints,
 }
@@ -111,6 +113,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> NativeSource<R> {
             codec,
             peer,
             deframer,
+            chunk: MIN_READ,
             rejected: 0,
             complaints,
         }
@@ -170,13 +173,18 @@ impl<R: AsyncRead + Send + Unpin + 'static> LinkSource for NativeSource<R> {
                     return Ok(true);
                 }
                 let buffer = self.deframer.buffer();
-                buffer.reserve(READ_CHUNK);
+                buffer.reserve(self.chunk);
+                let room = buffer.capacity() - buffer.len();
                 match self.reader.read_buf(buffer).await {
                     Ok(0) if self.deframer.is_between_frames() => return Ok(false),
                     Ok(0) => {
                         return Err(LinkError::Lost {
                             reason: "closed in the middle of a frame".to_owned(),
                         });
+                    }
+                    Ok(read) if read == room => self.chunk = (2 * self.chunk).min(MAX_READ),
+                    Ok(read) if read < self.chunk / 4 => {
+                        self.chunk = (self.chunk / 2).max(MIN_READ)
                     }
                     Ok(_) => {}
                     Err(error) => {
