@@ -4,6 +4,8 @@
 
 use std::process::ExitCode;
 
+use broker_core::ListenError;
+
 /// The command was misused: wrong arguments, a wrong configuration, something this build cannot do. Exit 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -22,6 +24,16 @@ pub(crate) struct AlreadyReported;
 /// An error that says the command was misused.
 pub(crate) fn misuse(text: impl Into<String>) -> anyhow::Error {
     Misuse(text.into()).into()
+}
+
+/// Why listening failed; what an option would have changed names it.
+pub(crate) fn explain_listen(error: ListenError) -> anyhow::Error {
+    match error {
+        ListenError::Unprotected { .. } => {
+            misuse(format!("{error} (--ws-token, --ws-allow-unauthenticated)"))
+        }
+        other => other.into(),
+    }
 }
 
 /// Prints `error` as one line on stderr, unless it was said or is no error, and chooses the exit code.

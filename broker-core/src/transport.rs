@@ -187,6 +187,14 @@ pub enum ListenError {
         /// What the system said.
         reason: String,
     },
+    /// Others than this machine reach the address, and nothing keeps strangers out.
+    #[error(
+        "cannot listen on {url}: anybody who reaches it could read and publish; ask for a token, or allow that expressly"
+    )]
+    Unprotected {
+        /// The address.
+        url: PeerUrl,
+    },
     /// The endpoint is shutting down.
     #[error("the endpoint is shutting down")]
     ShuttingDown,

@@ -174,8 +174,8 @@ fn an_open_websocket_door_must_be_asked_for() {
             .args(more);
         command
     };
-    let line = Done::of(&mut node(&[])).failed(1);
-    assert!(line.contains("token"), "{line}");
+    let line = Done::of(&mut node(&[])).failed(2);
+    assert!(line.contains("--ws-token"), "{line}");
     for more in [&["--ws-allow-unauthenticated"][..], &["--ws-token", "hush"]] {
         let mut running = Running::start(&mut node(more));
         running.line_after("ready");

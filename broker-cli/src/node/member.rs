@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use broker_cluster::{ClusterNode, Layout, StartError};
-use broker_core::{Filter, QueueOptions};
+use broker_core::{Filter, ListenError, QueueOptions};
 
 use super::Args;
 use super::lifecycle::Running;
-use crate::failure::misuse;
+use crate::failure::{explain_listen, misuse};
 use crate::publish::parse_topic;
 use crate::{demo, transports};
 
@@ -41,7 +41,7 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
         .await
         .map_err(|error| explain(error, config))?;
     for url in &args.listen {
-        node.endpoint().listen(url).await?;
+        node.endpoint().listen(url).await.map_err(explain_listen)?;
     }
     running.announce(&node.endpoint().listening())?;
     for url in &args.peer {
@@ -70,6 +70,12 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
 fn explain(error: StartError, config: &Path) -> anyhow::Error {
     let (table, key, fix) = match &error {
         StartError::Layout(error) => return misuse(error.to_string()),
+        StartError::Listen(unprotected @ ListenError::Unprotected { .. }) => {
+            return misuse(format!(
+                "{}: {unprotected} (token_file or allow_unauthenticated in [ws])",
+                config.display()
+            ));
+        }
         StartError::Logs(_) => (
             "cluster".to_owned(),
             "log_dir",

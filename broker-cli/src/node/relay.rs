@@ -4,6 +4,7 @@ use broker_cluster::{TlsSpec, WsSpec};
 use broker_core::{Filter, PeerUrl};
 
 use super::{Args, lifecycle::Running};
+use crate::failure::explain_listen;
 use crate::publish::parse_topic;
 use crate::transports::Transports;
 
@@ -36,7 +37,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     let mut running = Running::begin(args.supervised)?;
     let mut bound = Vec::new();
     for url in &listen {
-        bound.push(endpoint.listen(url).await?);
+        bound.push(endpoint.listen(url).await.map_err(explain_listen)?);
     }
     running.announce(&bound)?;
     for url in &args.peer {

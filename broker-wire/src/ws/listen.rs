@@ -18,11 +18,7 @@ pub(crate) async fn bind(url: &PeerUrl, is_open: bool) -> Result<(Listener, Peer
     }
     let listener = Listener::bind(url, DEFAULT_PORT).await?;
     if is_open && !listener.is_loopback() {
-        return Err(refuse(
-            "anybody who reaches this address could read and publish: ask for a token, or allow it \
-             without one (allow_unauthenticated)"
-                .to_owned(),
-        ));
+        return Err(ListenError::Unprotected { url: url.clone() });
     }
     let bound = PeerUrl::new(url.scheme(), url.host(), listener.url().port());
     let told = format!("{bound}{PATH}");
