@@ -4,6 +4,8 @@
 #![cfg(feature = "ws")]
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
+mod recorded;
+
 use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::num::NonZeroUsize;
@@ -19,6 +21,8 @@ use tokio::time::timeout;
 use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::WebSocket;
 use tungstenite::{Error, Message};
+
+use recorded::recording;
 
 /// How long anything that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -144,38 +148,6 @@ fn filter(prefixes: &[&'static str]) -> Filter {
 }
 
 // --- the recorded dialogue -----------------------------------------------------------------------
-
-/// One part of the recording: what was noted, said and answered.
-struct Scene {
-    note: String,
-    client: Vec<String>,
-    server: Vec<String>,
-    closed: Option<(u16, String)>,
-}
-
-fn recording() -> Vec<Scene> {
-    let mut scenes: Vec<Scene> = Vec::new();
-    for line in include_str!("data/zeek-websocket.jsonl").lines() {
-        let entry: Value = serde_json::from_str(line).unwrap();
-        let text = |name: &str| entry[name].as_str().map(str::to_owned);
-        if let Some(note) = text("note") {
-            scenes.push(Scene {
-                note,
-                client: Vec::new(),
-                server: Vec::new(),
-                closed: None,
-            });
-            continue;
-        }
-        let scene = scenes.last_mut().unwrap();
-        scene.client.extend(text("client"));
-        scene.server.extend(text("server"));
-        if let Some(reason) = text("reason") {
-            scene.closed = Some((entry["code"].as_u64().unwrap() as u16, reason));
-        }
-    }
-    scenes
-}
 
 /// Whether ours says what Zeek said, IDs and versions apart, and reasons behind the text of an error.
 fn matches_recorded(ours: &str, recorded: &str) -> bool {
