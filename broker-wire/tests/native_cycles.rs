@@ -2,7 +2,7 @@
 //! (broker-wire reference, 2.3), the harmful part included.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use broker_core::{Data, Endpoint, EndpointId, Filter, Message, PeerUrl, QueueOptions, Topic};
@@ -15,21 +15,32 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const TOPIC: &str = "/ring";
+/// IDs of relays begin here; the endpoints of ours have smaller ones.
+const RELAYS: u8 = 0xa0;
 
 /// A forwarding node of one topic: passes every frame on to all other connections, as its own.
 struct Relay {
     id: EndpointId,
-    writers: Mutex<Vec<BufWriter<OwnedWriteHalf>>>,
+    writers: Mutex<Vec<Way>>,
     /// Data frames that came in.
     data: AtomicU64,
+    /// Frames that one relay has sent to another, and that have not been dealt with there: all relays share it.
+    flying: Arc<AtomicI64>,
+}
+
+/// A connection of a relay.
+struct Way {
+    writer: BufWriter<OwnedWriteHalf>,
+    to_relay: bool,
 }
 
 impl Relay {
-    fn new(id: u8) -> Arc<Self> {
+    fn new(id: u8, flying: &Arc<AtomicI64>) -> Arc<Self> {
         Arc::new(Self {
             id: EndpointId::from_bytes([id; 16]),
             writers: Mutex::default(),
             data: AtomicU64::new(0),
+            flying: Arc::clone(flying),
         })
     }
 
@@ -59,7 +70,8 @@ impl Relay {
                     assert_eq!(read(&mut reader).await.expect("a filter")[0], 10);
                     send(&mut writer, &[&[11], &filter().to_bytes()[..]].concat()).await;
                     assert_eq!(read(&mut reader).await.expect("an ack"), [12]);
-                    relay.run(reader, writer).await;
+                    let to_relay = hello[5] >= RELAYS;
+                    relay.run(reader, writer, to_relay).await;
                 });
             }
         });
@@ -88,40 +100,59 @@ impl Relay {
         assert_eq!(read(&mut reader).await.expect("a filter")[0], 11);
         send(&mut writer, &[12]).await;
         let relay = Arc::clone(self);
-        tokio::spawn(async move { relay.run(reader, writer).await });
+        tokio::spawn(async move { relay.run(reader, writer, true).await });
     }
 
-    async fn run(&self, mut reader: OwnedReadHalf, writer: BufWriter<OwnedWriteHalf>) {
+    async fn run(
+        &self,
+        mut reader: OwnedReadHalf,
+        writer: BufWriter<OwnedWriteHalf>,
+        to_relay: bool,
+    ) {
         let mine = {
             let mut writers = self.writers.lock().await;
-            writers.push(writer);
+            writers.push(Way { writer, to_relay });
             writers.len() - 1
         };
-        while let Some(mut frame) = read(&mut reader).await {
-            let receiver: [u8; 16] = frame[16..32].try_into().expect("a header");
-            let kind = frame[32];
-            if kind == 1 {
-                self.data.fetch_add(1, Ordering::Relaxed);
+        while let Some(frame) = read(&mut reader).await {
+            self.handle(mine, frame).await;
+            if to_relay {
+                self.flying.fetch_sub(1, Ordering::SeqCst);
             }
-            let mut writers = self.writers.lock().await;
-            if kind == 4 {
+        }
+    }
+
+    async fn handle(&self, mine: usize, mut frame: Vec<u8>) {
+        let mut writers = self.writers.lock().await;
+        match frame[32] {
+            1 => {
+                self.data.fetch_add(1, Ordering::SeqCst);
+            }
+            4 => {
                 // Every ping is answered, whoever it is for.
                 let mut pong = frame.clone();
                 pong[..16].copy_from_slice(self.id.as_bytes());
                 pong[16..32].copy_from_slice(&frame[..16]);
                 pong[32] = 5;
-                send(&mut writers[mine], &pong).await;
+                self.send(&mut writers[mine], &pong).await;
             }
-            if receiver != [0; 16] {
-                continue;
-            }
+            _ => {}
+        }
+        if frame[16..32] == [0; 16] {
             frame[..16].copy_from_slice(self.id.as_bytes());
-            for (index, writer) in writers.iter_mut().enumerate() {
+            for (index, way) in writers.iter_mut().enumerate() {
                 if index != mine {
-                    send(writer, &frame).await;
+                    self.send(way, &frame).await;
                 }
             }
         }
+    }
+
+    async fn send(&self, way: &mut Way, frame: &[u8]) {
+        if way.to_relay {
+            self.flying.fetch_add(1, Ordering::SeqCst);
+        }
+        send(&mut way.writer, frame).await;
     }
 }
 
@@ -158,69 +189,90 @@ fn node(id: u8) -> Endpoint {
     node
 }
 
-/// Waits until the relays have been quiet for a while, and returns how much data they have seen.
-async fn quiet(relays: &[&Arc<Relay>]) -> u64 {
-    let total = || {
-        relays
-            .iter()
-            .map(|relay| relay.data.load(Ordering::Relaxed))
-            .sum::<u64>()
-    };
-    timeout(PATIENCE, async {
-        loop {
-            let before = total();
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            if total() == before {
-                return before;
+/// Somebody who publishes and forwards nothing.
+fn leaf() -> Endpoint {
+    Endpoint::builder()
+        .id(EndpointId::from_bytes([3; 16]))
+        .transport(NativeTransport::new())
+        .forwarding(false)
+        .start()
+}
+
+/// Relays and endpoints of one test.
+struct Network<'a> {
+    relays: [&'a Arc<Relay>; 2],
+    endpoints: Vec<&'a Endpoint>,
+}
+
+impl Network<'_> {
+    /// Data frames each relay has seen.
+    fn seen(&self) -> [u64; 2] {
+        self.relays.map(|relay| relay.data.load(Ordering::SeqCst))
+    }
+
+    fn flying(&self) -> i64 {
+        self.relays[0].flying.load(Ordering::SeqCst)
+    }
+
+    /// Waits until nothing is under way: no relay has a frame of another to deal with, and what endpoints and relays have
+    /// sent each other has arrived, and gave rise to nothing more. Returns what the relays have seen.
+    async fn quiet(&self) -> [u64; 2] {
+        timeout(PATIENCE, async {
+            loop {
+                let before = self.seen();
+                for _ in 0..2 {
+                    for endpoint in &self.endpoints {
+                        assert!(endpoint.settled(PATIENCE).await);
+                    }
+                }
+                if self.flying() == 0 && self.seen() == before {
+                    return before;
+                }
+                tokio::task::yield_now().await;
             }
-        }
-    })
-    .await
-    .expect("messages circulate")
+        })
+        .await
+        .expect("messages circulate")
+    }
+}
+
+async fn publish(leaf: &Endpoint, number: u64) {
+    let message = Message::new(Topic::from_static("/ring/x"), Data::from(number));
+    leaf.publish(message).await.expect("published");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ring_of_one_node_of_ours_and_two_cpp_relays_comes_to_rest() {
-    let (a, b) = (Relay::new(0xa0), Relay::new(0xb0));
+    let flying = Arc::default();
+    let (a, b) = (Relay::new(RELAYS, &flying), Relay::new(RELAYS + 1, &flying));
     let (at_a, at_b) = (a.listen().await, b.listen().await);
     a.join(&at_b).await;
-    let node = node(1);
+    let (node, leaf) = (node(1), leaf());
     let mut inbox = node.subscribe(filter(), QueueOptions::local());
     node.connect(at_a.clone()).await.expect("peers");
     node.connect(at_b).await.expect("peers");
-
     // A leaf behind one of the relays publishes: what it says must reach us, and then die.
-    let leaf = Endpoint::builder()
-        .id(EndpointId::from_bytes([2; 16]))
-        .transport(NativeTransport::new())
-        .start();
     leaf.connect(at_a).await.expect("peers");
-    for round in 0..5u64 {
-        leaf.publish(Message::new(
-            Topic::from_static("/ring/x"),
-            Data::from(round),
-        ))
-        .await
-        .expect("published");
+    let network = Network {
+        relays: [&a, &b],
+        endpoints: vec![&leaf, &node],
+    };
+    for round in 0..5 {
+        publish(&leaf, round).await;
         let message = timeout(PATIENCE, inbox.recv())
             .await
             .expect("in time")
             .expect("open");
         assert_eq!(message.data().expect("sound"), &Data::from(round));
-        quiet(&[&a, &b]).await;
+        network.quiet().await;
         while inbox.try_recv().is_some() {}
     }
-    let before = quiet(&[&a, &b]).await;
-    for number in 0..100u64 {
-        leaf.publish(Message::new(
-            Topic::from_static("/ring/x"),
-            Data::from(number),
-        ))
-        .await
-        .expect("published");
+    let before = network.quiet().await;
+    for number in 0..100 {
+        publish(&leaf, number).await;
     }
     // Each message passes each relay once: nothing comes back through us.
-    assert_eq!(quiet(&[&a, &b]).await - before, 200);
+    assert_eq!(network.quiet().await, before.map(|count| count + 100));
     leaf.shutdown().await;
     node.shutdown().await;
 }
@@ -228,49 +280,29 @@ async fn a_ring_of_one_node_of_ours_and_two_cpp_relays_comes_to_rest() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_nodes_of_ours_in_one_ring_one_keeps_forwarding() {
     // ours, relay, ours, relay: the ring must be opened once and not twice.
-    let (a, b) = (Relay::new(0xa0), Relay::new(0xb0));
+    let flying = Arc::default();
+    let (a, b) = (Relay::new(RELAYS, &flying), Relay::new(RELAYS + 1, &flying));
     let (at_a, at_b) = (a.listen().await, b.listen().await);
-    let nodes = [node(1), node(2)];
+    let (nodes, leaf) = ([node(1), node(2)], leaf());
     for node in &nodes {
         node.connect(at_a.clone()).await.expect("peers");
         node.connect(at_b.clone()).await.expect("peers");
     }
-    let leaf = Endpoint::builder()
-        .id(EndpointId::from_bytes([3; 16]))
-        .transport(NativeTransport::new())
-        .start();
     leaf.connect(at_a).await.expect("peers");
-    for number in 0..5u64 {
-        leaf.publish(Message::new(
-            Topic::from_static("/ring/x"),
-            Data::from(number),
-        ))
-        .await
-        .expect("published");
-        quiet(&[&a, &b]).await;
+    let network = Network {
+        relays: [&a, &b],
+        endpoints: vec![&leaf, &nodes[0], &nodes[1]],
+    };
+    for number in 0..5 {
+        publish(&leaf, number).await;
+        network.quiet().await;
     }
-    let before = (
-        a.data.load(Ordering::Relaxed),
-        b.data.load(Ordering::Relaxed),
-    );
-    for number in 0..100u64 {
-        leaf.publish(Message::new(
-            Topic::from_static("/ring/x"),
-            Data::from(number),
-        ))
-        .await
-        .expect("published");
+    let before = network.quiet().await;
+    for number in 0..100 {
+        publish(&leaf, number).await;
     }
-    quiet(&[&a, &b]).await;
-    let after = (
-        a.data.load(Ordering::Relaxed),
-        b.data.load(Ordering::Relaxed),
-    );
-    assert_eq!(
-        (after.0 - before.0, after.1 - before.1),
-        (100, 100),
-        "each relay gets each message once"
-    );
+    // Each relay gets each message, and gets it once.
+    assert_eq!(network.quiet().await, before.map(|count| count + 100));
     leaf.shutdown().await;
     for node in nodes {
         node.shutdown().await;
