@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,9 @@ use crate::handshake::HandshakeError;
 use crate::id::EndpointId;
 use crate::transport::{ConnectError, Transport};
 use crate::url::PeerUrl;
+
+/// How long the same failure to connect is not mentioned again.
+const SAY_AGAIN: Duration = Duration::from_secs(300);
 
 /// A standing wish to be connected to an address.
 #[derive(Debug)]
@@ -181,11 +185,14 @@ impl Shared {
         }
     }
 
-    fn report_failure(&self, url: &PeerUrl, text: &str, last: &mut Option<String>) {
-        // The same failure again and again is one line, not one a second.
-        if last.as_deref() != Some(text) {
+    fn report_failure(&self, url: &PeerUrl, text: &str, last: &mut Option<(String, Instant)>) {
+        // The same failure again and again is one line now and then, not one a second.
+        let said = last
+            .as_ref()
+            .is_some_and(|(before, when)| before == text && when.elapsed() < SAY_AGAIN);
+        if !said {
             tracing::warn!("{text}; retrying");
-            *last = Some(text.to_owned());
+            *last = Some((text.to_owned(), Instant::now()));
         }
         let mut control = self.control();
         self.emit_event(
