@@ -1,9 +1,11 @@
 //! `broker://` between real endpoints, and against a hand on the socket.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use broker_core::{
-    Data, Endpoint, EndpointId, Filter, Heartbeat, Message, PeerUrl, QueueOptions, Topic,
+    Data, Endpoint, EndpointId, Filter, Heartbeat, Message, OverflowPolicy, PeerUrl, QueueOptions,
+    StatusEventCode, Topic,
 };
 use broker_wire::NativeTransport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -152,6 +154,21 @@ impl Hand {
         hand.send(&[b"\x06ZEEK", &id.as_bytes()[..], &[1, 1]].concat())
             .await;
         // We have the bigger ID: the node selects.
+        let select = hand.read().await;
+        assert_eq!((select[0], select[21]), (8, 1));
+        assert_eq!(hand.read().await[0], 10);
+        hand.send(&[&[11], &filter.to_bytes()[..]].concat()).await;
+        assert_eq!(hand.read().await, [12]);
+        hand
+    }
+
+    /// The other way round: the node dials, and has the smaller ID.
+    async fn accept(stream: TcpStream, id: EndpointId, filter: &Filter) -> Self {
+        let mut hand = Self { stream, id };
+        hand.send(b"\x07ZEEK").await;
+        assert_eq!(hand.read().await[0], 6);
+        hand.send(&[b"\x06ZEEK", &id.as_bytes()[..], &[1, 1]].concat())
+            .await;
         let select = hand.read().await;
         assert_eq!((select[0], select[21]), (8, 1));
         assert_eq!(hand.read().await[0], 10);
@@ -425,6 +442,51 @@ async fn a_silent_handshake_is_given_up_and_so_is_a_silent_peer() {
             "lost the last path",
         ]
     );
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_kept_peering_comes_back_after_an_overflow() {
+    let queue = QueueOptions::peer()
+        .policy(OverflowPolicy::Disconnect)
+        .max_messages(NonZeroUsize::new(16).expect("not zero"));
+    let node = Endpoint::builder()
+        .id(EndpointId::from_bytes([1; 16]))
+        .transport(NativeTransport::new())
+        .peer_queue(queue)
+        .start();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let port = listener.local_addr().expect("bound").port();
+    node.peer(format!("broker://127.0.0.1:{port}").parse().expect("a URL"));
+    let mut statuses = node.statuses();
+    // A peer that takes no message: its queue overflows, it is cut off, and the node dials again.
+    let mut stuck = Vec::new();
+    for _ in 0..2 {
+        let (stream, _) = timeout(PATIENCE, listener.accept())
+            .await
+            .expect("dialled")
+            .expect("accepted");
+        stuck.push(Hand::accept(stream, BIG, &topics(&["/x"])).await);
+        assert!(node.await_peer(BIG, PATIENCE).await);
+        let message = Message::new(
+            Topic::from_static("/x"),
+            Data::from("x".repeat(1 << 20).as_str()),
+        );
+        let removed = loop {
+            node.publish(message.clone()).await.expect("published");
+            if let Some(status) = statuses.try_recv()
+                && status.code == StatusEventCode::PeerRemoved
+            {
+                break status;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert!(
+            removed.message.contains("backpressure_overflow"),
+            "{removed:?}"
+        );
+    }
+    drop(stuck);
     node.shutdown().await;
 }
 
