@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::frame::PREFIX_LEN;
 use super::limits::MAX_LEGAL_FRAME;
+use crate::first_bytes::{ENOUGH, Speaks, guess};
 
 /// Why a stream is none of frames.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,15 +72,13 @@ impl Deframer {
         self.buffer.is_empty() && self.skip == 0
     }
 
-    /// The first four bytes, if they are a length that no frame of a Broker has but which begin another protocol.
+    /// Whether the stream begins as another protocol does; a frame of a handshake never looks like one.
     pub(crate) fn check_protocol(&self) -> Result<(), BadStream> {
-        let Some(head) = self.buffer.get(..PREFIX_LEN) else {
-            return Ok(());
-        };
-        match head {
-            // A record of TLS 1.x: a hello of a client, or an alert of a server that got ours.
-            [0x15 | 0x16, 3, ..] => Err(BadStream::Tls),
-            b"GET " | b"POST" | b"HEAD" | b"PRI " | b"HTTP" | b"OPTI" => Err(BadStream::Http),
+        match guess(&self.buffer[..self.buffer.len().min(ENOUGH)]) {
+            Speaks::Tls => Err(BadStream::Tls),
+            Speaks::Http1 => Err(BadStream::Http),
+            // What HTTP/2 servers begin with might be a short frame; what clients begin with is no length.
+            Speaks::Http2 if self.buffer[0] != 0 => Err(BadStream::Http),
             _ => Ok(()),
         }
     }
