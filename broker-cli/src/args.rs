@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::{FAILED, MISUSED, complain};
 use crate::{bench, cluster_up, demo, node, publish, status, store, subscribe};
@@ -108,6 +108,7 @@ pub(crate) enum Invocation {
 
 /// Reads the arguments. A mistake becomes one line on stderr.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
+    let args = options_first(args.into_iter().collect());
     let error = match Cli::try_parse_from(args) {
         Ok(cli) => return Invocation::Run(Box::new(cli)),
         Err(error) => error,
@@ -129,6 +130,60 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
         }
     };
     Invocation::Answered(ExitCode::from(code))
+}
+
+/// Brings the options of `pub` and `event` to the front: there a VALUE may begin with a hyphen (`-5s`), so that clap takes
+/// all that follows the first one for values. What begins with two hyphens and is no option stays where it is, and is
+/// refused as a value. Behind `--` everything is one.
+fn options_first(args: Vec<OsString>) -> Vec<OsString> {
+    let program = Cli::command();
+    let command_at = args.iter().position(|arg| {
+        arg.to_str()
+            .is_some_and(|name| program.find_subcommand(name).is_some())
+    });
+    let Some(at) = command_at.filter(|at| args[*at] == "pub" || args[*at] == "event") else {
+        return args;
+    };
+    let Some(command) = args[at]
+        .to_str()
+        .and_then(|name| program.find_subcommand(name))
+    else {
+        return args;
+    };
+    let option = |arg: &OsString| {
+        let (name, value) = match arg.to_str()?.strip_prefix("--")?.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (arg.to_str()?.strip_prefix("--")?, None),
+        };
+        let of_program = program
+            .get_arguments()
+            .filter(|known| known.is_global_set());
+        let known = command
+            .get_arguments()
+            .chain(of_program)
+            .find(|known| known.get_long() == Some(name))?;
+        Some(known.get_action().takes_values() && value.is_none())
+    };
+    let (mut front, mut rest) = (args[..=at].to_vec(), Vec::new());
+    let mut behind = args[at + 1..].iter();
+    while let Some(arg) = behind.next() {
+        if arg == "--" {
+            rest.push(arg.clone());
+            break;
+        }
+        match option(arg) {
+            Some(takes_next) => {
+                front.push(arg.clone());
+                if takes_next {
+                    front.extend(behind.next().cloned());
+                }
+            }
+            None => rest.push(arg.clone()),
+        }
+    }
+    rest.extend(behind.cloned());
+    front.extend(rest);
+    front
 }
 
 /// What clap says in several paragraphs, without the usage that `--help` shows.
@@ -176,13 +231,52 @@ Examples:
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_behind_values_that_may_begin_with_a_hyphen() {
+        let sorted = |line: &str| {
+            let args = line.split(' ').map(OsString::from).collect();
+            options_first(args)
+                .iter()
+                .map(|arg| arg.to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        for (given, expected) in [
+            (
+                "broker pub grpc://h /t -5s 1",
+                "broker pub grpc://h /t -5s 1",
+            ),
+            (
+                "broker pub ws://h /t -5s --token x 1",
+                "broker pub --token x ws://h /t -5s 1",
+            ),
+            (
+                "broker pub ws://h /t 1 --token=x --log-level debug",
+                "broker pub --token=x --log-level debug ws://h /t 1",
+            ),
+            ("broker pub grpc://h --stdin", "broker pub --stdin grpc://h"),
+            (
+                "broker event ws://h /t e --bogus 1",
+                "broker event ws://h /t e --bogus 1",
+            ),
+            (
+                "broker pub ws://h /t -- --token x",
+                "broker pub ws://h /t -- --token x",
+            ),
+            (
+                "broker sub ws://h pub --token x",
+                "broker sub ws://h pub --token x",
+            ),
+        ] {
+            assert_eq!(sorted(given), expected);
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) enum ValueError {
     TooDeep,
     /// `-x` or `--xyz`, probably a mistyped option.
     #[error(
-        "{text} is no value (options go before the values; a string that starts with - is written in quotes: '\"{text}\"')"
+        "{text} is no value and no option here (a string that starts with - is written in quotes: '\"{text}\"')"
     )]
     Option { text: String },
 }
