@@ -18,6 +18,7 @@
 use std::collections::HashMap;
 use std::ops::Bound;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use broker_core::binary::{self, Reader};
 use broker_core::{Data, Timestamp};
@@ -37,7 +38,7 @@ impl Sled {
     /// Opens or creates the database in the directory `path`, with a cache of 64 MiB.
     ///
     /// # Errors
-    /// The directory cannot be opened or holds something else.
+    /// The directory cannot be opened, holds something else, or is still open elsewhere after a second.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BackendError> {
         let path = path.as_ref();
         let failed = |error: sled::Error| BackendError::Open {
@@ -45,13 +46,20 @@ impl Sled {
             source: error.into(),
         };
         // No flush by timer: each group is flushed before it is acknowledged.
-        let db = sled::Config::new()
+        let config = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(None)
-            .open()
-            .map_err(failed)?;
-        Self::load(db)
+            .flush_every_ms(None);
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match config.open() {
+                Ok(db) => return Self::load(db),
+                Err(error) if is_locked(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(LOCK_RETRY);
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
     }
 
     /// An empty database in a temporary place, for tests.
@@ -299,6 +307,16 @@ fn read_entry(bytes: &[u8]) -> Result<Entry, BackendError> {
     })
 }
 
+/// Whether somebody else has the database open.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
+}
+
+/// How long to wait for the lock on a database: sled gives it up a moment after the last handle is gone, on a thread of
+/// its own, and a process that was killed takes a moment to be gone.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_RETRY: Duration = Duration::from_millis(5);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,6 +347,18 @@ mod tests {
             ["c".into(), "b".into()]
         );
         assert_eq!(store.get(&"a".into()).unwrap(), Some(Entry::lasting("a")));
+    }
+
+    #[test]
+    fn a_database_that_is_open_elsewhere_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = Sled::open(dir.path()).unwrap();
+        assert!(matches!(
+            Sled::open(dir.path()),
+            Err(BackendError::Open { .. })
+        ));
+        drop(open);
+        Sled::open(dir.path()).unwrap();
     }
 
     #[test]
