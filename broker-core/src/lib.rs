@@ -27,6 +27,8 @@ mod rate_limit;
 mod set;
 mod status;
 mod store_access;
+mod store_report;
+mod store_watch;
 mod table;
 mod text;
 mod time;
@@ -65,6 +67,10 @@ pub use status::{LogCounters, NodeStatus, PeerStatus, StatusSource, StoreStatus}
 pub use store_access::{
     StoreAccess, StoreChange, StoreEntry, StoreFailure, StoreOperation, StoreReply, StoreWatch,
 };
+pub use store_report::{
+    CopyOutcome, CopyReport, Difference, DifferenceKind, Revision, RevisionError, VerifyReport,
+};
+pub use store_watch::{WatchItem, WatchKeys, WatchRequest};
 pub use table::Table;
 pub use time::{Timespan, Timestamp};
 pub use topic::{Topic, TopicError};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::filter::Filter;
 use crate::id::EndpointId;
+use crate::store_report::Revision;
 
 /// A layer that has something to say in a [`NodeStatus`].
 ///
@@ -83,6 +84,14 @@ pub struct StoreStatus {
     pub backend: String,
     /// How many keys it holds.
     pub entries: u64,
+    /// Where it is in its history; `None` at a clone of a C++ master, which keeps none.
+    pub revision: Option<Revision>,
+    /// How many changes of the master are known here and not applied yet; `None` at a master.
+    pub lag: Option<u64>,
+    /// The digest of the entries at that revision, as hexadecimal digits; empty if none is kept.
+    pub digest: String,
+    /// How fresh the content is: `live`, `lost`, `stale` or `empty`; a master's is live.
+    pub freshness: String,
 }
 
 /// What happened to the records of one log stream on this node.

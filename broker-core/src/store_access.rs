@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::code::ErrorCode;
 use crate::data::Data;
+use crate::store_report::VerifyReport;
 use crate::transport::BoxFuture;
 
 /// The stores of one node.
@@ -144,6 +145,19 @@ pub enum StoreOperation {
         /// After how long it vanishes.
         expiry: Option<Duration>,
     },
+    /// Stores or erases a value if the key has the expected one; answers whether it did.
+    CompareAndSet {
+        /// The key.
+        key: Data,
+        /// What must be there; `None`: nothing.
+        expected: Option<Data>,
+        /// What is there afterwards; `None`: nothing.
+        value: Option<Data>,
+        /// After how long it vanishes; `None`: never.
+        expiry: Option<Duration>,
+    },
+    /// Compares all copies of the store with the master; answers with a [`VerifyReport`].
+    Verify,
     /// A page of entries in key order.
     Scan {
         /// Only keys after this one.
@@ -163,6 +177,8 @@ pub enum StoreReply {
     Value(Data),
     /// A page of entries.
     Entries(Vec<StoreEntry>),
+    /// What a comparison of all copies found.
+    Verified(VerifyReport),
 }
 
 /// One entry of a store.

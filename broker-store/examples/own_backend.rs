@@ -18,6 +18,7 @@ struct Journal {
     /// Where the last complete batch ends; what is behind it is a batch that failed.
     end: u64,
     entries: BTreeMap<KeyBytes, Entry>,
+    notes: BTreeMap<String, Vec<u8>>,
 }
 
 impl Journal {
@@ -32,6 +33,7 @@ impl Journal {
             file,
             end: 0,
             entries: BTreeMap::new(),
+            notes: BTreeMap::new(),
         };
         let (mut batch, mut read) = (Vec::new(), 0);
         let reader = BufReader::new(journal.file.try_clone().map_err(BackendError::engine)?);
@@ -76,6 +78,12 @@ impl Journal {
                 self.entries.remove(&key_bytes(key));
             }
             Mutation::Clear => self.entries.clear(),
+            Mutation::Note { name, value } => {
+                match value {
+                    Some(value) => self.notes.insert(name.clone(), value.clone()),
+                    None => self.notes.remove(name),
+                };
+            }
         }
     }
 }
@@ -125,6 +133,10 @@ impl Backend for Journal {
             .collect()
     }
 
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        Ok(self.notes.get(name).cloned())
+    }
+
     fn len(&self) -> Result<u64, BackendError> {
         Ok(self.entries.len() as u64)
     }
@@ -149,6 +161,11 @@ fn print(mutation: &Mutation) -> String {
         ],
         Mutation::Erase { key } => vec!["erase".into(), key.clone()],
         Mutation::Clear => vec!["clear".into()],
+        Mutation::Note { name, value } => vec![
+            "note".into(),
+            name.as_str().into(),
+            value.clone().map_or(Data::None, Data::from),
+        ],
     };
     json::to_string(&Data::Vector(parts)) + "\n"
 }
@@ -162,6 +179,13 @@ fn parse(line: &str) -> Result<Mutation, BackendError> {
             expires_at: at.as_timestamp(),
         }),
         Some([kind, key]) if *kind == "erase".into() => Ok(Mutation::Erase { key: key.clone() }),
+        Some([kind, name, value]) if *kind == "note".into() => Ok(Mutation::Note {
+            name: name
+                .as_string()
+                .map(|name| name.to_str_lossy().into_owned())
+                .unwrap_or_default(),
+            value: value.as_string().map(|bytes| bytes.to_vec()),
+        }),
         Some([kind]) if *kind == "clear".into() => Ok(Mutation::Clear),
         _ => Err(BackendError::engine(format!(
             "not a line of a journal: {line}"

@@ -43,6 +43,12 @@ pub trait Backend: Send + 'static {
     /// The storage failed or holds something unreadable.
     fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Data>, BackendError>;
 
+    /// The note called `name`. Notes are no entries: they are not counted, scanned or cleared.
+    ///
+    /// # Errors
+    /// The storage failed or holds something unreadable.
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError>;
+
     /// How many entries there are. Called once, when the master starts, and may take a pass over the keys.
     ///
     /// # Errors
@@ -89,6 +95,10 @@ impl Backend for Box<dyn Backend> {
 
     fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Data>, BackendError> {
         (**self).due(now, limit)
+    }
+
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        (**self).note(name)
     }
 
     fn len(&self) -> Result<u64, BackendError> {
@@ -148,8 +158,15 @@ pub enum Mutation {
         /// The key.
         key: Data,
     },
-    /// Removes everything.
+    /// Removes all entries. Notes stay.
     Clear,
+    /// Stores a small record of the master's own beside the entries, or removes it.
+    Note {
+        /// What it is called: letters, digits, `-`, `_`, `/` and `.`, at most 100 of them.
+        name: String,
+        /// What it holds; `None` removes it.
+        value: Option<Vec<u8>>,
+    },
 }
 
 /// Why a storage backend could not be opened or failed later.

@@ -24,6 +24,7 @@ pub fn run<B: Backend>(mut open: impl FnMut() -> B) {
     every_type_is_a_key_and_a_value(&mut open());
     pages_join_without_gap_or_overlap(&mut open());
     deadlines_are_strict_and_in_order(&mut open());
+    notes_are_kept_beside_the_entries(&mut open());
     for seed in 0..SEEDS {
         random_batches_equal_the_model(seed, &mut open());
         random_batches_equal_the_model(seed, &mut FailsNth::new(open(), 3 + seed % 5));
@@ -71,6 +72,10 @@ impl<B: Backend> Backend for FailsNth<B> {
 
     fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Data>, BackendError> {
         self.inner.due(now, limit)
+    }
+
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        self.inner.note(name)
     }
 
     fn len(&self) -> Result<u64, BackendError> {
@@ -240,6 +245,31 @@ fn deadlines_are_strict_and_in_order(store: &mut impl Backend) {
     assert_eq!(due(i64::MAX), due(31));
 }
 
+fn notes_are_kept_beside_the_entries(store: &mut impl Backend) {
+    let note = |name: &str, value: Option<&[u8]>| Mutation::Note {
+        name: name.to_owned(),
+        value: value.map(<[u8]>::to_vec),
+    };
+    assert_eq!(ok(store.note("a/1")), None);
+    ok(store.apply(&[
+        put("k", 1, None),
+        note("a/1", Some(b"\0\xff")),
+        note("b", Some(b"")),
+    ]));
+    assert_eq!(ok(store.note("a/1")), Some(b"\0\xff".to_vec()));
+    assert_eq!(ok(store.note("b")), Some(Vec::new()));
+    assert_eq!(ok(store.len()), 1, "a note is no entry");
+    assert_eq!(ok(store.scan(None, 10)).len(), 1, "a note is no entry");
+    ok(store.apply(&[Mutation::Clear, note("a/1", Some(b"x")), note("b", None)]));
+    assert_eq!(
+        ok(store.note("a/1")),
+        Some(b"x".to_vec()),
+        "a clear leaves notes"
+    );
+    assert_eq!(ok(store.note("b")), None);
+    assert_eq!(ok(store.len()), 0);
+}
+
 fn random_batches_equal_the_model(seed: u64, store: &mut impl Backend) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut model = Model::default();
@@ -341,6 +371,7 @@ impl Model {
                     self.0.remove(&key_bytes(key));
                 }
                 Mutation::Clear => self.0.clear(),
+                Mutation::Note { .. } => {}
             }
         }
     }

@@ -187,7 +187,7 @@ impl World {
                         self.network.push_back((Place::Clone(n), MASTER, payload));
                     }
                 }
-                MasterOutput::Event(event) => drop(event.to_data()),
+                MasterOutput::Event { event, .. } => drop(event.to_data()),
                 MasterOutput::Reply { .. } => {}
             }
         }

@@ -80,6 +80,7 @@ pub mod command;
 pub mod conformance;
 mod content;
 mod deadlines;
+mod digest;
 mod driver;
 pub mod error;
 pub mod event;
@@ -106,6 +107,7 @@ mod watch;
 
 pub use backend::{Backend, BackendError, Entry, Mutation};
 pub use clone::{CloneOutput, CloneState, Freshness};
+pub use digest::Digest;
 pub use error::{AttachError, StoreError};
 pub use event::StoreEvent;
 pub use ids::EntityIds;

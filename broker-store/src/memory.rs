@@ -13,6 +13,7 @@ use crate::deadlines::Deadlines;
 pub struct Memory {
     entries: BTreeMap<KeyBytes, Entry>,
     deadlines: Deadlines,
+    notes: BTreeMap<String, Vec<u8>>,
 }
 
 impl Memory {
@@ -51,6 +52,12 @@ impl Backend for Memory {
                     self.deadlines.clear();
                     self.entries.clear();
                 }
+                Mutation::Note { name, value } => {
+                    match value {
+                        Some(value) => self.notes.insert(name.clone(), value.clone()),
+                        None => self.notes.remove(name),
+                    };
+                }
             }
         }
         Ok(())
@@ -74,6 +81,10 @@ impl Backend for Memory {
             .due(now, limit)
             .map(|key| decode_key(key))
             .collect()
+    }
+
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        Ok(self.notes.get(name).cloned())
     }
 
     fn len(&self) -> Result<u64, BackendError> {

@@ -129,7 +129,7 @@ impl World {
                         self.send(from, Place::Clone(n), &payload);
                     }
                 }
-                MasterOutput::Event(_) | MasterOutput::Reply { .. } => {}
+                MasterOutput::Event { .. } | MasterOutput::Reply { .. } => {}
             }
         }
         for n in 0..self.clones.len() {

@@ -8,6 +8,7 @@
 //! 'd' key                       deadline i64 or nothing behind a flag byte, value
 //! 'e' deadline i64 ^ MIN, key   nothing: the index of deadlines, earliest first
 //! 'n'                           u64, how many entries there are
+//! 'o' name                      a note
 //! ```
 //!
 //! Integers are big-endian; the deadline's sign bit is turned over, so that bytewise order is the order of time.
@@ -123,7 +124,8 @@ impl Sled {
 
     /// Adds the removal of everything to `batch`.
     fn clear_into(&self, batch: &mut sled::Batch) -> Result<(), BackendError> {
-        for key in self.db.iter().keys() {
+        // Entries and their deadlines; notes stay.
+        for key in self.db.range([ENTRY]..[DEADLINE + 1]).keys() {
             batch.remove(key.map_err(BackendError::engine)?);
         }
         Ok(())
@@ -160,6 +162,12 @@ impl Backend for Sled {
                     batch.remove(entry_key(key));
                     len -= u64::from(former.is_some());
                 }
+            }
+        }
+        for (name, value) in group.notes {
+            match value {
+                Some(value) => batch.insert(note_key(name), value),
+                None => batch.remove(note_key(name)),
             }
         }
         batch.insert(LEN_KEY, &len.to_be_bytes());
@@ -201,6 +209,11 @@ impl Backend for Sled {
             .collect()
     }
 
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        let note = self.db.get(note_key(name)).map_err(BackendError::engine)?;
+        Ok(note.map(|note| note.to_vec()))
+    }
+
     fn len(&self) -> Result<u64, BackendError> {
         Ok(self.len)
     }
@@ -214,6 +227,7 @@ impl Backend for Sled {
 struct Group<'a> {
     cleared: bool,
     last: HashMap<KeyBytes, Option<(&'a Data, Option<Timestamp>)>>,
+    notes: HashMap<&'a str, Option<&'a [u8]>>,
 }
 
 impl<'a> Group<'a> {
@@ -221,6 +235,7 @@ impl<'a> Group<'a> {
         let mut group = Self {
             cleared: false,
             last: HashMap::with_capacity(mutations.len()),
+            notes: HashMap::new(),
         };
         for mutation in mutations {
             match mutation {
@@ -240,6 +255,9 @@ impl<'a> Group<'a> {
                     group.cleared = true;
                     group.last.clear();
                 }
+                Mutation::Note { name, value } => {
+                    group.notes.insert(name, value.as_deref());
+                }
             }
         }
         group
@@ -251,6 +269,7 @@ const CACHE_BYTES: u64 = 64 << 20;
 const ENTRY: u8 = b'd';
 const DEADLINE: u8 = b'e';
 const LEN_KEY: &[u8] = b"n";
+const NOTE: u8 = b'o';
 
 fn entry_key(key: &KeyBytes) -> Vec<u8> {
     [&[ENTRY], key.as_slice()].concat()
@@ -264,6 +283,10 @@ fn deadline_key(deadline: Timestamp, key: &KeyBytes) -> Vec<u8> {
         key.as_slice(),
     ]
     .concat()
+}
+
+fn note_key(name: &str) -> Vec<u8> {
+    [&[NOTE], name.as_bytes()].concat()
 }
 
 fn behind(key: &[u8], prefix: usize) -> &[u8] {

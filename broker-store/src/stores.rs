@@ -340,6 +340,7 @@ impl StatusSource for Stores {
                 role: role.to_owned(),
                 backend: store.backend().to_owned(),
                 entries: store.len(),
+                ..StoreStatus::default()
             });
         }
     }

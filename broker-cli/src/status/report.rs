@@ -198,6 +198,7 @@ pub(super) mod tests {
                 role: "master".to_owned(),
                 backend: "memory".to_owned(),
                 entries: 7,
+                ..StoreStatus::default()
             }],
             logs: BTreeMap::from([(
                 "Conn::LOG".to_owned(),

@@ -79,7 +79,7 @@ impl MasterDriver {
                     self.common.broadcast(payload).await;
                 }
                 MasterOutput::Unicast { to, payload } => self.common.unicast(to, payload).await,
-                MasterOutput::Event(event) => self.common.tell(event),
+                MasterOutput::Event { event, .. } => self.common.tell(event),
                 MasterOutput::Reply { token, result } => self.common.reply(token, result),
             }
         }

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::group::Effect;
 use super::{MasterOutput, MasterState, Origin, normal, normal_value, report, report_ref};
-use crate::backend::BackendError;
+use crate::backend::{BackendError, Entry};
 use crate::command::{Content, HEADER_LEN, put_header};
 use crate::error::StoreError;
 use crate::event::StoreEvent;
@@ -69,7 +69,7 @@ impl MasterState {
                 let (key, value) = (normal(key)?, normal_value(value)?);
                 let inserted = !self.group.contains(&*self.backend, &key).map_err(report)?;
                 if inserted {
-                    self.put(now, key, value, expiry, publisher)?;
+                    self.put_over(now, key, None, value, expiry, publisher);
                 }
                 self.group.then(Effect::Broadcast(Content::PutUniqueResult {
                     inserted,
@@ -81,8 +81,9 @@ impl MasterState {
             }
             Content::Erase { key, publisher } => {
                 let key = normal(key)?;
-                if self.group.contains(&*self.backend, &key).map_err(report)? {
-                    self.group.erase(key.clone());
+                if let Some(old) = self.group.get(&*self.backend, &key).map_err(report)? {
+                    self.group.count_change();
+                    self.group.erase(key.clone(), &old.value);
                     self.event(StoreEvent::Erase {
                         store: self.name.clone(),
                         key: key.clone(),
@@ -128,29 +129,58 @@ impl MasterState {
         expiry: Option<Timespan>,
         publisher: EntityId,
     ) -> Result<(), StoreError> {
-        // The former value is read only for those who want to see it.
-        let (was_there, old) = if self.watched {
-            let former = self.group.get(&*self.backend, &key).map_err(report)?;
-            (former.is_some(), former.map(|entry| entry.value))
-        } else {
-            (
-                self.group.contains(&*self.backend, &key).map_err(report)?,
-                None,
-            )
-        };
-        self.changed(&key, old, &value, expiry, publisher);
+        let former = self.group.get(&*self.backend, &key).map_err(report)?;
+        let old = former.map(|entry| entry.value);
+        self.put_over(now, key, old, value, expiry, publisher);
+        Ok(())
+    }
+
+    /// Stores `value` where `old` is.
+    fn put_over(
+        &mut self,
+        now: Timestamp,
+        key: Data,
+        old: Option<Data>,
+        value: Data,
+        expiry: Option<Timespan>,
+        publisher: EntityId,
+    ) {
+        let expires_at = expiry.map(|expiry| now.saturating_add(expiry));
+        self.replace(
+            key,
+            old,
+            Entry { value, expires_at },
+            expiry,
+            expiry,
+            publisher,
+        );
+    }
+
+    /// Puts `entry` where `old` is and tells everybody: those who watch of one expiry, clones of another.
+    fn replace(
+        &mut self,
+        key: Data,
+        old: Option<Data>,
+        entry: Entry,
+        told: Option<Timespan>,
+        expiry: Option<Timespan>,
+        publisher: EntityId,
+    ) {
+        self.group.count_change();
         if self.updates.has_consumers() {
-            let update = Content::Put {
+            self.group.then(Effect::Broadcast(Content::Put {
                 key: key.clone(),
-                value: value.clone(),
+                value: entry.value.clone(),
                 expiry,
                 publisher,
-            };
-            self.group.then(Effect::Broadcast(update));
+            }));
         }
-        let expires_at = expiry.map(|expiry| now.saturating_add(expiry));
-        self.group.put(key, value, expires_at, was_there);
-        Ok(())
+        if self.watched {
+            self.group.put(key.clone(), old.as_ref(), entry.clone());
+            self.changed(key, old, entry.value, told, publisher);
+        } else {
+            self.group.put(key, old.as_ref(), entry);
+        }
     }
 
     /// Replaces the value at `key` by what `change` makes of it.
@@ -171,26 +201,27 @@ impl MasterState {
         if HEADER_LEN + 64 + binary::encoded_len(&key) + binary::encoded_len(&value) > MAX_PAYLOAD {
             return Err(StoreError::Refused(ErrorCode::InvalidData));
         }
-        let was_there = old.is_some();
-        self.changed(&key, old, &value, expiry, publisher);
-        if self.updates.has_consumers() {
-            let update = Content::Put {
-                key: key.clone(),
-                value: value.clone(),
-                expiry: None,
-                publisher,
-            };
-            self.group.then(Effect::Broadcast(update));
-        }
         let expires_at = expiry.map(|expiry| now.saturating_add(expiry)).or(own);
-        self.group.put(key, value, expires_at, was_there);
+        // C++ tells its clones of no expiry here.
+        self.replace(
+            key,
+            old,
+            Entry { value, expires_at },
+            expiry,
+            None,
+            publisher,
+        );
         Ok(())
     }
 
     pub(super) fn clear(&mut self, publisher: EntityId) -> Result<(), StoreError> {
-        if self.watched {
-            // One event a key, for whoever mirrors the store by its events; so the keys are read first.
+        let watched = self.watched;
+        if watched {
             self.commit();
+        }
+        self.group.count_change();
+        if watched {
+            // One event a key, for whoever mirrors the store by its events; so the keys are read first.
             for key in self.keys()? {
                 self.event(StoreEvent::Erase {
                     store: self.name.clone(),
@@ -218,7 +249,11 @@ impl MasterState {
             };
             let last = due.len() < EXPIRY_GROUP;
             for key in due {
-                self.group.erase(key.clone());
+                let Some(old) = self.still_there(&key) else {
+                    continue;
+                };
+                self.group.count_change();
+                self.group.erase(key.clone(), &old);
                 self.event(StoreEvent::Expire {
                     store: self.name.clone(),
                     key: key.clone(),
@@ -236,18 +271,28 @@ impl MasterState {
         }
     }
 
-    pub(super) fn changed(
+    /// The value of a key whose time is up; `None` if it cannot be read.
+    fn still_there(&mut self, key: &Data) -> Option<Data> {
+        match self.group.get(&*self.backend, key) {
+            Ok(entry) => entry.map(|entry| entry.value),
+            Err(error) => {
+                if self.may_complain() {
+                    tracing::error!(store = %self.name, error = &error as &dyn std::error::Error, "cannot read what has expired");
+                }
+                None
+            }
+        }
+    }
+
+    fn changed(
         &mut self,
-        key: &Data,
+        key: Data,
         old: Option<Data>,
-        new: &Data,
+        new: Data,
         expiry: Option<Timespan>,
         publisher: EntityId,
     ) {
-        if !self.watched {
-            return;
-        }
-        let (store, key, new) = (self.name.clone(), key.clone(), new.clone());
+        let store = self.name.clone();
         self.event(match old {
             None => StoreEvent::Insert {
                 store,
@@ -269,14 +314,17 @@ impl MasterState {
 
     pub(super) fn event(&mut self, event: StoreEvent) {
         if self.watched {
-            self.group.then(Effect::Event(event));
+            let revision = self.record.revision + self.group.changes();
+            self.group.then(Effect::Event(revision, event));
         }
     }
 
     pub(super) fn let_out(&mut self, effect: Effect) {
         match effect {
             Effect::Broadcast(content) => self.broadcast(&content),
-            Effect::Event(event) => self.outputs.push_back(MasterOutput::Event(event)),
+            Effect::Event(revision, event) => self
+                .outputs
+                .push_back(MasterOutput::Event { revision, event }),
             Effect::Reply { token, reply } => self.outputs.push_back(MasterOutput::Reply {
                 token,
                 result: Ok(reply),
@@ -329,7 +377,7 @@ impl MasterState {
                 {
                     self.broadcast(&self.refusal(who, request));
                 }
-                Effect::Broadcast(_) | Effect::Event(_) => {}
+                Effect::Broadcast(_) | Effect::Event(..) => {}
                 unaffected => self.let_out(unaffected),
             }
         }

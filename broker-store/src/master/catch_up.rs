@@ -31,7 +31,7 @@ impl MasterState {
         {
             return seqs;
         }
-        if self.entries >= gone.len().min(MAX_FILLED) as u64 {
+        if self.record.entries >= gone.len().min(MAX_FILLED) as u64 {
             return seqs;
         }
         self.updates.handle_ack(consumer, gone[0] - 1);

@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 
-use broker_core::{Data, EntityId, StoreReply, Timestamp};
+use broker_core::{Data, EntityId, StoreReply};
 
 use crate::backend::{Backend, BackendError, Entry, Mutation};
 use crate::command::Content;
+use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::event::StoreEvent;
 
@@ -22,6 +23,10 @@ pub(super) struct Group {
     cleared: bool,
     /// How many entries there will be, relative to the backend; to zero once cleared.
     grown: i64,
+    /// What the digest grows by; relative to none once cleared.
+    digest: Digest,
+    /// How many changes there are.
+    changes: u64,
     effects: Vec<Effect>,
     weight: usize,
 }
@@ -31,8 +36,8 @@ pub(super) struct Group {
 pub(super) enum Effect {
     /// To all clones, numbered.
     Broadcast(Content),
-    /// To whoever watches.
-    Event(StoreEvent),
+    /// To whoever watches, with the revision the change leads to.
+    Event(u64, StoreEvent),
     /// To the caller at this node.
     Reply { token: u64, reply: StoreReply },
     /// To the caller at this node, whatever happens to the group.
@@ -56,6 +61,8 @@ pub(super) struct Closed {
     pub(super) effects: Vec<Effect>,
     pub(super) cleared: bool,
     pub(super) grown: i64,
+    pub(super) digest: Digest,
+    pub(super) changes: u64,
 }
 
 impl Group {
@@ -92,20 +99,29 @@ impl Group {
         }
     }
 
-    /// `was_there` is what [`get`](Self::get) said.
-    pub(super) fn put(
-        &mut self,
-        key: Data,
-        value: Data,
-        expires_at: Option<Timestamp>,
-        was_there: bool,
-    ) {
-        self.grown += i64::from(!was_there);
-        self.overlay.insert(key, Some(Entry { value, expires_at }));
+    /// How many changes there are.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
     }
 
-    /// The key must be there.
-    pub(super) fn erase(&mut self, key: Data) {
+    /// One more change follows.
+    pub(super) const fn count_change(&mut self) {
+        self.changes += 1;
+    }
+
+    /// `old` is what [`get`](Self::get) said.
+    pub(super) fn put(&mut self, key: Data, old: Option<&Data>, entry: Entry) {
+        self.digest = self.digest.with(Digest::of(&key, &entry.value));
+        match old {
+            Some(old) => self.digest = self.digest.without(Digest::of(&key, old)),
+            None => self.grown += 1,
+        }
+        self.overlay.insert(key, Some(entry));
+    }
+
+    /// `old` is what [`get`](Self::get) said.
+    pub(super) fn erase(&mut self, key: Data, old: &Data) {
+        self.digest = self.digest.without(Digest::of(&key, old));
         self.grown -= 1;
         self.overlay.insert(key, None);
     }
@@ -114,6 +130,7 @@ impl Group {
         self.overlay.clear();
         self.cleared = true;
         self.grown = 0;
+        self.digest = Digest::default();
     }
 
     pub(super) fn then(&mut self, effect: Effect) {
@@ -142,6 +159,8 @@ impl Group {
             effects: std::mem::take(&mut self.effects),
             cleared,
             grown: self.grown,
+            digest: std::mem::take(&mut self.digest),
+            changes: std::mem::take(&mut self.changes),
         };
         (self.cleared, self.grown, self.weight) = (false, 0, 0);
         closed

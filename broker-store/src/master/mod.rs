@@ -23,6 +23,7 @@ mod catch_up;
 mod group;
 mod outcomes;
 mod queries;
+mod record;
 mod snapshot;
 
 pub(crate) use self::queries::remaining;
@@ -31,15 +32,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use broker_core::{Data, EndpointId, EntityId, ErrorCode, StoreReply, Timestamp};
+use broker_core::{Data, EndpointId, EntityId, ErrorCode, Revision, StoreReply, Timestamp};
 use bytes::Bytes;
 
-use self::group::{Effect, Group};
+use self::group::{Closed, Effect, Group};
 use self::outcomes::Outcomes;
+use self::record::Record;
 use self::snapshot::Snapshot;
 use crate::backend::{Backend, BackendError};
 use crate::channel::{Consumer, Producer, Timers};
 use crate::command::{Command, Content};
+use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::event::StoreEvent;
 use crate::operation::{Query, Request};
@@ -51,7 +54,7 @@ pub struct MasterState {
     id: EntityId,
     timers: Timers,
     backend: Box<dyn Backend>,
-    entries: u64,
+    record: Record,
     group: Group,
     updates: Producer<Bytes>,
     writers: BTreeMap<EntityId, Writer>,
@@ -78,7 +81,12 @@ pub enum MasterOutput {
         payload: Bytes,
     },
     /// Tell whoever watches.
-    Event(StoreEvent),
+    Event {
+        /// The revision that the change leads to.
+        revision: u64,
+        /// The change.
+        event: StoreEvent,
+    },
     /// Answer a request.
     Reply {
         /// What the request was given as.
@@ -116,11 +124,15 @@ impl MasterState {
         backend: Box<dyn Backend>,
         timers: Timers,
     ) -> Result<Self, BackendError> {
+        let record = match Record::read(&*backend)? {
+            Some(record) => record,
+            None => Record::begin(id, &*backend)?,
+        };
         Ok(Self {
             name: name.into(),
             id,
             timers,
-            entries: backend.len()?,
+            record,
             backend,
             group: Group::default(),
             updates: Producer::new(timers, attached::updates_limits()),
@@ -143,7 +155,22 @@ impl MasterState {
     /// How many entries there are.
     #[must_use]
     pub const fn entries(&self) -> u64 {
-        self.entries
+        self.record.entries
+    }
+
+    /// Where the store is in its history: it moves with every change, clones or not.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        Revision {
+            history: self.record.history,
+            number: self.record.revision,
+        }
+    }
+
+    /// The digest of the entries at this revision.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.record.digest
     }
 
     /// How many clones are attached.
@@ -152,7 +179,7 @@ impl MasterState {
         self.updates.consumers().count()
     }
 
-    /// The number of the last update; it moves only while clones are attached.
+    /// The number of the last update sent; it moves only while clones are attached.
     #[must_use]
     pub const fn seq(&self) -> u64 {
         self.updates.seq()
@@ -276,20 +303,35 @@ impl MasterState {
         if self.group.is_empty() {
             return;
         }
-        let closed = self.group.close();
+        let mut closed = self.group.close();
         if !closed.mutations.is_empty() {
+            let record = self.record_after(&closed);
+            closed.mutations.push(record.note());
             if let Err(error) = self.backend.apply(&closed.mutations) {
                 self.fail_group(closed.effects, &error);
                 return;
             }
             self.snapshot = None;
-            let before = if closed.cleared { 0 } else { self.entries };
-            self.entries = before.saturating_add_signed(closed.grown);
+            self.record = record;
         }
         for effect in closed.effects {
             self.let_out(effect);
         }
         self.send_outcomes();
+    }
+
+    fn record_after(&self, closed: &Closed) -> Record {
+        let (entries, digest) = if closed.cleared {
+            (0, Digest::default())
+        } else {
+            (self.record.entries, self.record.digest)
+        };
+        Record {
+            revision: self.record.revision + closed.changes,
+            entries: entries.saturating_add_signed(closed.grown),
+            digest: digest.with(closed.digest),
+            ..self.record
+        }
     }
 
     /// What is to be done, in this order, until there is no more.
@@ -330,7 +372,7 @@ impl fmt::Debug for MasterState {
         f.debug_struct("MasterState")
             .field("name", &self.name)
             .field("id", &self.id)
-            .field("entries", &self.entries)
+            .field("record", &self.record)
             .finish_non_exhaustive()
     }
 }

@@ -443,7 +443,7 @@ fn keys_expire_strictly_after_their_time_with_an_event() {
         let outputs = bench.all();
         outputs
             .into_iter()
-            .find(|output| matches!(output, MasterOutput::Event(_)))
+            .find(|output| matches!(output, MasterOutput::Event { .. }))
     };
     assert_eq!(tick_at(1_000_000_000), None);
     let expired = StoreEvent::Expire {
@@ -451,7 +451,13 @@ fn keys_expire_strictly_after_their_time_with_an_event() {
         key: "e".into(),
         publisher: MASTER,
     };
-    assert_eq!(tick_at(1_000_000_001), Some(MasterOutput::Event(expired)));
+    assert_eq!(
+        tick_at(1_000_000_001),
+        Some(MasterOutput::Event {
+            revision: 2,
+            event: expired
+        })
+    );
     assert_eq!(bench.get("e"), None);
 }
 
@@ -523,7 +529,9 @@ fn events_tell_inserts_updates_and_erasures_with_their_publisher() {
         .all()
         .into_iter()
         .filter_map(|output| match output {
-            MasterOutput::Event(event) => Some(event.to_data().as_vector().unwrap()[0].clone()),
+            MasterOutput::Event { event, .. } => {
+                Some(event.to_data().as_vector().unwrap()[0].clone())
+            }
             _ => None,
         })
         .collect();

@@ -111,6 +111,15 @@ impl Sqlite {
                     Mutation::Clear => {
                         transaction.execute(CLEAR, [])?;
                     }
+                    Mutation::Note { name, value } => {
+                        let name = note_key(name);
+                        match value {
+                            Some(value) => transaction
+                                .prepare_cached(PUT_NOTE)?
+                                .execute([name, hex(value)])?,
+                            None => transaction.prepare_cached(ERASE_NOTE)?.execute([name])?,
+                        };
+                    }
                 }
             }
         }
@@ -135,6 +144,7 @@ impl Backend for Sqlite {
                 } => self.deadlines.set(&key_bytes(key), *expires_at),
                 Mutation::Erase { key } => self.deadlines.remove(&key_bytes(key)),
                 Mutation::Clear => self.deadlines.clear(),
+                Mutation::Note { .. } => {}
             }
         }
         Ok(())
@@ -178,6 +188,24 @@ impl Backend for Sqlite {
             .collect()
     }
 
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        let mut select = self
+            .connection
+            .prepare_cached(GET_NOTE)
+            .map_err(BackendError::engine)?;
+        let mut rows = select
+            .query([note_key(name)])
+            .map_err(BackendError::engine)?;
+        let Some(row) = rows.next().map_err(BackendError::engine)? else {
+            return Ok(None);
+        };
+        let text: String = row.get(0).map_err(BackendError::engine)?;
+        unhex(&text).map(Some).ok_or(BackendError::Unreadable {
+            what: "a note",
+            source: None,
+        })
+    }
+
     fn len(&self) -> Result<u64, BackendError> {
         let count: i64 = self
             .connection
@@ -219,6 +247,34 @@ const CLEAR: &str = "DELETE FROM store";
 const GET: &str = "SELECT value, expiry FROM store WHERE key = ?1";
 const CONTAINS: &str = "SELECT 1 FROM store WHERE key = ?1";
 const SCAN: &str = "SELECT key, value, expiry FROM store WHERE key > ?1 ORDER BY key LIMIT ?2";
+
+const PUT_NOTE: &str = "INSERT INTO meta (key, value) VALUES (?1, ?2) \
+                        ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+const ERASE_NOTE: &str = "DELETE FROM meta WHERE key = ?1";
+const GET_NOTE: &str = "SELECT value FROM meta WHERE key = ?1";
+
+/// Notes are rows of the meta table, of which C++ Broker reads none.
+fn note_key(name: &str) -> String {
+    format!("note/{name}")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| DIGITS[usize::from(digit)]).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let bytes = text.as_bytes().chunks(2).map(|pair| {
+        let pair = std::str::from_utf8(pair).ok()?;
+        (pair.len() == 2)
+            .then(|| u8::from_str_radix(pair, 16).ok())
+            .flatten()
+    });
+    bytes.collect()
+}
 
 /// The start sequence of the reference: synchronous, journal mode, tables, version, integrity check.
 fn configure(connection: &Connection, options: &SqliteOptions) -> Result<(), BackendError> {

@@ -208,7 +208,7 @@ impl Peer for OurMaster {
         let said = outputs.into_iter().filter_map(|output| match output {
             MasterOutput::Broadcast(payload) => Some((To::Everybody, payload)),
             MasterOutput::Unicast { to, payload } => Some((To::Endpoint(to), payload)),
-            MasterOutput::Event(_) | MasterOutput::Reply { .. } => None,
+            MasterOutput::Event { .. } | MasterOutput::Reply { .. } => None,
         });
         said.map(|(to, payload)| (to, Command::decode(&payload).unwrap()))
             .collect()

@@ -170,7 +170,7 @@ impl Replay {
                     self.answers.push_back(result);
                     continue;
                 }
-                MasterOutput::Event(_) => continue,
+                MasterOutput::Event { .. } => continue,
             };
             let command = Command::decode(&payload).unwrap();
             match command.content {

@@ -137,6 +137,7 @@ fn store_from_proto(store: proto::StoreStatus) -> StoreStatus {
         role: store.role,
         backend: store.backend,
         entries: store.entries,
+        ..StoreStatus::default()
     }
 }
 
@@ -203,6 +204,7 @@ mod tests {
             role: "master".to_owned(),
             backend: "memory".to_owned(),
             entries: 9,
+            ..StoreStatus::default()
         };
         let status = NodeStatus {
             id: EndpointId::from_bytes([1; 16]),
