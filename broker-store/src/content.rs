@@ -6,7 +6,7 @@
 //!
 //! **Invariant:** readers see a snapshot installed as a whole, never half of it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, hash_map};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -14,14 +14,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use broker_core::{Data, Timestamp};
 
 use crate::backend::{Entry, KeyBytes, decode_key, key_bytes};
+use crate::digest::Digest;
 
 /// The entries of a clone.
 #[derive(Debug)]
 pub(crate) struct Content {
     hasher: RandomState,
     shards: Vec<RwLock<Shard>>,
+    index: Mutex<Index>,
+}
+
+/// What is known of all shards together.
+#[derive(Debug, Default)]
+struct Index {
+    digest: Digest,
     /// The keys in order, once somebody has asked for them.
-    order: Mutex<Option<BTreeSet<KeyBytes>>>,
+    order: Option<BTreeSet<KeyBytes>>,
 }
 
 pub(crate) type Shard = HashMap<Data, Entry>;
@@ -35,8 +43,22 @@ impl Content {
         Self {
             hasher: RandomState::new(),
             shards,
-            order: Mutex::new(None),
+            index: Mutex::default(),
         }
+    }
+
+    /// Empty content that can take the place of this one.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            hasher: self.hasher.clone(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            index: Mutex::default(),
+        }
+    }
+
+    /// The digest of the entries.
+    pub(crate) fn digest(&self) -> Digest {
+        self.index().digest
     }
 
     pub(crate) fn get(&self, key: &Data) -> Option<Data> {
@@ -66,12 +88,28 @@ impl Content {
 
     /// At most `limit` entries in key order behind `after`; fewer only at the end.
     pub(crate) fn scan(&self, after: Option<&Data>, limit: usize) -> Vec<(Data, Entry)> {
-        let mut order = self.order();
-        let order = order.get_or_insert_with(|| self.keys().iter().map(key_bytes).collect());
+        self.range(after, None, limit)
+    }
+
+    /// As [`scan`](Self::scan), up to and with `until`.
+    pub(crate) fn range(
+        &self,
+        after: Option<&Data>,
+        until: Option<&Data>,
+        limit: usize,
+    ) -> Vec<(Data, Entry)> {
+        let mut index = self.index();
+        let order = index
+            .order
+            .get_or_insert_with(|| self.keys().iter().map(key_bytes).collect());
         let start = after
             .map(key_bytes)
             .map_or(Bound::Unbounded, Bound::Excluded);
-        let entries = order.range((start, Bound::Unbounded)).filter_map(|bytes| {
+        let until = until.map(key_bytes);
+        let range = order
+            .range((start, Bound::Unbounded))
+            .take_while(|bytes| until.as_ref().is_none_or(|until| *bytes <= until));
+        let entries = range.filter_map(|bytes| {
             let key = decode_key(bytes).ok()?;
             let entry = self.read(&key).get(&key)?.clone();
             Some((key, entry))
@@ -81,54 +119,58 @@ impl Content {
 
     /// Stores an entry and returns the value that was there.
     pub(crate) fn put(&self, key: Data, entry: Entry) -> Option<Data> {
-        let mut order = self.order();
-        let shard = self.shard(&key);
-        if let Some(order) = order.as_mut() {
+        let mut index = self.index();
+        if let Some(order) = &mut index.order {
             order.insert(key_bytes(&key));
         }
-        write_lock(shard)
-            .insert(key, entry)
-            .map(|former| former.value)
+        let mut digest = index.digest.with(Digest::of(&key, &entry.value));
+        let mut shard = write_lock(self.shard(&key));
+        let former = match shard.entry(key) {
+            hash_map::Entry::Occupied(mut occupied) => {
+                digest = digest.without(Digest::of(occupied.key(), &occupied.get().value));
+                Some(occupied.insert(entry).value)
+            }
+            hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(entry);
+                None
+            }
+        };
+        index.digest = digest;
+        former
     }
 
     /// Removes an entry and returns whether it was there.
     pub(crate) fn erase(&self, key: &Data) -> bool {
-        let mut order = self.order();
-        if let Some(order) = order.as_mut() {
+        let mut index = self.index();
+        if let Some(order) = &mut index.order {
             order.remove(&key_bytes(key));
         }
-        write_lock(self.shard(key)).remove(key).is_some()
+        let former = write_lock(self.shard(key)).remove(key);
+        if let Some(former) = &former {
+            index.digest = index.digest.without(Digest::of(key, &former.value));
+        }
+        former.is_some()
     }
 
     /// Removes everything and returns the keys.
     pub(crate) fn clear(&self) -> Vec<Data> {
-        let former = self.replace(std::iter::empty());
+        let former = self.install(self.another());
         former.into_iter().flat_map(HashMap::into_keys).collect()
     }
 
-    /// Replaces everything at once by `snapshot`. Values that stay the same keep the deadline known for them. Returns
+    /// Replaces everything at once by what is in `other`, which was made as [`another`](Self::another) of this. Returns
     /// the former shards.
-    pub(crate) fn install(&self, snapshot: Vec<(Data, Data)>) -> Vec<Shard> {
-        self.replace(snapshot.into_iter().map(|(key, value)| {
-            let expires_at = self.expires_at(&key, &value);
-            (key, Entry { value, expires_at })
-        }))
-    }
-
-    fn expires_at(&self, key: &Data, value: &Data) -> Option<Timestamp> {
-        self.read(key)
-            .get(key)
-            .filter(|entry| entry.value == *value)
-            .and_then(|entry| entry.expires_at)
-    }
-
-    fn replace(&self, entries: impl Iterator<Item = (Data, Entry)>) -> Vec<Shard> {
-        let mut fresh: Vec<Shard> = (0..SHARDS).map(|_| Shard::new()).collect();
-        for (key, entry) in entries {
-            fresh[self.index(&key)].insert(key, entry);
-        }
-        let mut order = self.order();
-        *order = None;
+    pub(crate) fn install(&self, other: Self) -> Vec<Shard> {
+        let fresh = other
+            .shards
+            .into_iter()
+            .map(|shard| shard.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let other = other
+            .index
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index();
+        *index = other;
         let mut locked: Vec<_> = self.shards.iter().map(write_lock).collect();
         locked
             .iter_mut()
@@ -137,12 +179,30 @@ impl Content {
             .collect()
     }
 
-    fn index(&self, key: &Data) -> usize {
+    /// The deadline known for `key`, if it has this value.
+    pub(crate) fn expires_at(&self, key: &Data, value: &Data) -> Option<Timestamp> {
+        self.read(key)
+            .get(key)
+            .filter(|entry| entry.value == *value)
+            .and_then(|entry| entry.expires_at)
+    }
+
+    /// Looks at the entries of one of the shards, which are numbered from 0 on.
+    pub(crate) fn for_each_in(&self, shard: usize, mut look: impl FnMut(&Data, &Entry)) {
+        let Some(shard) = self.shards.get(shard) else {
+            return;
+        };
+        for (key, entry) in &*read_lock(shard) {
+            look(key, entry);
+        }
+    }
+
+    fn shard_of(&self, key: &Data) -> usize {
         self.hasher.hash_one(key) as usize % SHARDS
     }
 
     fn shard(&self, key: &Data) -> &RwLock<Shard> {
-        &self.shards[self.index(key)]
+        &self.shards[self.shard_of(key)]
     }
 
     fn read(&self, key: &Data) -> RwLockReadGuard<'_, Shard> {
@@ -150,8 +210,8 @@ impl Content {
     }
 
     /// Taken before any shard's lock, or alone.
-    fn order(&self) -> MutexGuard<'_, Option<BTreeSet<KeyBytes>>> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -204,10 +264,19 @@ mod tests {
             },
         );
         content.put("gone".into(), Entry::lasting(2u64));
-        let former = content.install(vec![
-            ("same".into(), 1u64.into()),
-            ("new".into(), 3u64.into()),
-        ]);
+        let fresh = content.another();
+        let expires_at = content.expires_at(&"same".into(), &1u64.into());
+        fresh.put(
+            "same".into(),
+            Entry {
+                value: 1u64.into(),
+                expires_at,
+            },
+        );
+        fresh.put("new".into(), Entry::lasting(3u64));
+        let digest = fresh.digest();
+        let former = content.install(fresh);
+        assert_eq!(content.digest(), digest);
         assert_eq!(former.iter().map(HashMap::len).sum::<usize>(), 2);
         assert_eq!(content.len(), 2);
         assert_eq!(content.get(&"new".into()), Some(3u64.into()));

@@ -41,8 +41,11 @@ pub enum StoreError {
     /// The write waited for a master longer than allowed and was given up; it was not applied.
     #[error("no_such_master: no master was found while the write could be kept")]
     GivenUp,
-    /// Reading without waiting is for clones; a master's entries are behind its backend.
-    #[error("bad_member_function_call: a master is read with the async calls")]
+    /// The master is a C++ one, which does not know the operation.
+    #[error("bad_member_function_call: the store's master is a C++ one and cannot do this")]
+    Unsupported,
+    /// Reading without waiting is for clones; a master's entries are behind its backend, and a handle without a copy has none.
+    #[error("bad_member_function_call: only a clone is read without waiting")]
     NotLocal,
     /// The store or its endpoint is shut down.
     #[error("shutting_down")]
@@ -60,7 +63,7 @@ impl StoreError {
             Self::Unanswered => ErrorCode::BrokenClone,
             Self::Stale => ErrorCode::StaleData,
             Self::BufferFull { .. } | Self::GivenUp => ErrorCode::NoSuchMaster,
-            Self::NotLocal => ErrorCode::BadMemberFunctionCall,
+            Self::NotLocal | Self::Unsupported => ErrorCode::BadMemberFunctionCall,
             Self::Closed => ErrorCode::ShuttingDown,
         }
     }
@@ -113,6 +116,12 @@ pub enum AttachError {
         /// The store.
         name: String,
     },
+    /// This endpoint has a handle without a copy to this store.
+    #[error("this endpoint has a handle without a copy to store {name:?}")]
+    RemoteExists {
+        /// The store.
+        name: String,
+    },
     /// This endpoint has the master of this store: a clone of it here would find none elsewhere.
     #[error("no_such_master: the master of store {name:?} is on this endpoint")]
     MasterIsHere {
@@ -144,7 +153,9 @@ impl AttachError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::MasterExists { .. } => ErrorCode::MasterExists,
-            Self::CloneExists { .. } | Self::ForeignAccess => ErrorCode::LogicError,
+            Self::CloneExists { .. } | Self::RemoteExists { .. } | Self::ForeignAccess => {
+                ErrorCode::LogicError
+            }
             Self::MasterIsHere { .. } => ErrorCode::NoSuchMaster,
             Self::InvalidName { .. } => ErrorCode::InvalidTopicKey,
             Self::Backend(_) => ErrorCode::BackendFailure,

@@ -94,6 +94,7 @@ mod open;
 pub mod operation;
 mod options;
 mod remote;
+mod report_data;
 pub mod semantics;
 #[cfg(test)]
 mod simulation;
@@ -108,6 +109,7 @@ mod watch;
 pub use backend::{Backend, BackendError, Entry, Mutation};
 pub use clone::{CloneOutput, CloneState, Freshness};
 pub use digest::Digest;
+pub use driver::Position;
 pub use error::{AttachError, StoreError};
 pub use event::StoreEvent;
 pub use ids::EntityIds;

@@ -34,6 +34,8 @@ pub enum Query {
         /// The index.
         index: Data,
     },
+    /// How the copies compare.
+    Verify,
     /// Nothing: the answer tells that everything before it is done.
     Nothing,
     /// A page of entries.
@@ -87,6 +89,19 @@ impl Request {
                 request,
                 publisher,
             },
+            StoreOperation::CompareAndSet {
+                key,
+                expected,
+                value,
+                expiry,
+            } => Content::CompareAndSet {
+                key,
+                expected,
+                value,
+                expiry: lifetime(expiry),
+                publisher,
+            },
+            StoreOperation::Verify => return Self::Read(Query::Verify),
             StoreOperation::Erase(key) => Content::Erase { key, publisher },
             StoreOperation::Clear => Content::Clear { publisher },
             StoreOperation::Increment {

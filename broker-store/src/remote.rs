@@ -25,11 +25,7 @@ pub struct PeerStore {
 
 impl fmt::Display for PeerStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let role = match self.role {
-            Role::Master => "master",
-            Role::Clone => "clone",
-        };
-        write!(f, "{} ({role})", self.name)
+        write!(f, "{} ({})", self.name, self.role.name())
     }
 }
 
@@ -67,7 +63,7 @@ pub enum RemoteError {
         /// How long was waited.
         limit: Duration,
     },
-    /// The clone could not be attached.
+    /// The handle could not be attached.
     #[error("cannot follow the store")]
     Attach(#[from] AttachError),
 }
@@ -152,7 +148,7 @@ pub(crate) async fn open(
             }
         });
     }
-    let store = endpoint.attach_clone(name, options).await?;
+    let store = endpoint.attach_remote(name, options).await?;
     if store.attached(limit).await {
         return Ok(store);
     }

@@ -46,6 +46,8 @@ struct World {
     step: u64,
     master: MasterState,
     starts: u64,
+    /// Whether both sides are nodes of ours.
+    ours: bool,
     clones: Vec<CloneState>,
     /// Commands under way by the step they arrive at, with an order of their own.
     network: BTreeMap<(u64, u64), (Place, EndpointId, Bytes)>,
@@ -75,14 +77,17 @@ impl World {
                 },
                 move |_| outcomes,
             )
+            // Two or three entries, so that there are many pages.
+            .page_bytes(64)
         };
         let mut world = Self {
             rng: fastrand::Rng::with_seed(seed),
             weather: STORM,
             now: Timestamp::EPOCH,
             step: 0,
-            master: master(0, backend),
+            master: master(0, outcomes, backend),
             starts: 0,
+            ours: outcomes,
             clones: (0..clones).map(clone).collect(),
             network: BTreeMap::new(),
             sent: 0,
@@ -244,7 +249,7 @@ impl World {
             })
             .collect();
         memory.apply(&batch).unwrap();
-        self.master = master(self.starts, memory);
+        self.master = master(self.starts, self.ours, memory);
         self.network.clear();
     }
 
@@ -319,6 +324,11 @@ impl World {
             copy.sort();
             assert_eq!(view.freshness(), Freshness::Live, "{context}: clone {n}");
             assert_eq!(copy, entries, "{context}: clone {n} equals the master");
+            if self.ours {
+                let at = (clone.revision(), view.content.digest());
+                let master = (Some(self.master.revision()), self.master.digest());
+                assert_eq!(at, master, "{context}: clone {n} counts as the master does");
+            }
         }
         for (question, operation) in &self.asked {
             assert!(
@@ -336,7 +346,7 @@ impl World {
     }
 }
 
-fn master(start: u64, backend: impl Backend) -> MasterState {
+fn master(start: u64, ours: bool, backend: impl Backend) -> MasterState {
     let mut id = [0xff; 16];
     id[15] = start as u8;
     MasterState::new(
@@ -346,6 +356,7 @@ fn master(start: u64, backend: impl Backend) -> MasterState {
         Timers::default(),
     )
     .unwrap()
+    .with_speakers(move |_| ours)
 }
 
 fn endpoint(n: usize) -> EndpointId {

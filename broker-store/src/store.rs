@@ -2,16 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use broker_core::{Data, ErrorCode, QueueOptions, Set, StoreEntry, StoreOperation, StoreReply};
+use broker_core::{
+    Data, ErrorCode, QueueOptions, Revision, Set, StoreEntry, StoreOperation, StoreReply,
+    VerifyReport,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::clone::{CloneView, Freshness};
+use crate::command::Question;
 use crate::content::Content;
-use crate::driver::{Answer, Ask, Clock, Shared, What};
+use crate::driver::{Answer, Ask, Clock, Position, Shared, What};
 use crate::error::StoreError;
 use crate::master::remaining;
 use crate::semantics;
@@ -38,10 +41,25 @@ pub enum Role {
     Master,
     /// It has a copy of them.
     Clone,
+    /// It has none and asks the master.
+    Remote,
+}
+
+impl Role {
+    /// Its name in status reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Clone => "clone",
+            Self::Remote => "remote",
+        }
+    }
 }
 
 pub(crate) struct Inner {
     pub(crate) name: Arc<str>,
+    pub(crate) role: Role,
     pub(crate) backend: String,
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) copy: Option<Copy>,
@@ -70,14 +88,10 @@ impl Store {
         &self.inner.name
     }
 
-    /// Whether this is the master or a clone.
+    /// Whether this is the master, a clone, or a handle without a copy.
     #[must_use]
     pub fn role(&self) -> Role {
-        if self.inner.copy.is_some() {
-            Role::Clone
-        } else {
-            Role::Master
-        }
+        self.inner.role
     }
 
     /// What the entries are kept in: `memory`, `sqlite`, `sled`, or a name of a user's backend.
@@ -86,12 +100,12 @@ impl Store {
         &self.inner.backend
     }
 
-    /// How many entries there are here.
+    /// How many entries there are here; none behind a handle without a copy.
     #[must_use]
     pub fn len(&self) -> u64 {
         match &self.inner.copy {
             Some(copy) => copy.view.content.len() as u64,
-            None => self.inner.shared.entries.load(Ordering::Acquire),
+            None => self.inner.shared.position().entries,
         }
     }
 
@@ -101,14 +115,18 @@ impl Store {
         self.len() == 0
     }
 
-    /// The number of the last update: sent by the master, or applied by this clone. The master counts only while clones
-    /// are attached, and begins anew when it is restarted.
+    /// Where the content is in the history of the store, how far behind the master, and its digest: two copies at the same
+    /// revision hold the same, and have the same digest.
     #[must_use]
-    pub fn revision(&self) -> u64 {
-        match &self.inner.copy {
-            Some(copy) => copy.view.revision(),
-            None => self.inner.shared.revision.load(Ordering::Acquire),
-        }
+    pub fn position(&self) -> Position {
+        self.inner.shared.position()
+    }
+
+    /// Where the content is in the history of the store: it moves with every change. `None` if that is not known, as
+    /// behind a C++ master.
+    #[must_use]
+    pub fn revision(&self) -> Option<Revision> {
+        self.position().revision
     }
 
     /// How fresh the content is; a master's always is.
@@ -158,6 +176,27 @@ impl Store {
             .execute(StoreOperation::PutUnique {
                 key: key.into(),
                 value: value.into(),
+                expiry,
+            })
+            .await?;
+        Ok(matches!(reply, StoreReply::Value(Data::Boolean(true))))
+    }
+
+    /// Stores `value` (or, with `None`, erases what is there) if the key has the value `expected` (`None`: if it is free).
+    /// Returns whether it did.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn compare_and_set(
+        &self,
+        key: impl Into<Data>,
+        expected: Option<Data>,
+        value: Option<Data>,
+        expiry: Option<Duration>,
+    ) -> Result<bool, StoreError> {
+        let reply = self
+            .execute(StoreOperation::CompareAndSet {
+                key: key.into(),
+                expected,
+                value,
                 expiry,
             })
             .await?;
@@ -410,6 +449,20 @@ impl Store {
         self.ask(What::Sync, limit).await.map(drop)
     }
 
+    /// Compares every copy of the store with the master, key by key, while both go on changing; takes at most `limit`.
+    /// Clones of C++ cannot be compared, and are reported as such.
+    #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
+    pub async fn verify(&self, limit: Duration) -> Result<VerifyReport, StoreError> {
+        let what = match self.inner.role {
+            Role::Master => What::Operation(StoreOperation::Verify),
+            Role::Clone | Role::Remote => What::Question(Question::Verify),
+        };
+        match self.ask(what, limit).await? {
+            StoreReply::Verified(report) => Ok(report),
+            _ => Err(StoreError::Refused(ErrorCode::InvalidData)),
+        }
+    }
+
     /// Waits until the clone has found its master and its content; at most `limit`. Returns whether it has.
     pub async fn attached(&self, limit: Duration) -> bool {
         let Some(copy) = &self.inner.copy else {
@@ -441,10 +494,15 @@ impl Store {
     #[expect(clippy::missing_errors_doc, reason = "said at `put`")]
     pub async fn execute(&self, operation: StoreOperation) -> Result<StoreReply, StoreError> {
         let Some(copy) = &self.inner.copy else {
-            return self
-                .ask(What::Operation(operation), self.inner.request_timeout)
-                .await;
+            let limit = match operation {
+                StoreOperation::Verify => VERIFY_TIMEOUT,
+                _ => self.inner.request_timeout,
+            };
+            return self.ask(What::Operation(operation), limit).await;
         };
+        if operation == StoreOperation::Verify {
+            return self.verify(VERIFY_TIMEOUT).await.map(StoreReply::Verified);
+        }
         let is_read = matches!(
             operation,
             StoreOperation::Get(_)
@@ -466,7 +524,43 @@ impl Store {
             )
             .await;
         }
+        if copy.view.is_remote() {
+            copy.view.readable()?;
+            return self.read_remotely(operation).await;
+        }
         self.read(copy.view.readable()?, operation)
+    }
+
+    /// Asks the master what a copy would know.
+    async fn read_remotely(&self, operation: StoreOperation) -> Answer {
+        let question = match operation {
+            StoreOperation::Get(key) => Question::Get(key),
+            StoreOperation::Exists(key) => Question::Exists(key),
+            StoreOperation::GetIndex { key, index } => Question::GetIndex { key, index },
+            StoreOperation::Scan { after, limit } => Question::Scan {
+                after,
+                limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            },
+            StoreOperation::Keys => {
+                let (mut keys, mut after) = (Vec::new(), None);
+                loop {
+                    let question = Question::Keys { after };
+                    let page = self.ask(What::Question(question), self.inner.request_timeout);
+                    let StoreReply::Entries(page) = page.await? else {
+                        return Err(StoreError::Refused(ErrorCode::InvalidData));
+                    };
+                    after = page.last().map(|entry| entry.key.clone());
+                    if after.is_none() {
+                        let keys: Set = keys.into_iter().collect();
+                        return Ok(StoreReply::Value(keys.into()));
+                    }
+                    keys.extend(page.into_iter().map(|entry| entry.key));
+                }
+            }
+            _ => return Err(StoreError::NotLocal),
+        };
+        self.ask(What::Question(question), self.inner.request_timeout)
+            .await
     }
 
     async fn write(&self, operation: StoreOperation) -> Result<(), StoreError> {
@@ -491,12 +585,11 @@ impl Store {
     }
 
     fn readable(&self) -> Result<&Content, StoreError> {
-        self.inner
-            .copy
-            .as_ref()
-            .ok_or(StoreError::NotLocal)?
-            .view
-            .readable()
+        let copy = self.inner.copy.as_ref().ok_or(StoreError::NotLocal)?;
+        if copy.view.is_remote() {
+            return Err(StoreError::NotLocal);
+        }
+        copy.view.readable()
     }
 
     fn read(&self, content: &Content, operation: StoreOperation) -> Answer {
@@ -547,6 +640,9 @@ fn found(answer: Answer) -> Result<Option<Data>, StoreError> {
         Err(error) => Err(error),
     }
 }
+
+/// How long a comparison of all copies may take.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Entries of one page, whatever was asked for.
 const MAX_PAGE: usize = 4096;

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use crate::backend::Backend;
 use crate::channel::Timers;
 use crate::clone::{CloneState, Freshness};
-use crate::driver::{Clock, CloneDriver, MAX_ASKS, MasterDriver, Shared, Topics, speaks};
+use crate::driver::{Clock, CloneDriver, MAX_ASKS, MasterDriver, Shared, Topics, position, speaks};
 use crate::error::AttachError;
 use crate::ids::EntityIds;
 use crate::master::MasterState;
@@ -58,6 +58,20 @@ pub trait StoreExt {
         options: CloneOptions,
     ) -> impl Future<Output = Result<Store, AttachError>> + Send;
 
+    /// Attaches a handle to the store called `name` that keeps no copy: reads are questions to the master, wherever it is
+    /// among the peers. Succeeds at once. Behind a C++ master, which cannot be asked, it becomes a clone.
+    ///
+    /// # Errors
+    /// This endpoint has the master or a clone, or the name is unusable.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the handle is attached or not.
+    fn attach_remote(
+        &self,
+        name: &str,
+        options: CloneOptions,
+    ) -> impl Future<Output = Result<Store, AttachError>> + Send;
+
     /// The store called `name`, if this endpoint has it.
     fn store(&self, name: &str) -> Option<Store>;
 
@@ -68,19 +82,20 @@ pub trait StoreExt {
     /// prefix of their topics, the empty one for example, hides them.
     fn stores_of(&self, peer: EndpointId) -> Vec<PeerStore>;
 
-    /// Opens the store called `name` whose master `peer` has, over whatever transport the peering has: attaches a clone
-    /// for it here and waits until it has the content, at most `limit`. For tools that come for one operation.
+    /// Opens the store called `name` whose master `peer` has, over whatever transport the peering has, as
+    /// [`attach_remote`](Self::attach_remote) does, and waits until it can be worked with, at most `limit`. For tools that
+    /// come for one operation.
     ///
     /// What became of a write is then known as well as the master tells: with [`FEATURE`](crate::FEATURE) in use on the
     /// link by its code; else by its echo, and a write that is not echoed fails with
-    /// [`StoreError::NotEchoed`](crate::StoreError::NotEchoed) within about a second. The expiries of entries that were
-    /// there before are not known to a clone. A clone that found no master stays attached and goes on searching.
+    /// [`StoreError::NotEchoed`](crate::StoreError::NotEchoed) within about a second. Behind a C++ master the expiries of
+    /// entries that were there before are not known. A handle that found no master stays attached and goes on searching.
     ///
     /// # Errors
     /// There is no such peer; its filter rules the store out, or shows that it has a clone only; or nobody answers.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the clone stays attached or not.
+    /// If the future is dropped, the handle stays attached or not.
     fn open_remote(
         &self,
         peer: EndpointId,
@@ -102,9 +117,11 @@ impl StoreExt for Endpoint {
         let _one_at_a_time = stores.inner.attaching.lock().await;
         match stores.get(name) {
             Some(store) if store.role() == Role::Master => return Ok(store),
-            Some(_) => {
-                return Err(AttachError::CloneExists {
-                    name: name.to_owned(),
+            Some(store) => {
+                let name = name.to_owned();
+                return Err(match store.role() {
+                    Role::Remote => AttachError::RemoteExists { name },
+                    _ => AttachError::CloneExists { name },
                 });
             }
             None => {}
@@ -128,15 +145,20 @@ impl StoreExt for Endpoint {
         let id = stores.inner.ids.next_id();
         let shared_name: Arc<str> = name.into();
         let state_name = Arc::clone(&shared_name);
-        let open = move || MasterState::new(state_name, id, Box::new(backend), Timers::default());
+        let endpoint = self.unowned();
+        let open = move || {
+            MasterState::new(state_name, id, Box::new(backend), Timers::default())
+                .map(|state| state.with_speakers(move |id| speaks(&endpoint, id)))
+        };
         let state = tokio::task::spawn_blocking(open)
             .await
             .map_err(|_| AttachError::Closed)??;
         let (asks, received) = mpsc::channel(MAX_ASKS);
         let (shared, clock) = (Arc::new(Shared::default()), Clock::start());
-        shared.set_figures(state.entries(), state.seq());
+        shared.set_position(position(&state));
         let store = Store::new(Inner {
             name: shared_name,
+            role: Role::Master,
             backend: state.backend_name().to_owned(),
             asks,
             copy: None,
@@ -151,45 +173,11 @@ impl StoreExt for Endpoint {
     }
 
     async fn attach_clone(&self, name: &str, options: CloneOptions) -> Result<Store, AttachError> {
-        let stores = Stores::of(self)?;
-        let topics = topics(name)?;
-        let _one_at_a_time = stores.inner.attaching.lock().await;
-        match stores.get(name) {
-            Some(store) if store.role() == Role::Clone => return Ok(store),
-            Some(_) => {
-                return Err(AttachError::MasterIsHere {
-                    name: name.to_owned(),
-                });
-            }
-            None => {}
-        }
-        let endpoint = self.unowned();
-        let state = CloneState::new(
-            name,
-            stores.inner.ids.clone(),
-            options.patience(),
-            move |id| speaks(&endpoint, id),
-        );
-        let (asks, received) = mpsc::channel(MAX_ASKS);
-        let (freshness, watched) = watch::channel(Freshness::Empty);
-        let (shared, clock) = (Arc::new(Shared::default()), Clock::start());
-        let store = Store::new(Inner {
-            name: name.into(),
-            backend: COPY_BACKEND.to_owned(),
-            asks,
-            copy: Some(Copy {
-                view: state.view(),
-                freshness: watched,
-                get_delay: options.get_delay,
-            }),
-            shared: Arc::clone(&shared),
-            clock,
-            request_timeout: options.request_timeout,
-        });
-        let driver = CloneDriver::new(self.unowned(), topics, received, shared, clock, freshness);
-        self.spawn(driver.run(state));
-        stores.insert(store.clone());
-        Ok(store)
+        attach_follower(self, name, options, Role::Clone).await
+    }
+
+    async fn attach_remote(&self, name: &str, options: CloneOptions) -> Result<Store, AttachError> {
+        attach_follower(self, name, options, Role::Remote).await
     }
 
     fn store(&self, name: &str) -> Option<Store> {
@@ -218,6 +206,65 @@ impl StoreExt for Endpoint {
     ) -> Result<Store, RemoteError> {
         remote::open(self, peer, name, limit, options).await
     }
+}
+
+/// Attaches what follows a master: a clone, or a handle without a copy.
+async fn attach_follower(
+    endpoint: &Endpoint,
+    name: &str,
+    options: CloneOptions,
+    role: Role,
+) -> Result<Store, AttachError> {
+    let stores = Stores::of(endpoint)?;
+    let topics = topics(name)?;
+    let _one_at_a_time = stores.inner.attaching.lock().await;
+    let name_of = || name.to_owned();
+    match stores.get(name).map(|store| (store.role(), store)) {
+        Some((there, store)) if there == role => return Ok(store),
+        Some((Role::Master, _)) => return Err(AttachError::MasterIsHere { name: name_of() }),
+        Some((Role::Clone, _)) => return Err(AttachError::CloneExists { name: name_of() }),
+        Some((Role::Remote, _)) => return Err(AttachError::RemoteExists { name: name_of() }),
+        None => {}
+    }
+    let unowned = endpoint.unowned();
+    let state = CloneState::new(
+        name,
+        stores.inner.ids.clone(),
+        options.patience(),
+        move |id| speaks(&unowned, id),
+    );
+    let state = match role {
+        Role::Remote => state.without_copy(),
+        _ => state,
+    };
+    let (asks, received) = mpsc::channel(MAX_ASKS);
+    let (freshness, watched) = watch::channel(Freshness::Empty);
+    let (shared, clock) = (Arc::new(Shared::default()), Clock::start());
+    let store = Store::new(Inner {
+        name: name.into(),
+        role,
+        backend: COPY_BACKEND.to_owned(),
+        asks,
+        copy: Some(Copy {
+            view: state.view(),
+            freshness: watched,
+            get_delay: options.get_delay,
+        }),
+        shared: Arc::clone(&shared),
+        clock,
+        request_timeout: options.request_timeout,
+    });
+    let driver = CloneDriver::new(
+        endpoint.unowned(),
+        topics,
+        received,
+        shared,
+        clock,
+        freshness,
+    );
+    endpoint.spawn(driver.run(state));
+    stores.insert(store.clone());
+    Ok(store)
 }
 
 /// The stores of one endpoint. Holds nothing of the endpoint, which holds it.
@@ -331,16 +378,19 @@ impl StoreAccess for Stores {
 impl StatusSource for Stores {
     fn contribute(&self, status: &mut NodeStatus) {
         for store in self.all() {
-            let role = match store.role() {
-                Role::Master => "master",
-                Role::Clone => "clone",
-            };
+            let position = store.position();
             status.stores.push(StoreStatus {
                 name: store.name().to_owned(),
-                role: role.to_owned(),
+                role: store.role().name().to_owned(),
                 backend: store.backend().to_owned(),
                 entries: store.len(),
-                ..StoreStatus::default()
+                revision: position.revision,
+                lag: (store.role() != Role::Master).then_some(position.lag),
+                digest: position
+                    .revision
+                    .map(|_| position.digest.to_string())
+                    .unwrap_or_default(),
+                freshness: store.freshness().name().to_owned(),
             });
         }
     }

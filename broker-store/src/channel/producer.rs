@@ -220,6 +220,37 @@ impl<T: Clone> Producer<T> {
         true
     }
 
+    /// Attaches a consumer that has everything up to `offset` already, without a handshake. False if there are too many,
+    /// or if the stream was never there.
+    pub fn attach_at(&mut self, consumer: EntityId, offset: u64) -> bool {
+        if offset > self.seq
+            || (self.consumers.len() >= self.limits.max_consumers
+                && !self.consumers.contains_key(&consumer)
+                && !self.forget_one_asleep())
+        {
+            return false;
+        }
+        let attached = Attached {
+            offset,
+            acked: offset,
+            last_seen: self.tick,
+            next_handshake: 0,
+            handshake_gap: u64::from(self.timers.nack_timeout.max(1)),
+            sleeps: false,
+            never_returns: false,
+        };
+        if let Some(former) = self.consumers.insert(consumer, attached) {
+            self.sleeping -= usize::from(former.sleeps);
+        }
+        true
+    }
+
+    /// The oldest number that can be sent again; the next one if there is none.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        self.buffer.front().map_or(self.seq + 1, |kept| kept.seq)
+    }
+
     /// Forgets a consumer.
     pub fn detach(&mut self, consumer: EntityId) {
         if let Some(attached) = self.consumers.remove(&consumer) {
@@ -246,8 +277,8 @@ impl<T: Clone> Producer<T> {
     /// Those of `seqs`, which ascend, that were sent once and are not kept any more.
     #[must_use]
     pub fn gone<'a>(&self, seqs: &'a [u64]) -> &'a [u64] {
-        let first_kept = self.buffer.front().map_or(self.seq + 1, |kept| kept.seq);
-        &seqs[..seqs.partition_point(|seq| *seq < first_kept)]
+        let oldest = self.oldest();
+        &seqs[..seqs.partition_point(|seq| *seq < oldest)]
     }
 
     /// Whether `consumer` may be sent something large now. Each yes makes the time until the next one longer: what was

@@ -11,6 +11,10 @@
 //! **Invariant:** the content changes only by what the master says, in the order it says it: a snapshot, then every update
 //! after it.
 
+mod attach;
+mod checks;
+mod differences;
+mod questions;
 mod update;
 mod view;
 mod wait;
@@ -21,16 +25,20 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use broker_core::{EndpointId, EntityId, StoreOperation, StoreReply, Timestamp};
+use broker_core::{EndpointId, EntityId, Revision, StoreOperation, StoreReply, Timestamp};
 use bytes::Bytes;
 
 pub(crate) use self::view::CloneView;
 pub use self::view::Freshness;
 
+use self::attach::{Asked, Build, Stream};
+use self::checks::Check;
+use self::differences::Differences;
+use self::questions::Questions;
 use self::wait::{Barrier, Wait};
 use self::writer::{normalize, weight, writer_limits};
 use self::writes::{Answer, Writes};
-use crate::channel::{Consumer, ConsumerLimits, Producer, Timers};
+use crate::channel::{Consumer, ConsumerLimits, Delivery, Producer, Timers, Upkeep};
 use crate::command::{Command, Content};
 use crate::error::StoreError;
 use crate::event::StoreEvent;
@@ -44,6 +52,24 @@ pub struct CloneState {
     patience: Patience,
     speaks: Box<dyn Fn(EndpointId) -> bool + Send>,
     view: Arc<CloneView>,
+    /// Whether a master of ours is asked rather than copied.
+    without_copy: bool,
+    /// Where the content that is read is in the history of its store; `None` behind a C++ master.
+    at: Option<Revision>,
+    /// The offer that was answered.
+    asked: Option<Asked>,
+    /// The stream that was followed before, as long as it may be gone on with.
+    former: Option<Stream>,
+    /// The content that is being pulled.
+    build: Option<Build>,
+    pulls: u64,
+    /// Bytes of a page to ask for; the master has a bound of its own.
+    page_bytes: u32,
+    /// What a new content has changed, while it is being told, and what came meanwhile.
+    differences: Option<Differences>,
+    held: VecDeque<(Timestamp, Delivery<Content>)>,
+    checks: Vec<Check>,
+    questions: Questions,
     /// Who the clone is to its master; new after each start.
     id: EntityId,
     /// Who the clone's writes are published by; always the same.
@@ -105,7 +131,14 @@ pub enum CloneOutput {
         payload: Bytes,
     },
     /// Tell whoever watches.
-    Event(StoreEvent),
+    Event {
+        /// The revision to go on from once it is dealt with; `None` behind a C++ master.
+        at: Option<Revision>,
+        /// The change.
+        event: StoreEvent,
+    },
+    /// Tell whoever watches that everything up to this revision has been told.
+    Position(Revision),
     /// Answer a write or a wait.
     Reply {
         /// What it was given as.
@@ -123,6 +156,8 @@ struct Master {
     id: EntityId,
     /// Whether it tells the outcome of each write.
     outcomes: bool,
+    /// Which start of it is followed; `None` if it is no master of ours, or not followed.
+    incarnation: Option<u64>,
     last_heard: u64,
     /// Ticks for which an acknowledged write has had no outcome.
     overdue: u64,
@@ -144,6 +179,17 @@ impl CloneState {
             patience,
             speaks: Box::new(speaks),
             view: Arc::new(CloneView::new()),
+            without_copy: false,
+            at: None,
+            asked: None,
+            former: None,
+            build: None,
+            pulls: 0,
+            page_bytes: PAGE_BYTES,
+            differences: None,
+            held: VecDeque::new(),
+            checks: Vec::new(),
+            questions: Questions::default(),
             id,
             front: id,
             master: None,
@@ -161,6 +207,37 @@ impl CloneState {
         };
         state.search();
         state
+    }
+
+    /// A clone that keeps no copy where its master is a node of ours: questions go there instead. Behind a C++ master,
+    /// which cannot be asked, it keeps one.
+    #[must_use]
+    pub fn without_copy(mut self) -> Self {
+        self.without_copy = true;
+        self
+    }
+
+    /// Asks for the content in pages of about so many bytes; the master's own bound is 256 KiB.
+    #[must_use]
+    pub const fn page_bytes(mut self, bytes: u32) -> Self {
+        self.page_bytes = bytes;
+        self
+    }
+
+    /// Where the content that is read is in the history of its store; `None` if it is not known.
+    #[must_use]
+    pub const fn revision(&self) -> Option<Revision> {
+        self.at
+    }
+
+    /// How many updates are known to exist and not applied yet.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        let ahead = self
+            .updates
+            .end()
+            .saturating_sub(self.updates.delivered() + 1);
+        ahead + self.held.len() as u64
     }
 
     pub(crate) fn view(&self) -> Arc<CloneView> {
@@ -214,7 +291,10 @@ impl CloneState {
                 self.handle_from_master(now, command, payload.len())
             }
             // Another one speaks: if the master does not any more, it was replaced.
-            Some(master) if self.tick - master.last_heard > REPLACED_AFTER => {
+            Some(master)
+                if self.tick - master.last_heard > REPLACED_AFTER
+                    && command.content.is_masters() =>
+            {
                 self.start_over("another master speaks")
             }
             Some(_) => {}
@@ -233,6 +313,11 @@ impl CloneState {
         if let Err(code) = normalize(&mut content) {
             return self.reply((token, Err(StoreError::Refused(code))));
         }
+        if let (Content::CompareAndSet { .. }, Some(master)) = (&content, self.master)
+            && !master.outcomes
+        {
+            return self.reply((token, Err(StoreError::Unsupported)));
+        }
         let weight = weight(&content);
         match self.writes.submit(self.tick, token, weight, content) {
             Ok(()) => self.send_queued(),
@@ -244,6 +329,13 @@ impl CloneState {
     /// that was taken may have been applied.
     pub fn handle_left(&mut self, seq: u64) {
         self.writes.left(seq);
+    }
+
+    /// The clone goes, and need not be remembered.
+    pub fn leave(&mut self) {
+        if let Some(master) = self.master.filter(|master| master.outcomes) {
+            self.unicast(master.id, Content::Leave);
+        }
     }
 
     /// A caller waits until every write before this is answered.
@@ -261,12 +353,17 @@ impl CloneState {
     /// The callers of these tokens have gone.
     pub fn forget_waits(&mut self, gone: impl Fn(u64) -> bool) {
         self.waits.retain(|wait| !gone(wait.token));
+        self.forget_questions(&gone);
     }
 
     /// One tick has passed.
     pub fn tick(&mut self) {
         self.tick += 1;
-        let upkeep = self.updates.tick();
+        let mut upkeep = self.updates.tick();
+        if self.master.is_some() && !self.updates.is_attached() {
+            // Without a copy there is nothing to be attached to.
+            upkeep = Upkeep::default();
+        }
         match self.master {
             None => {
                 if let Some(seqs) = upkeep.nack {
@@ -292,7 +389,40 @@ impl CloneState {
 
     /// What is to be done, in this order, until there is no more.
     pub fn poll_output(&mut self) -> Option<CloneOutput> {
-        self.outputs.pop_front()
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            self.tell_differences()?;
+        }
+    }
+
+    /// Some of what a new content has changed; `None` if there is nothing to be told.
+    fn tell_differences(&mut self) -> Option<()> {
+        let differences = self.differences.as_mut()?;
+        let at = differences.before;
+        if let Some(events) = differences.next(&self.view.content) {
+            let events = events.into_iter();
+            self.outputs
+                .extend(events.map(|event| CloneOutput::Event { at, event }));
+            return Some(());
+        }
+        self.differences = None;
+        self.outputs.extend(self.at.map(CloneOutput::Position));
+        // These may bring another new content.
+        while !self.is_between()
+            && let Some((now, delivery)) = self.held.pop_front()
+        {
+            self.deliver(now, delivery);
+        }
+        self.answer_checks();
+        self.check_waits();
+        Some(())
+    }
+
+    /// Whether the content that is read is not the one of the stream's position: it is being built, or told.
+    const fn is_between(&self) -> bool {
+        self.build.is_some() || self.differences.is_some()
     }
 
     fn reject(&mut self, from: EndpointId, why: &dyn fmt::Display) {
@@ -306,61 +436,17 @@ impl CloneState {
         self.broadcast(EntityId::NIL, Content::Nack { seqs: vec![0] });
     }
 
-    fn handle_while_searching(&mut self, now: Timestamp, command: Command) {
-        let Content::AckClone {
-            offset,
-            heartbeat,
-            snapshot,
-        } = command.content
-        else {
-            return;
-        };
-        if command.receiver != self.id {
-            return;
-        }
-        let master = command.sender;
-        let mut early = Vec::new();
-        let Some(ack) = self
-            .updates
-            .handle_handshake(offset, heartbeat, &mut |delivery| early.push(delivery))
-        else {
-            return;
-        };
-        let outcomes = (self.speaks)(master.endpoint);
-        tracing::info!(store = %self.name, %master, entries = snapshot.len(), "found the master");
-        self.master = Some(Master {
-            id: master,
-            outcomes,
-            last_heard: self.tick,
-            overdue: 0,
-        });
-        self.install(snapshot, master);
-        self.view.set_revision(ack);
-        self.set_freshness(Freshness::Live);
-        self.unicast(master, Content::CumulativeAck { seq: ack });
-        self.writer = Producer::new(
-            Timers {
-                heartbeat: heartbeat.max(1),
-                ..Timers::default()
-            },
-            writer_limits(),
-        );
-        self.writer.attach(master);
-        self.drain_writer();
-        if outcomes {
-            self.unicast(master, Content::WantResults);
-        }
-        for delivery in early {
-            self.deliver(now, delivery);
-        }
-        self.send_queued();
-        self.send_syncs();
-    }
-
     fn start_over(&mut self, why: &str) {
         let Some(master) = self.master.take() else {
             return;
         };
+        self.former = master.incarnation.map(|incarnation| Stream {
+            master: master.id,
+            incarnation,
+            object: self.id.object,
+            delivered: self.updates.delivered(),
+        });
+        self.checks.clear();
         tracing::warn!(store = %self.name, master = %master.id, why, in_flight = self.writes.in_flight(), "lost the master, searching again");
         self.id = self.ids.next_id();
         self.updates = Consumer::new(Timers::default(), ConsumerLimits::default());
@@ -408,6 +494,8 @@ impl CloneState {
             return self.start_over("the master does not acknowledge writes");
         }
         self.check_outcomes(master);
+        self.tick_build();
+        self.tick_questions();
         self.send_queued();
         self.send_syncs();
     }
@@ -434,7 +522,8 @@ impl CloneState {
 
     fn event(&mut self, event: StoreEvent) {
         if self.watched {
-            self.outputs.push_back(CloneOutput::Event(event));
+            let at = self.at;
+            self.outputs.push_back(CloneOutput::Event { at, event });
         }
     }
 
@@ -452,6 +541,9 @@ impl fmt::Debug for CloneState {
             .finish_non_exhaustive()
     }
 }
+
+/// Bytes of a page to ask for.
+const PAGE_BYTES: u32 = 256 << 10;
 
 /// Writes that may wait for the present master before callers are held back.
 const MAX_BACKLOG: usize = 8192;

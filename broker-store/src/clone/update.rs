@@ -1,15 +1,16 @@
 //! What the master says to a clone that follows it, and what that changes.
 
-use std::collections::HashMap;
-
-use broker_core::{Data, EntityId, Timestamp};
+use broker_core::{EntityId, Revision, Timestamp};
 
 use super::CloneState;
+use super::checks::Check;
+use super::differences::Differences;
 use super::wait::Barrier;
 use super::writes::publisher;
 use crate::backend::Entry;
 use crate::channel::Delivery;
 use crate::command::{Command, Content};
+use crate::content::Content as Store;
 use crate::event::StoreEvent;
 
 impl CloneState {
@@ -51,6 +52,28 @@ impl CloneState {
                 }
                 self.send_queued();
             }
+            Content::Page {
+                id,
+                seq,
+                last,
+                entries,
+            } if to_me => self.handle_page(now, id, seq, last, entries),
+            Content::Check {
+                id,
+                seq,
+                after,
+                last,
+                until,
+                digest,
+            } if to_me => self.handle_check(Check {
+                id,
+                seq,
+                after,
+                until: until.filter(|_| !last),
+                digest,
+            }),
+            Content::Answer { id, answer } if to_me => self.handle_answer(id, answer),
+            Content::Stranger if to_me => self.start_over("the master does not know this clone"),
             Content::SyncReply { id, seq } if to_me => {
                 if let Some(wait) = self.waits.iter_mut().find(|wait| wait.token == id) {
                     wait.barrier = Barrier::Answered { seq };
@@ -64,7 +87,9 @@ impl CloneState {
             | Content::Expire { .. }
             | Content::Add { .. }
             | Content::Subtract { .. }
-            | Content::Clear { .. }) => {
+            | Content::Clear { .. })
+                if self.updates.is_attached() =>
+            {
                 // One that was sent again says nothing of those behind it.
                 let is_latest = command.seq >= self.updates.end();
                 self.handle_update(now, command.seq, len, update);
@@ -92,22 +117,52 @@ impl CloneState {
     }
 
     pub(super) fn deliver(&mut self, now: Timestamp, delivery: Delivery<Content>) {
+        if self.differences.is_some() {
+            self.held.push_back((now, delivery));
+            return;
+        }
         match delivery {
             Delivery::Message(seq, update) => {
                 if self.master.is_some() {
-                    self.apply(now, update);
-                    self.view.set_revision(seq);
+                    self.apply(now, seq, update);
+                    self.install_if_complete();
+                    self.answer_checks();
                 }
             }
-            Delivery::Lost(_) => self.start_over("an update is lost"),
+            Delivery::Lost(_) => {
+                self.start_over("an update is lost");
+                // What is lost cannot be gone on from.
+                self.former = None;
+            }
         }
     }
 
-    pub(super) fn apply(&mut self, now: Timestamp, update: Content) {
+    fn apply(&mut self, now: Timestamp, seq: u64, update: Content) {
         let outcomes = self.master.is_some_and(|master| master.outcomes);
         if !outcomes && publisher(&update) == Some(self.front) {
             let answer = self.writes.echoed(&update);
             answer.into_iter().for_each(|answer| self.reply(answer));
+        }
+        if let Content::PutUniqueResult {
+            inserted,
+            who,
+            request,
+            ..
+        } = update
+        {
+            if who == self.front {
+                let answer = self.writes.decided(request, inserted);
+                answer.into_iter().for_each(|answer| self.reply(answer));
+            }
+            return;
+        }
+        if let Some(build) = &mut self.build {
+            return build.apply(now, seq, update);
+        }
+        if let Some(at) = &mut self.at
+            && update.is_change()
+        {
+            at.number += 1;
         }
         let store = self.name.clone();
         match update {
@@ -163,15 +218,6 @@ impl CloneState {
                     });
                 }
             }
-            Content::PutUniqueResult {
-                inserted,
-                who,
-                request,
-                ..
-            } if who == self.front => {
-                let answer = self.writes.decided(request, inserted);
-                answer.into_iter().for_each(|answer| self.reply(answer));
-            }
             _ => {}
         }
     }
@@ -184,45 +230,12 @@ impl CloneState {
     }
 
     /// Replaces the content; the events tell the difference, which at the first time is everything.
-    pub(super) fn install(&mut self, snapshot: Vec<(Data, Data)>, publisher: EntityId) {
-        let told = if self.watched {
-            snapshot.clone()
-        } else {
-            Vec::new()
-        };
-        let former = self.view.content.install(snapshot);
-        if !self.watched {
-            return;
-        }
-        let mut former: HashMap<Data, Entry> = former.into_iter().flatten().collect();
-        let store = self.name.clone();
-        for (key, new) in told {
-            let store = store.clone();
-            match former.remove(&key) {
-                None => self.event(StoreEvent::Insert {
-                    store,
-                    key,
-                    value: new,
-                    expiry: None,
-                    publisher,
-                }),
-                Some(Entry { value: old, .. }) if old != new => self.event(StoreEvent::Update {
-                    store,
-                    key,
-                    old,
-                    new,
-                    expiry: None,
-                    publisher,
-                }),
-                Some(_) => {}
-            }
-        }
-        for key in former.into_keys() {
-            self.event(StoreEvent::Erase {
-                store: store.clone(),
-                key,
-                publisher,
-            });
+    pub(super) fn install(&mut self, content: Store, publisher: EntityId, at: Option<Revision>) {
+        let before = std::mem::replace(&mut self.at, at);
+        let former = self.view.content.install(content);
+        if self.watched {
+            let store = self.name.clone();
+            self.differences = Some(Differences::new(store, former, publisher, before));
         }
     }
 }

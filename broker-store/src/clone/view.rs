@@ -1,6 +1,6 @@
 //! What readers of a clone see, shared between them and the clone's task.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::content::Content;
 use crate::error::StoreError;
@@ -10,7 +10,8 @@ use crate::error::StoreError;
 pub(crate) struct CloneView {
     pub(crate) content: Content,
     freshness: AtomicU8,
-    revision: AtomicU64,
+    /// Whether there is no content because the master is asked.
+    remote: AtomicBool,
 }
 
 /// How fresh a clone's content is.
@@ -27,12 +28,25 @@ pub enum Freshness {
     Stale = 3,
 }
 
+impl Freshness {
+    /// Its name in status reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Live => "live",
+            Self::Lost => "lost",
+            Self::Stale => "stale",
+        }
+    }
+}
+
 impl CloneView {
     pub(crate) fn new() -> Self {
         Self {
             content: Content::new(),
             freshness: AtomicU8::new(Freshness::Empty as u8),
-            revision: AtomicU64::new(0),
+            remote: AtomicBool::new(false),
         }
     }
 
@@ -57,12 +71,12 @@ impl CloneView {
         }
     }
 
-    /// The number of the last update applied, in the numbering of the present master.
-    pub(crate) fn revision(&self) -> u64 {
-        self.revision.load(Ordering::Acquire)
+    /// Whether there is no content because the master is asked.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.remote.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_revision(&self, revision: u64) {
-        self.revision.store(revision, Ordering::Release);
+    pub(crate) fn set_remote(&self, remote: bool) {
+        self.remote.store(remote, Ordering::Release);
     }
 }

@@ -70,17 +70,20 @@ impl CloneState {
     }
 
     pub(super) fn check_waits(&mut self) {
-        if self.waits.is_empty() {
+        if self.waits.is_empty() || self.differences.is_some() {
             return;
         }
         let (writes, updates, live) = (&self.writes, &self.updates, self.master);
+        // Without a copy there is nothing to catch up.
+        let (building, copied) = (self.build.is_some(), self.updates.is_attached());
         let mut done = Vec::new();
         self.waits.retain(|wait| {
             let reached = match wait.barrier {
                 Barrier::NotAsked => true,
                 Barrier::Due | Barrier::Sent { .. } => false,
                 Barrier::Answered { seq } => {
-                    updates.delivered() >= seq
+                    !building
+                        && (updates.delivered() >= seq || !copied)
                         && live.is_some_and(|master| master.outcomes || !updates.has_gap())
                 }
             };

@@ -11,6 +11,10 @@ use crate::semantics;
 impl CloneState {
     pub(super) fn send_queued(&mut self) {
         let Some(master) = self.master else { return };
+        // A write is to be visible here once it is answered.
+        if self.build.is_some() {
+            return;
+        }
         let id = self.id;
         while !self.writer.is_full()
             && self.writes.in_flight() < MAX_IN_FLIGHT
@@ -126,6 +130,17 @@ pub(super) fn normalize(write: &mut Content) -> Result<(), ErrorCode> {
             semantics::normalize_value(operand)?;
             semantics::normalize_key(key)
         }
+        Content::CompareAndSet {
+            key,
+            expected,
+            value,
+            ..
+        } => {
+            for data in expected.iter_mut().chain(value) {
+                semantics::normalize_value(data)?;
+            }
+            semantics::normalize_key(key)
+        }
         Content::Erase { key, .. } => semantics::normalize_key(key),
         _ => Ok(()),
     }
@@ -141,6 +156,15 @@ pub(super) fn weight(content: &Content) -> usize {
         }
         Content::Add { key, operand, .. } | Content::Subtract { key, operand, .. } => {
             binary::encoded_len(key) + binary::encoded_len(operand)
+        }
+        Content::CompareAndSet {
+            key,
+            expected,
+            value,
+            ..
+        } => {
+            let values = expected.iter().chain(value);
+            binary::encoded_len(key) + values.map(binary::encoded_len).sum::<usize>()
         }
         Content::Erase { key, .. } => binary::encoded_len(key),
         _ => 0,

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use broker_core::{EntityId, StoreReply};
 
-use crate::command::Content;
+use crate::command::{Content, outcome};
 use crate::error::StoreError;
 
 /// A caller's token and its answer.
@@ -144,9 +144,15 @@ impl Writes {
     pub(super) fn outcome(&mut self, seq: u64, code: u8) -> Option<Answer> {
         let write = self.in_flight.remove(&seq)?.write;
         match code {
-            // The decision comes, or came, in the stream of updates.
-            0 if write.request().is_some() => None,
-            0 => Some((write.token, Ok(StoreReply::Done))),
+            0 | outcome::DECLINED => {
+                let reply = match write.content {
+                    Content::PutUnique { .. } | Content::CompareAndSet { .. } => {
+                        StoreReply::Value((code == 0).into())
+                    }
+                    _ => StoreReply::Done,
+                };
+                self.answer(&write, Ok(reply))
+            }
             code => self.answer(&write, Err(StoreError::from_outcome(code))),
         }
     }

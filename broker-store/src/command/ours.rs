@@ -4,6 +4,7 @@ use broker_core::binary::{self, Reader};
 use broker_core::{Data, DecodeError, ErrorCode, Timespan};
 use bytes::{BufMut, BytesMut};
 
+use super::Content;
 use super::codec::{expiry, optional_value, put_expiry, put_optional_value, size, value};
 use crate::digest::Digest;
 
@@ -82,6 +83,35 @@ pub enum Verdict {
     Entries(Vec<(Data, Digest)>),
     /// It cannot say: it is not at that number any more, or has too much there.
     Passed,
+}
+
+impl Content {
+    /// Whether only those say it, of ours, who believe that the receiver knows them.
+    pub(crate) const fn tells_acquaintance(&self) -> bool {
+        match self {
+            Self::CumulativeAck { .. } | Self::Keepalive { .. } | Self::Sync { .. } => true,
+            Self::ResultsQuery { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+impl Content {
+    /// Whether it changes the entries, as an update of a master.
+    pub(crate) const fn is_change(&self) -> bool {
+        matches!(
+            self,
+            Self::Put { .. } | Self::Erase { .. } | Self::Expire { .. } | Self::Clear { .. }
+        )
+    }
+
+    /// Whether only masters say it.
+    pub(crate) const fn is_masters(&self) -> bool {
+        !matches!(
+            self,
+            Self::Nack { .. } | Self::CumulativeAck { .. } | Self::AttachWriter { .. }
+        )
+    }
 }
 
 impl Question {

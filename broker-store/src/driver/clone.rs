@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use broker_core::{Endpoint, EndpointId};
+use broker_core::Endpoint;
 use tokio::sync::{mpsc, watch};
 
-use super::{Ask, Clock, Common, Shared, Topics, What};
+use super::{Ask, Clock, Common, Position, Shared, Topics, What};
 use crate::clone::{CloneOutput, CloneState, Freshness};
-use crate::command::FEATURE;
 
 /// Feeds a clone.
 #[derive(Debug)]
@@ -50,6 +49,7 @@ impl CloneDriver {
             for (token, what) in batch.asks {
                 match what {
                     What::Operation(operation) => state.handle_write(token, operation),
+                    What::Question(question) => state.handle_question(token, question),
                     What::Sync => state.handle_sync(token),
                     What::AwaitIdle => state.handle_await_idle(token),
                 }
@@ -58,6 +58,9 @@ impl CloneDriver {
                 state.tick();
                 let answers = &self.common.answers;
                 state.forget_waits(|token| Common::is_gone(answers, token));
+            }
+            if batch.last {
+                state.leave();
             }
             self.carry_out(&mut state).await;
             if batch.last {
@@ -69,8 +72,16 @@ impl CloneDriver {
 
     async fn carry_out(&mut self, state: &mut CloneState) {
         let view = state.view();
-        self.common
-            .set_figures(view.content.len() as u64, view.revision());
+        let publish = |common: &Common, state: &CloneState| {
+            common.set_position(Position {
+                entries: view.content.len() as u64,
+                revision: state.revision(),
+                lag: state.lag(),
+                digest: view.content.digest(),
+            });
+        };
+        // Before the answers, so that who has one finds the figures up to date.
+        publish(&self.common, state);
         while let Some(output) = state.poll_output() {
             match output {
                 CloneOutput::Broadcast(payload) => {
@@ -82,20 +93,14 @@ impl CloneDriver {
                     }
                 }
                 CloneOutput::Unicast { to, payload } => self.common.unicast(to, payload).await,
-                CloneOutput::Event(event) => self.common.tell(event),
+                CloneOutput::Event { at, event } => self.common.tell(at, event),
+                CloneOutput::Position(at) => self.common.tell_position(at),
                 CloneOutput::Reply { token, result } => self.common.reply(token, result),
                 CloneOutput::Freshness(freshness) => {
                     self.freshness.send_replace(freshness);
                 }
             }
         }
+        publish(&self.common, state);
     }
-}
-
-/// Whether the peer `id` of `endpoint` understands our own store commands.
-pub(crate) fn speaks(endpoint: &Endpoint, id: EndpointId) -> bool {
-    endpoint
-        .peers()
-        .iter()
-        .any(|peer| peer.id == id && peer.features.iter().any(|feature| feature == FEATURE))
 }

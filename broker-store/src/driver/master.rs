@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use broker_core::{Endpoint, EntityId, Timestamp};
+use broker_core::{Endpoint, EntityId, Revision, Timestamp};
 use tokio::sync::mpsc;
 
-use super::{Ask, Batch, Clock, Common, Shared, Topics, What};
+use super::{Ask, Batch, Clock, Common, Position, Shared, Topics, What};
 use crate::master::{MasterOutput, MasterState};
 use crate::operation::{Query, Request};
 
@@ -72,17 +72,34 @@ impl MasterDriver {
 
     async fn carry_out(&mut self, state: &mut MasterState) {
         // Before the answers, so that who has one finds the figures up to date.
-        self.common.set_figures(state.entries(), state.seq());
+        self.common.set_position(position(state));
         while let Some(output) = state.poll_output() {
             match output {
                 MasterOutput::Broadcast(payload) => {
                     self.common.broadcast(payload).await;
                 }
                 MasterOutput::Unicast { to, payload } => self.common.unicast(to, payload).await,
-                MasterOutput::Event { event, .. } => self.common.tell(event),
+                MasterOutput::Event { revision, event } => {
+                    let history = state.revision().history;
+                    let at = Revision {
+                        history,
+                        number: revision,
+                    };
+                    self.common.tell(Some(at), event);
+                }
                 MasterOutput::Reply { token, result } => self.common.reply(token, result),
             }
         }
+    }
+}
+
+/// Where a master is.
+pub(crate) fn position(state: &MasterState) -> Position {
+    Position {
+        entries: state.entries(),
+        revision: Some(state.revision()),
+        lag: 0,
+        digest: state.digest(),
     }
 }
 
@@ -94,6 +111,8 @@ fn feed(state: &mut MasterState, batch: Batch, now: Timestamp, front: EntityId) 
         let request = match what {
             // Number of a put_unique's request: callers of this node are answered by token.
             What::Operation(operation) => Request::from_operation(operation, front, token),
+            // Handles of masters ask themselves.
+            What::Question(_) => Request::Unknown,
             // The master is always idle and in step with itself once it has come this far.
             What::Sync | What::AwaitIdle => Request::Read(Query::Nothing),
         };

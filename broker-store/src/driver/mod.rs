@@ -8,23 +8,24 @@ mod master;
 mod pace;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use broker_core::topic::reserved;
 use broker_core::{
-    Command, CommandPort, Endpoint, EndpointId, StoreOperation, StoreReply, Timestamp, Topic,
-    TopicError,
+    Command, CommandPort, Endpoint, EndpointId, Revision, StoreOperation, StoreReply, Timestamp,
+    Topic, TopicError,
 };
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-pub(crate) use self::clone::{CloneDriver, speaks};
-pub(crate) use self::master::MasterDriver;
+pub(crate) use self::clone::CloneDriver;
+pub(crate) use self::master::{MasterDriver, position};
 use self::pace::Pace;
 
 use crate::channel::TICK;
+use crate::command::{FEATURE, Question};
+use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::event::StoreEvent;
 use crate::watch::Watchers;
@@ -41,6 +42,7 @@ pub(crate) type Answer = Result<StoreReply, StoreError>;
 #[derive(Debug)]
 pub(crate) enum What {
     Operation(StoreOperation),
+    Question(Question),
     Sync,
     AwaitIdle,
 }
@@ -88,14 +90,33 @@ impl Topics {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) watchers: Watchers,
-    pub(crate) entries: AtomicU64,
-    pub(crate) revision: AtomicU64,
+    position: Mutex<Position>,
+}
+
+/// Where a store on this node is; see [`Store::position`](crate::Store::position).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// How many entries there are here.
+    pub entries: u64,
+    /// Where they are in the history of the store; `None` if it is not known, as behind a C++ master.
+    pub revision: Option<Revision>,
+    /// How many changes of the master are known here and not applied yet; 0 at the master.
+    pub lag: u64,
+    /// The digest of the entries.
+    pub digest: Digest,
 }
 
 impl Shared {
-    pub(crate) fn set_figures(&self, entries: u64, revision: u64) {
-        self.entries.store(entries, Ordering::Release);
-        self.revision.store(revision, Ordering::Release);
+    pub(crate) fn position(&self) -> Position {
+        *self.lock()
+    }
+
+    pub(crate) fn set_position(&self, position: Position) {
+        *self.lock() = position;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Position> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -224,12 +245,16 @@ impl Common {
         self.shared.watchers.is_watched() || self.endpoint.has_subscribers(&self.events_topic)
     }
 
-    fn tell(&self, event: StoreEvent) {
+    /// Tells of a change; `at` is the revision to go on from behind it.
+    fn tell(&self, _at: Option<Revision>, event: StoreEvent) {
         let event = Arc::new(event);
         self.shared.watchers.tell(&event);
         self.endpoint
             .publish_local(&self.events_topic, || event.to_data());
     }
+
+    /// Everything up to this revision has been told.
+    fn tell_position(&self, _at: Revision) {}
 
     fn reply(&mut self, token: u64, answer: Answer) {
         if let Some(caller) = self.answers.remove(&token) {
@@ -254,9 +279,17 @@ impl Common {
         }
     }
 
-    fn set_figures(&self, entries: u64, revision: u64) {
-        self.shared.set_figures(entries, revision);
+    fn set_position(&self, position: Position) {
+        self.shared.set_position(position);
     }
+}
+
+/// Whether the peer `id` of `endpoint` understands our own store commands.
+pub(crate) fn speaks(endpoint: &Endpoint, id: EndpointId) -> bool {
+    endpoint
+        .peers()
+        .iter()
+        .any(|peer| peer.id == id && peer.features.iter().any(|feature| feature == FEATURE))
 }
 
 /// Commands, and requests, taken at one turn.

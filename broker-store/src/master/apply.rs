@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use super::group::Effect;
 use super::{MasterOutput, MasterState, Origin, normal, normal_value, report, report_ref};
 use crate::backend::{BackendError, Entry};
-use crate::command::{Content, HEADER_LEN, put_header};
+use crate::command::{Answer, Content, HEADER_LEN, outcome, put_header};
 use crate::error::StoreError;
 use crate::event::StoreEvent;
 use crate::semantics;
@@ -20,12 +20,8 @@ impl MasterState {
             _ => None,
         };
         let result = self.apply(now, content);
-        if let (Err(_), Some((who, request)), Origin::Writer { id, .. }) =
-            (&result, question, origin)
-            && self.hears_no_outcomes(id)
-        {
-            self.group
-                .then(Effect::Broadcast(self.refusal(who, request)));
+        if let Some((who, request)) = question {
+            self.tell_decision(&result, who, request, origin);
         }
         match origin {
             Origin::Caller { token } => self.group.then(match result {
@@ -33,17 +29,48 @@ impl MasterState {
                 Err(error) => Effect::Refusal { token, error },
             }),
             Origin::Writer { id, seq } => {
-                let error = result.err();
-                if let Some(error) = &error {
-                    tracing::debug!(store = %self.name, writer = %id, seq, %error, "a write failed");
-                }
+                let code = match &result {
+                    Ok(StoreReply::Value(Data::Boolean(false))) => outcome::DECLINED,
+                    Ok(_) => ErrorCode::None as u8,
+                    Err(error) => {
+                        tracing::debug!(store = %self.name, writer = %id, seq, %error, "a write failed");
+                        error.code() as u8
+                    }
+                };
                 self.group.then(Effect::Outcome {
                     writer: id,
                     seq,
-                    error,
+                    code,
                 });
             }
         }
+    }
+
+    /// A put_unique is decided: clones that hear no outcomes learn it from the stream.
+    fn tell_decision(
+        &mut self,
+        result: &Result<StoreReply, StoreError>,
+        who: EntityId,
+        request: u64,
+        origin: Origin,
+    ) {
+        let hears_nothing_else = match origin {
+            Origin::Caller { .. } => false,
+            Origin::Writer { id, .. } => self.hears_no_outcomes(id),
+        };
+        let decision = match (result, origin) {
+            (Ok(StoreReply::Value(inserted)), Origin::Caller { .. }) => inserted,
+            (Ok(StoreReply::Value(inserted)), _) if hears_nothing_else => inserted,
+            (Err(_), _) if hears_nothing_else => &Data::Boolean(false),
+            _ => return,
+        };
+        let decision = Content::PutUniqueResult {
+            inserted: *decision == Data::Boolean(true),
+            who,
+            request,
+            publisher: self.id,
+        };
+        self.group.then(Effect::Broadcast(decision));
     }
 
     pub(super) fn apply(
@@ -62,36 +89,42 @@ impl MasterState {
                 key,
                 value,
                 expiry,
-                who,
-                request,
                 publisher,
+                ..
             } => {
                 let (key, value) = (normal(key)?, normal_value(value)?);
                 let inserted = !self.group.contains(&*self.backend, &key).map_err(report)?;
                 if inserted {
                     self.put_over(now, key, None, value, expiry, publisher);
                 }
-                self.group.then(Effect::Broadcast(Content::PutUniqueResult {
-                    inserted,
-                    who,
-                    request,
-                    publisher: self.id,
-                }));
                 return Ok(StoreReply::Value(inserted.into()));
             }
             Content::Erase { key, publisher } => {
                 let key = normal(key)?;
                 if let Some(old) = self.group.get(&*self.backend, &key).map_err(report)? {
-                    self.group.count_change();
-                    self.group.erase(key.clone(), &old.value);
-                    self.event(StoreEvent::Erase {
-                        store: self.name.clone(),
-                        key: key.clone(),
-                        publisher,
-                    });
-                    self.group
-                        .then(Effect::Broadcast(Content::Erase { key, publisher }));
+                    self.erase(key, &old.value, publisher);
                 }
+            }
+            Content::CompareAndSet {
+                key,
+                expected,
+                value,
+                expiry,
+                publisher,
+            } => {
+                let key = normal(key)?;
+                let expected = expected.map(normal_value).transpose()?;
+                let value = value.map(normal_value).transpose()?;
+                let former = self.group.get(&*self.backend, &key).map_err(report)?;
+                let old = former.map(|entry| entry.value);
+                let equal = old == expected;
+                match (value, old) {
+                    _ if !equal => {}
+                    (Some(value), old) => self.put_over(now, key, old, value, expiry, publisher),
+                    (None, Some(old)) => self.erase(key, &old, publisher),
+                    (None, None) => {}
+                }
+                return Ok(StoreReply::Value(equal.into()));
             }
             Content::Add {
                 key,
@@ -133,6 +166,19 @@ impl MasterState {
         let old = former.map(|entry| entry.value);
         self.put_over(now, key, old, value, expiry, publisher);
         Ok(())
+    }
+
+    /// Removes what is at `key`.
+    fn erase(&mut self, key: Data, old: &Data, publisher: EntityId) {
+        self.group.count_change();
+        self.group.erase(key.clone(), old);
+        self.event(StoreEvent::Erase {
+            store: self.name.clone(),
+            key: key.clone(),
+            publisher,
+        });
+        self.group
+            .then(Effect::Broadcast(Content::Erase { key, publisher }));
     }
 
     /// Stores `value` where `old` is.
@@ -333,11 +379,8 @@ impl MasterState {
                 token,
                 result: Err(error),
             }),
-            Effect::Outcome { writer, seq, error } => self.note_outcome(
-                writer,
-                seq,
-                error.map_or(ErrorCode::None, |error| error.code()),
-            ),
+            Effect::Outcome { writer, seq, code } => self.note_outcome(writer, seq, code),
+            Effect::Answer { to, id, answer } => self.unicast(to, Content::Answer { id, answer }),
             Effect::SyncReply { to, id } => {
                 let seq = self.updates.seq();
                 self.unicast(to, Content::SyncReply { id, seq });
@@ -364,11 +407,15 @@ impl MasterState {
                     token,
                     result: Err(failure.clone()),
                 }),
-                Effect::Outcome { writer, seq, error } => self.note_outcome(
-                    writer,
-                    seq,
-                    error.map_or(ErrorCode::BackendFailure, |error| error.code()),
-                ),
+                Effect::Outcome { writer, seq, code } => {
+                    let done = code == ErrorCode::None as u8 || code == outcome::DECLINED;
+                    let failure = ErrorCode::BackendFailure as u8;
+                    self.note_outcome(writer, seq, if done { failure } else { code });
+                }
+                Effect::Answer { to, id, .. } => {
+                    let answer = Answer::Refused(ErrorCode::BackendFailure);
+                    self.unicast(to, Content::Answer { id, answer });
+                }
                 Effect::Broadcast(Content::PutUniqueResult { who, request, .. })
                     if self
                         .writers
@@ -401,7 +448,7 @@ impl MasterState {
         }
     }
 
-    pub(super) fn note_outcome(&mut self, writer: EntityId, seq: u64, code: ErrorCode) {
+    pub(super) fn note_outcome(&mut self, writer: EntityId, seq: u64, code: u8) {
         if let Some(outcomes) = self
             .writers
             .get_mut(&writer)

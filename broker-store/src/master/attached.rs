@@ -14,12 +14,13 @@ use super::snapshot::Snapshot;
 use super::{MasterOutput, MasterState, Origin, Writer};
 use crate::channel::{Consumer, ConsumerLimits, Delivery, ProducerLimits, Transmit};
 use crate::command::{Command, Content, encode_ack_clone};
-use crate::error::StoreError;
 
 impl MasterState {
     pub(super) fn handle_nack(&mut self, consumer: EntityId, seqs: &[u64]) {
         // Attaching waits for the group, so that the snapshot and its number belong together.
-        if seqs == [0] {
+        if seqs == [0] && self.is_ours(consumer.endpoint) {
+            self.offer(consumer);
+        } else if seqs == [0] {
             self.group.then(Effect::Handshake { consumer });
         } else {
             let seqs = self.replace_gone(consumer, seqs);
@@ -209,7 +210,7 @@ impl MasterState {
                 self.group.then(Effect::Outcome {
                     writer: id,
                     seq,
-                    error: Some(StoreError::Refused(ErrorCode::Unspecified)),
+                    code: ErrorCode::Unspecified as u8,
                 });
             }
         });

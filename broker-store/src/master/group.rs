@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use broker_core::{Data, EntityId, StoreReply};
 
 use crate::backend::{Backend, BackendError, Entry, Mutation};
-use crate::command::Content;
+use crate::command::{Answer, Content};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::event::StoreEvent;
@@ -42,11 +42,17 @@ pub(super) enum Effect {
     Reply { token: u64, reply: StoreReply },
     /// To the caller at this node, whatever happens to the group.
     Refusal { token: u64, error: StoreError },
-    /// The outcome of a clone's write.
+    /// The outcome of a clone's write: a code of [`crate::command::outcome`], or an error code.
     Outcome {
         writer: EntityId,
         seq: u64,
-        error: Option<StoreError>,
+        code: u8,
+    },
+    /// The answer to a question of a handle without a copy.
+    Answer {
+        to: EntityId,
+        id: u64,
+        answer: Answer,
     },
     /// The answer to a clone's sync.
     SyncReply { to: EntityId, id: u64 },

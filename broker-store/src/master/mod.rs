@@ -21,10 +21,12 @@ mod apply;
 mod attached;
 mod catch_up;
 mod group;
+mod offer;
 mod outcomes;
 mod queries;
 mod record;
 mod snapshot;
+mod verify;
 
 pub(crate) use self::queries::remaining;
 
@@ -36,9 +38,11 @@ use broker_core::{Data, EndpointId, EntityId, ErrorCode, Revision, StoreReply, T
 use bytes::Bytes;
 
 use self::group::{Closed, Effect, Group};
+use self::offer::Follower;
 use self::outcomes::Outcomes;
 use self::record::Record;
 use self::snapshot::Snapshot;
+use self::verify::{Asker, Verifications};
 use crate::backend::{Backend, BackendError};
 use crate::channel::{Consumer, Producer, Timers};
 use crate::command::{Command, Content};
@@ -54,10 +58,18 @@ pub struct MasterState {
     id: EntityId,
     timers: Timers,
     backend: Box<dyn Backend>,
+    speaks: Box<dyn Fn(EndpointId) -> bool + Send>,
+    /// Which start of the master this is.
+    incarnation: u64,
     record: Record,
     group: Group,
     updates: Producer<Bytes>,
     writers: BTreeMap<EntityId, Writer>,
+    /// The clones of ours that follow, as long as they are consumers.
+    followers: BTreeMap<EntityId, Follower>,
+    /// The last number at which something changed that no clone was told of.
+    unnumbered_at: Option<u64>,
+    verifications: Verifications,
     /// The content as of now, while it stays as it is and clones attach.
     snapshot: Option<Snapshot>,
     tick: u64,
@@ -134,9 +146,14 @@ impl MasterState {
             timers,
             record,
             backend,
+            speaks: Box::new(|_| false),
+            incarnation: fastrand::u64(1..),
             group: Group::default(),
             updates: Producer::new(timers, attached::updates_limits()),
             writers: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            unnumbered_at: None,
+            verifications: Verifications::default(),
             snapshot: None,
             tick: 0,
             rejected: 0,
@@ -144,6 +161,13 @@ impl MasterState {
             complaints: 0,
             outputs: VecDeque::new(),
         })
+    }
+
+    /// `speaks` says which endpoints announce [`FEATURE`](crate::command::FEATURE); without, none does.
+    #[must_use]
+    pub fn with_speakers(mut self, speaks: impl Fn(EndpointId) -> bool + Send + 'static) -> Self {
+        self.speaks = Box::new(speaks);
+        self
     }
 
     /// Who the master is.
@@ -223,6 +247,9 @@ impl MasterState {
         self.make_room(payload.len());
         let sender = command.sender;
         self.hear_writer(sender);
+        if command.content.tells_acquaintance() && !self.knows(sender) {
+            self.turn_away(sender);
+        }
         match command.content {
             Content::Nack { seqs } => self.handle_nack(sender, &seqs),
             Content::CumulativeAck { seq } => self.updates.handle_ack(sender, seq),
@@ -250,6 +277,18 @@ impl MasterState {
                     self.unicast(sender, Content::WriteResults { first, codes });
                 }
             }
+            Content::Follow {
+                incarnation,
+                from,
+                former,
+            } => self.handle_follow(sender, incarnation, from, former),
+            Content::Pull { id, after, bytes } => self.handle_pull(now, sender, id, after, bytes),
+            Content::Leave => {
+                self.commit();
+                self.forget(sender);
+            }
+            Content::Query { id, question } => self.handle_query(now, sender, id, question),
+            Content::Checked { id, verdict } => self.handle_checked(sender, id, verdict),
             Content::Sync { id } => self.group.then(Effect::SyncReply { to: sender, id }),
             action => {
                 let weight = payload.len();
@@ -271,6 +310,7 @@ impl MasterState {
                 let error = StoreError::Refused(ErrorCode::InvalidMessage);
                 self.group.then(Effect::Refusal { token, error });
             }
+            Request::Read(Query::Verify) => self.verify(Asker::Caller { token }),
             Request::Read(query) => {
                 // A walk sees the backend only.
                 if matches!(query, Query::Keys | Query::Scan { .. }) {
@@ -294,6 +334,8 @@ impl MasterState {
         self.updates.tick();
         self.drain_updates();
         self.tick_writers();
+        self.tick_followers();
+        self.tick_verifications();
         self.expire(now);
         self.commit();
     }
@@ -314,8 +356,12 @@ impl MasterState {
             self.snapshot = None;
             self.record = record;
         }
+        let told = self.updates.has_consumers();
         for effect in closed.effects {
             self.let_out(effect);
+        }
+        if closed.changes > 0 && !(told && self.updates.has_consumers()) {
+            self.unnumbered_at = Some(self.updates.seq());
         }
         self.send_outcomes();
     }
@@ -337,6 +383,10 @@ impl MasterState {
     /// What is to be done, in this order, until there is no more.
     pub fn poll_output(&mut self) -> Option<MasterOutput> {
         self.outputs.pop_front()
+    }
+
+    fn knows(&self, id: EntityId) -> bool {
+        self.updates.acked(id).is_some() || self.writers.contains_key(&id)
     }
 
     fn reject(&mut self, from: EndpointId, why: &dyn fmt::Display) {

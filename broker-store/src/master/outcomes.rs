@@ -2,9 +2,7 @@
 
 use std::collections::VecDeque;
 
-use broker_core::ErrorCode;
-
-/// Error codes of consecutive writes; at most [`MAX_OUTCOMES`].
+/// Outcomes of consecutive writes; at most [`MAX_OUTCOMES`].
 #[derive(Debug)]
 pub(super) struct Outcomes {
     /// The number of the first code.
@@ -24,7 +22,7 @@ impl Outcomes {
         }
     }
 
-    pub(super) fn push(&mut self, seq: u64, code: ErrorCode) {
+    pub(super) fn push(&mut self, seq: u64, code: u8) {
         let expected = self.first + self.codes.len() as u64;
         if seq != expected {
             // Numbers before the clone asked for outcomes; nobody waits for them.
@@ -35,7 +33,7 @@ impl Outcomes {
             self.codes.pop_front();
             self.first += 1;
         }
-        self.codes.push_back(code as u8);
+        self.codes.push_back(code);
     }
 
     /// What has not been sent yet: the number of the first outcome, and the outcomes.
@@ -59,16 +57,18 @@ const MAX_OUTCOMES: usize = 1 << 17;
 
 #[cfg(test)]
 mod tests {
+    use broker_core::ErrorCode;
+
     use super::*;
 
     #[test]
     fn outcomes_are_sent_once_and_again_on_request() {
         let mut outcomes = Outcomes::new(2);
         assert_eq!(outcomes.take_unsent(), None);
-        outcomes.push(2, ErrorCode::None);
-        outcomes.push(3, ErrorCode::TypeClash);
+        outcomes.push(2, ErrorCode::None as u8);
+        outcomes.push(3, ErrorCode::TypeClash as u8);
         assert_eq!(outcomes.take_unsent(), Some((2, vec![0, 11])));
-        outcomes.push(4, ErrorCode::NoSuchKey);
+        outcomes.push(4, ErrorCode::NoSuchKey as u8);
         assert_eq!(outcomes.take_unsent(), Some((4, vec![9])));
         assert_eq!(outcomes.take_unsent(), None);
         assert_eq!(outcomes.from(3), Some((3, vec![11, 9])));

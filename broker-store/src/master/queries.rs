@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use broker_core::{Data, ErrorCode, Set, StoreEntry, StoreReply, Timestamp};
+use broker_core::{
+    Data, EntityId, ErrorCode, Set, StoreEntry, StoreReply, Timespan, Timestamp, binary,
+};
 
+use super::group::Effect;
+use super::offer::MAX_PAGE_BYTES;
+use super::verify::Asker;
 use super::{MasterState, normal, report};
+use crate::command::{Answer, Question};
 use crate::error::StoreError;
 use crate::operation::Query;
 use crate::semantics;
@@ -26,7 +32,7 @@ impl MasterState {
                     .map(StoreReply::Value)
                     .map_err(StoreError::Refused)
             }
-            Query::Nothing => Ok(StoreReply::Done),
+            Query::Nothing | Query::Verify => Ok(StoreReply::Done),
             Query::Keys => Ok(StoreReply::Value(
                 self.keys()?.into_iter().collect::<Set>().into(),
             )),
@@ -44,6 +50,80 @@ impl MasterState {
                 Ok(StoreReply::Entries(page.into_iter().map(entry).collect()))
             }
         }
+    }
+
+    /// A handle without a copy asks.
+    pub(super) fn handle_query(
+        &mut self,
+        now: Timestamp,
+        from: EntityId,
+        id: u64,
+        question: Question,
+    ) {
+        if !self.is_ours(from.endpoint) {
+            return;
+        }
+        let answer = match question {
+            Question::Verify => {
+                return self.verify(Asker::Remote {
+                    id: from,
+                    query: id,
+                });
+            }
+            Question::Get(key) => self.answer_value(now, Query::Get(key)),
+            Question::Exists(key) => self.answer_value(now, Query::Exists(key)),
+            Question::GetIndex { key, index } => {
+                self.answer_value(now, Query::GetIndex { key, index })
+            }
+            Question::Scan { after, limit } => {
+                self.commit();
+                self.answer_scan(now, after, usize::try_from(limit).unwrap_or(usize::MAX))
+            }
+            Question::Keys { after } => {
+                self.commit();
+                self.answer_keys(after)
+            }
+        };
+        let answer = answer.unwrap_or_else(|error| Answer::Refused(error.code()));
+        self.group.then(Effect::Answer {
+            to: from,
+            id,
+            answer,
+        });
+    }
+
+    fn answer_value(&self, now: Timestamp, query: Query) -> Result<Answer, StoreError> {
+        match self.answer(now, query)? {
+            StoreReply::Value(value) => Ok(Answer::Value(value)),
+            _ => Ok(Answer::Refused(ErrorCode::Unspecified)),
+        }
+    }
+
+    fn answer_scan(
+        &self,
+        now: Timestamp,
+        after: Option<Data>,
+        limit: usize,
+    ) -> Result<Answer, StoreError> {
+        let after = after.map(normal).transpose()?;
+        let (mut entries, _) = self.read_page(now, after, MAX_PAGE_BYTES).map_err(report)?;
+        entries.truncate(limit.max(1));
+        Ok(Answer::Entries(entries))
+    }
+
+    fn answer_keys(&self, after: Option<Data>) -> Result<Answer, StoreError> {
+        let after = after.map(normal).transpose()?;
+        let page = self
+            .backend
+            .scan(after.as_ref(), MAX_PAGE)
+            .map_err(report)?;
+        let mut bytes = 0;
+        let keys = page.into_iter().map(|(key, _)| key).take_while(|key| {
+            let first = bytes == 0;
+            bytes += binary::encoded_len(key);
+            first || bytes <= MAX_PAGE_BYTES
+        });
+        Ok(Answer::Keys(keys.collect()))
     }
 
     pub(super) fn get(&self, key: Data) -> Result<Option<Data>, StoreError> {
@@ -65,6 +145,11 @@ impl MasterState {
             }
         }
     }
+}
+
+/// How long an entry still has; not less than nothing.
+pub(super) fn remaining_span(expires_at: Option<Timestamp>, now: Timestamp) -> Option<Timespan> {
+    expires_at.map(|deadline| deadline.saturating_since(now).max(Timespan::ZERO))
 }
 
 /// How long an entry still has; nothing if its time is up.

@@ -276,7 +276,7 @@ impl Peer for OurClone {
                     assert!(self.answers.insert(token, result).is_none(), "one answer");
                     continue;
                 }
-                CloneOutput::Event(event) => {
+                CloneOutput::Event { event, .. } => {
                     match event {
                         StoreEvent::Insert { key, value, .. } => {
                             assert_eq!(self.content.insert(key, value), None);
@@ -288,7 +288,7 @@ impl Peer for OurClone {
                     }
                     continue;
                 }
-                CloneOutput::Freshness(_) => continue,
+                CloneOutput::Freshness(_) | CloneOutput::Position(_) => continue,
             };
             said.push((to, Command::decode(&payload).unwrap()));
         }

@@ -162,12 +162,12 @@ impl Replay {
                     self.said.push_back((EndpointId::NIL, payload));
                 }
                 CloneOutput::Unicast { to, payload } => self.said.push_back((to, payload)),
-                CloneOutput::Event(event) => self.apply(event),
+                CloneOutput::Event { event, .. } => self.apply(event),
                 CloneOutput::Reply { token, result } => {
                     let frame = self.asked.remove(&token).expect("each is answered once");
                     self.answers.insert(frame, result);
                 }
-                CloneOutput::Freshness(_) => {}
+                CloneOutput::Freshness(_) | CloneOutput::Position(_) => {}
             }
         }
     }
