@@ -96,8 +96,9 @@ mod options;
 mod remote;
 mod report_data;
 pub mod semantics;
-#[cfg(test)]
-mod simulation;
+#[cfg(any(test, feature = "simulation"))]
+#[doc(hidden)]
+pub mod simulation;
 #[cfg(feature = "sled")]
 mod sled_backend;
 #[cfg(feature = "sqlite")]

@@ -1,0 +1,192 @@
+//! What must hold once the network has healed.
+//!
+//! * Every copy is live and holds what the master holds; those of ours are at its revision, with its digest.
+//! * Every question is answered, once.
+//! * Increments: what was acknowledged is counted, and nothing is counted twice.
+//! * Puts of one writer to one key: the last acknowledged one is there, or a later one.
+//! * A put_unique is granted once for each key.
+//! * What lives shortly is gone everywhere; of what lives long, copies know the deadline as well as delays allow.
+
+use std::collections::{BTreeMap, HashMap};
+
+use broker_core::{Data, StoreOperation, StoreReply, Timespan};
+
+use super::Summary;
+use super::world::{LONG, World, Writer};
+use crate::backend::Entry;
+use crate::clone::Freshness;
+use crate::error::StoreError;
+
+pub(super) fn check(world: &mut World, context: &str) -> Summary {
+    let entries = world.entries();
+    check_copies(world, &entries, context);
+    for (question, operation) in &world.asked {
+        assert!(
+            world.answered.contains_key(question),
+            "{context}: {operation:?} of {question:?} is answered"
+        );
+    }
+    let held: HashMap<_, _> = entries
+        .iter()
+        .map(|(key, entry)| (key.clone(), entry.value.clone()))
+        .collect();
+    if !world.plan.clears {
+        check_sums(world, &held, context);
+        check_puts(world, &held, context);
+        check_uniques(world, &held, context);
+    }
+    for (key, entry) in &entries {
+        assert!(
+            entry.expires_at.is_none_or(|at| at >= world.now),
+            "{context}: {key} should have expired"
+        );
+    }
+    let mut summary = world.figures;
+    summary.entries = entries.len() as u64;
+    summary.acknowledged = world.answered.values().filter(|r| r.is_ok()).count() as u64;
+    summary.unknown = world.answered.values().filter(|r| is_unknown(r)).count() as u64;
+    summary
+}
+
+fn check_copies(world: &World, entries: &[(Data, Entry)], context: &str) {
+    let sorted = |mut entries: Vec<(Data, Data)>| {
+        entries.sort();
+        entries
+    };
+    let values = |entries: &[(Data, Entry)]| {
+        let values = entries
+            .iter()
+            .map(|(key, entry)| (key.clone(), entry.value.clone()));
+        sorted(values.collect())
+    };
+    let master = values(entries);
+    for (n, node) in world.clones.iter().enumerate() {
+        let view = node.state.view();
+        assert_eq!(
+            view.freshness(),
+            Freshness::Live,
+            "{context}: clone {n} has found its master"
+        );
+        let copy = view.content.scan(None, usize::MAX);
+        assert_eq!(
+            values(&copy),
+            master,
+            "{context}: clone {n} equals the master"
+        );
+        if !world.plan.ours[n] {
+            continue;
+        }
+        assert_eq!(
+            (node.state.revision(), view.content.digest()),
+            (Some(world.master.revision()), world.master.digest()),
+            "{context}: clone {n} counts as the master does"
+        );
+        assert_eq!(node.state.lag(), 0, "{context}: clone {n} lags");
+        let deadlines: HashMap<_, _> = copy
+            .into_iter()
+            .map(|(key, entry)| (key, entry.expires_at))
+            .collect();
+        for (key, entry) in entries {
+            let Some(at) = entry.expires_at else { continue };
+            if let Some(Some(known)) = deadlines.get(key) {
+                let apart = (known.as_nanos() - at.as_nanos()).unsigned_abs();
+                assert!(
+                    apart <= MAX_DELAY.as_nanos().unsigned_abs(),
+                    "{context}: clone {n} takes {key} to expire at {known}, the master at {at}"
+                );
+            }
+        }
+    }
+}
+
+/// How a write to `key` that only ever was one of `puts` has ended.
+fn is_unknown(result: &Result<StoreReply, StoreError>) -> bool {
+    matches!(
+        result,
+        Err(StoreError::Unanswered
+            | StoreError::NotEchoed
+            | StoreError::Closed
+            | StoreError::TimedOut(_))
+    )
+}
+
+fn check_sums(world: &World, held: &HashMap<Data, Data>, context: &str) {
+    let mut sums: BTreeMap<&Data, (u64, u64)> = BTreeMap::new();
+    for (question, operation) in &world.asked {
+        if let StoreOperation::Increment { key, .. } = operation {
+            let result = &world.answered[question];
+            let (acknowledged, unknown) = sums.entry(key).or_default();
+            *acknowledged += u64::from(result.is_ok());
+            *unknown += u64::from(is_unknown(result));
+        }
+    }
+    for (key, (acknowledged, unknown)) in sums {
+        let sum = held.get(key).and_then(Data::as_count).unwrap_or(0);
+        assert!(
+            acknowledged <= sum && sum <= acknowledged + unknown,
+            "{context}: {key}: {acknowledged} acknowledged, {unknown} unknown, {sum} counted"
+        );
+    }
+}
+
+fn check_puts(world: &World, held: &HashMap<Data, Data>, context: &str) {
+    let mut last: BTreeMap<&Data, (u64, u64)> = BTreeMap::new();
+    for ((writer, token), operation) in &world.asked {
+        let StoreOperation::Put {
+            key,
+            value,
+            expiry: None,
+        } = operation
+        else {
+            continue;
+        };
+        let is_group = |part: &Data| *part == format!("last of {writer:?}").as_str().into();
+        if !key.as_vector().is_some_and(|parts| is_group(&parts[0])) {
+            continue;
+        }
+        let number = value.as_count().unwrap_or(0);
+        let result = &world.answered[&(*writer, *token)];
+        let (acknowledged, asked) = last.entry(key).or_default();
+        if result.is_ok() {
+            *acknowledged = number.max(*acknowledged);
+        }
+        if result.is_ok() || is_unknown(result) {
+            *asked = number.max(*asked);
+        }
+    }
+    for (key, (acknowledged, asked)) in last {
+        let value = held.get(key).and_then(Data::as_count).unwrap_or(0);
+        assert!(
+            acknowledged <= value && value <= asked,
+            "{context}: {key} is {value}, {acknowledged} was acknowledged, {asked} asked for"
+        );
+    }
+}
+
+fn check_uniques(world: &World, held: &HashMap<Data, Data>, context: &str) {
+    let mut granted: BTreeMap<&Data, Vec<(Writer, &Data)>> = BTreeMap::new();
+    for (question, operation) in &world.asked {
+        if let StoreOperation::PutUnique { key, value, .. } = operation
+            && world.answered[question] == Ok(StoreReply::Value(true.into()))
+        {
+            granted.entry(key).or_default().push((question.0, value));
+        }
+    }
+    for (key, winners) in granted {
+        assert_eq!(
+            winners.len(),
+            1,
+            "{context}: {key} was granted to {winners:?}"
+        );
+        assert_eq!(
+            held.get(key),
+            Some(winners[0].1),
+            "{context}: {key} holds what was granted"
+        );
+    }
+}
+
+/// The longest way of a command.
+const MAX_DELAY: Timespan = Timespan::from_secs(60);
+
+const _: () = assert!(MAX_DELAY.as_nanos() < LONG.as_nanos() as i64 / 10);

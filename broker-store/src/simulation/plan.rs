@@ -1,0 +1,60 @@
+//! What a seed decides before anything happens.
+
+/// The shape of a run.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    /// For each clone, whether it speaks as nodes of ours do.
+    pub(super) ours: Vec<bool>,
+    /// Entries before anybody attaches.
+    pub(super) preloaded: u64,
+    /// Ticks until the network heals.
+    pub(super) ticks: u64,
+    /// Every n-th write to the backend fails; 0 is none.
+    pub(super) fails_nth: u64,
+    /// Whether somebody clears the store now and then.
+    pub(super) clears: bool,
+    /// Of a thousand ticks, in how many a link is cut or mended, the master restarts, a clone comes or goes, and the
+    /// weather changes.
+    pub(super) cuts: u32,
+    pub(super) restarts: u32,
+    pub(super) departures: u32,
+    pub(super) changes: u32,
+    /// Writes in a tick, at most.
+    pub(super) writes: u32,
+    /// Bytes of the pages that clones ask for.
+    pub(super) page_bytes: u32,
+}
+
+impl Plan {
+    pub(super) fn draw(seed: u64) -> Self {
+        // Not the stream of numbers the run itself uses.
+        let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed_5eed_5eed_5eed);
+        let ours_share = *rng.choice(&[0, 50, 80, 100]).unwrap_or(&100);
+        let mut sometimes = |share: u32, most: u32| {
+            if rng.u32(0..100) < share {
+                rng.u32(1..=most)
+            } else {
+                0
+            }
+        };
+        let (cuts, restarts) = (sometimes(60, 40), sometimes(40, 20));
+        let (departures, changes) = (sometimes(30, 20), sometimes(80, 60));
+        let (fails_nth, clears) = (sometimes(30, 12), sometimes(25, 1) > 0);
+        let clones = rng.usize(1..=4);
+        Self {
+            seed,
+            ours: (0..clones).map(|_| rng.u32(0..100) < ours_share).collect(),
+            preloaded: if rng.bool() { rng.u64(0..300) } else { 0 },
+            ticks: rng.u64(40..220),
+            fails_nth: if fails_nth == 1 { 2 } else { fails_nth.into() },
+            clears,
+            cuts,
+            restarts,
+            departures,
+            changes,
+            writes: rng.u32(1..6),
+            page_bytes: *rng.choice(&[40, 200, 2000, 256 << 10]).unwrap_or(&200),
+        }
+    }
+}

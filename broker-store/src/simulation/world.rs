@@ -1,0 +1,512 @@
+//! The master, the clones, and the network between them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use broker_core::{Data, EndpointId, EntityId, StoreOperation, StoreReply, Timespan, Timestamp};
+use bytes::Bytes;
+
+use super::plan::Plan;
+use crate::backend::{Backend, BackendError, Entry, Mutation};
+use crate::channel::Timers;
+use crate::clone::{CloneOutput, CloneState, Freshness, Patience};
+use crate::command::Command;
+use crate::conformance::FailsNth;
+use crate::error::StoreError;
+use crate::ids::EntityIds;
+use crate::master::{MasterOutput, MasterState};
+use crate::memory::Memory;
+use crate::operation::Request;
+
+/// How hostile the network is: of a hundred commands, how many are lost, doubled, and delayed so that others overtake
+/// them.
+#[derive(Clone, Copy)]
+struct Weather {
+    lost: u32,
+    doubled: u32,
+    delayed: u32,
+}
+
+const CALM: Weather = Weather {
+    lost: 0,
+    doubled: 0,
+    delayed: 0,
+};
+const DRIZZLE: Weather = Weather {
+    lost: 1,
+    doubled: 1,
+    delayed: 5,
+};
+const STORM: Weather = Weather {
+    lost: 10,
+    doubled: 5,
+    delayed: 20,
+};
+
+/// Whose write it is, and which.
+pub(super) type Question = (Writer, u64);
+
+/// Who writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Writer {
+    Master,
+    Clone(usize),
+}
+
+pub(super) struct World {
+    pub(super) plan: Plan,
+    rng: fastrand::Rng,
+    weather: Weather,
+    pub(super) now: Timestamp,
+    step: u64,
+    pub(super) master: MasterState,
+    disk: Disk,
+    pub(super) clones: Vec<Node>,
+    /// Commands under way by the step they arrive at, with an order of their own.
+    network: BTreeMap<(u64, u64), (Writer, EndpointId, Bytes)>,
+    pub(super) asked: BTreeMap<Question, StoreOperation>,
+    pub(super) answered: HashMap<Question, Result<StoreReply, StoreError>>,
+    tokens: u64,
+    counter: u64,
+    pub(super) figures: super::Summary,
+    trace: bool,
+}
+
+/// A clone and its link.
+pub(super) struct Node {
+    pub(super) state: CloneState,
+    /// Which of the clones of this place it is.
+    generation: u8,
+    cut: bool,
+}
+
+/// What survives a restart of the master.
+#[derive(Clone, Default)]
+struct Disk(Arc<Mutex<Memory>>);
+
+impl Disk {
+    fn with<R>(&self, work: impl FnOnce(&mut Memory) -> R) -> R {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Backend for Disk {
+    fn apply(&mut self, batch: &[Mutation]) -> Result<(), BackendError> {
+        self.with(|memory| memory.apply(batch))
+    }
+
+    fn get(&self, key: &Data) -> Result<Option<Entry>, BackendError> {
+        self.with(|memory| memory.get(key))
+    }
+
+    fn scan(&self, after: Option<&Data>, limit: usize) -> Result<Vec<(Data, Entry)>, BackendError> {
+        self.with(|memory| memory.scan(after, limit))
+    }
+
+    fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Data>, BackendError> {
+        self.with(|memory| memory.due(now, limit))
+    }
+
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        self.with(|memory| memory.note(name))
+    }
+
+    fn len(&self) -> Result<u64, BackendError> {
+        self.with(|memory| memory.len())
+    }
+
+    fn name(&self) -> &str {
+        "memory"
+    }
+}
+
+impl World {
+    pub(super) fn new(plan: &Plan, trace: bool) -> Self {
+        let disk = Disk::default();
+        let preloaded: Vec<_> = (0..plan.preloaded)
+            .map(|n| Mutation::Put {
+                key: Data::vector(["filler".into(), Data::from(n)]),
+                value: n.into(),
+                expires_at: None,
+            })
+            .collect();
+        disk.with(|memory| memory.apply(&preloaded))
+            .expect("memory takes everything");
+        let mut world = Self {
+            plan: plan.clone(),
+            rng: fastrand::Rng::with_seed(plan.seed),
+            weather: STORM,
+            now: Timestamp::EPOCH,
+            step: 0,
+            master: master(plan, 0, disk.clone()),
+            disk,
+            clones: (0..plan.ours.len()).map(|n| node(plan, n, 0)).collect(),
+            network: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            answered: HashMap::new(),
+            tokens: 0,
+            counter: 0,
+            figures: super::Summary::default(),
+            trace,
+        };
+        world.carry_out();
+        world
+    }
+
+    /// What happens until the network heals.
+    pub(super) fn play(&mut self) {
+        for _ in 0..self.plan.ticks {
+            let plan = self.plan.clone();
+            if self.happens(plan.changes) {
+                self.weather = *self.rng.choice(&[CALM, DRIZZLE, STORM]).unwrap_or(&STORM);
+            }
+            let n = self.rng.usize(0..self.clones.len());
+            if self.happens(plan.cuts) {
+                self.clones[n].cut = !self.clones[n].cut;
+            }
+            if self.happens(plan.departures) {
+                self.replace_clone(n);
+            }
+            if self.happens(plan.restarts) {
+                self.restart_master();
+            }
+            for _ in 0..self.rng.u32(0..=plan.writes) {
+                self.random_write();
+            }
+            self.step();
+        }
+    }
+
+    /// The weather clears; everything settles.
+    pub(super) fn heal(&mut self) {
+        self.weather = CALM;
+        self.clones.iter_mut().for_each(|node| node.cut = false);
+        // Silence, new content page by page, whatever has to be sent again, and the longest of the short lives.
+        for _ in 0..SETTLES {
+            self.step();
+        }
+    }
+
+    fn happens(&mut self, in_a_thousand: u32) -> bool {
+        in_a_thousand > 0 && self.rng.u32(0..1000) < in_a_thousand
+    }
+
+    /// 100 ms pass.
+    fn step(&mut self) {
+        self.step += 1;
+        self.now = self.now.saturating_add(Timespan::from_nanos(100_000_000));
+        // Several rounds, as far as the network is fast: a page a tick would take for ever.
+        for round in 0..ROUNDS {
+            let mut arrived = false;
+            while let Some(entry) = self.network.first_entry()
+                && entry.key().0 <= self.step * ROUNDS + round
+            {
+                arrived = true;
+                let (place, from, payload) = entry.remove();
+                match place {
+                    Writer::Master => self.master.handle_command(self.now, from, &payload),
+                    Writer::Clone(n) => {
+                        let node = &mut self.clones[n];
+                        node.state.handle_command(self.now, from, &payload);
+                    }
+                }
+                if self.rng.bool() {
+                    self.master.commit();
+                }
+            }
+            if arrived {
+                self.carry_out();
+            }
+        }
+        self.master.tick(self.now);
+        self.clones.iter_mut().for_each(|node| node.state.tick());
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        self.master.commit();
+        while let Some(output) = self.master.poll_output() {
+            let from = self.master.id().endpoint;
+            match output {
+                MasterOutput::Broadcast(payload) => {
+                    (0..self.clones.len()).for_each(|n| self.send(from, Writer::Clone(n), &payload))
+                }
+                MasterOutput::Unicast { to, payload } => {
+                    let place = (0..self.clones.len())
+                        .find(|n| endpoint(*n, self.clones[*n].generation) == to);
+                    if let Some(n) = place {
+                        self.send(from, Writer::Clone(n), &payload);
+                    }
+                }
+                MasterOutput::Reply { token, result } => {
+                    self.answer((Writer::Master, token), result);
+                }
+                MasterOutput::Event { .. } => {}
+            }
+        }
+        for n in 0..self.clones.len() {
+            let from = endpoint(n, self.clones[n].generation);
+            while let Some(output) = self.clones[n].state.poll_output() {
+                match output {
+                    CloneOutput::Broadcast(payload) => self.send(from, Writer::Master, &payload),
+                    CloneOutput::Write { .. } if self.clones[n].cut => {}
+                    CloneOutput::Write { seq, payload } => {
+                        self.clones[n].state.handle_left(seq);
+                        self.send(from, Writer::Master, &payload);
+                    }
+                    CloneOutput::Unicast { to, payload } => {
+                        if to == self.master.id().endpoint {
+                            self.send(from, Writer::Master, &payload);
+                        }
+                    }
+                    CloneOutput::Reply { token, result } => {
+                        self.answer((Writer::Clone(n), token), result);
+                    }
+                    CloneOutput::Freshness(Freshness::Lost) => self.figures.lost_masters += 1,
+                    CloneOutput::Freshness(_)
+                    | CloneOutput::Position(_)
+                    | CloneOutput::Event { .. } => {}
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, question: Question, result: Result<StoreReply, StoreError>) {
+        let seed = self.plan.seed;
+        assert!(
+            self.asked.contains_key(&question),
+            "seed {seed}: an answer to a question"
+        );
+        assert!(
+            self.answered.insert(question, result).is_none(),
+            "seed {seed}: one answer to each question"
+        );
+    }
+
+    fn send(&mut self, from: EndpointId, to: Writer, payload: &Bytes) {
+        let clone = match to {
+            Writer::Clone(n) => n,
+            Writer::Master => usize::from(from.as_bytes()[0]) - 1,
+        };
+        self.figures.commands += 1;
+        let lost = self.clones[clone].cut || self.rng.u32(0..100) < self.weather.lost;
+        self.note(from, to, payload, lost);
+        if lost {
+            self.figures.lost += 1;
+            return;
+        }
+        let copies = if self.rng.u32(0..100) < self.weather.doubled {
+            2
+        } else {
+            1
+        };
+        for copy in 0..copies {
+            let late = if self.rng.u32(0..100) < self.weather.delayed {
+                self.rng.u64(1..8 * ROUNDS)
+            } else {
+                0
+            };
+            // A delayed command is overtaken by those behind it; the others keep their order.
+            let at = self.step * ROUNDS + self.round() + 1 + late;
+            self.network.insert(
+                (at, self.figures.commands * 2 + copy),
+                (to, from, payload.clone()),
+            );
+        }
+    }
+
+    /// The earliest round of the present step that has not passed.
+    fn round(&self) -> u64 {
+        self.network
+            .first_key_value()
+            .map_or(0, |((at, _), _)| at.saturating_sub(self.step * ROUNDS))
+            .min(ROUNDS - 1)
+    }
+
+    fn note(&mut self, from: EndpointId, to: Writer, payload: &Bytes, lost: bool) {
+        let bytes = xxhash_rust::xxh3::xxh3_64(payload);
+        self.figures.trace = (self.figures.trace ^ bytes)
+            .rotate_left(5)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        if self.trace {
+            let said = Command::decode(payload);
+            let sender = from.as_bytes()[0];
+            let fate = if lost { "lost " } else { "" };
+            eprintln!("{:5} {fate}{sender:3} -> {to:?}: {said:?}", self.step);
+        }
+    }
+
+    // --- what happens ------------------------------------------------------------------------------
+
+    fn write(&mut self, writer: Writer, operation: StoreOperation) {
+        self.tokens += 1;
+        self.figures.writes += 1;
+        self.asked.insert((writer, self.tokens), operation.clone());
+        match writer {
+            Writer::Master => {
+                let request = Request::from_operation(operation, self.master.id(), self.tokens);
+                self.master.handle_request(self.now, self.tokens, request);
+            }
+            Writer::Clone(n) => self.clones[n].state.handle_write(self.tokens, operation),
+        }
+        self.carry_out();
+    }
+
+    /// Keys are in groups, each of which is written in one way, so that the end can be judged.
+    fn random_write(&mut self) {
+        let writer = match self.rng.usize(0..=self.clones.len()) {
+            0 => Writer::Master,
+            n => Writer::Clone(n - 1),
+        };
+        let number = self.rng.u64(0..4);
+        let key = |group: &str, number: u64| Data::vector([group.into(), Data::from(number)]);
+        let short = Duration::from_millis(self.rng.u64(100..3000));
+        self.counter += 1;
+        let count = self.counter;
+        let operation = match self.rng.u32(0..14) {
+            0 | 1 => StoreOperation::Increment {
+                key: key("sum", number),
+                amount: 1u64.into(),
+                expiry: None,
+            },
+            2 | 3 => StoreOperation::Put {
+                key: key(&format!("last of {writer:?}"), number),
+                value: count.into(),
+                expiry: None,
+            },
+            4 => StoreOperation::PutUnique {
+                key: key("unique", number),
+                value: count.into(),
+                expiry: None,
+            },
+            5 => StoreOperation::Put {
+                key: key("short", number),
+                value: count.into(),
+                expiry: Some(short),
+            },
+            6 => StoreOperation::Put {
+                key: key("long", number),
+                value: count.into(),
+                expiry: Some(LONG),
+            },
+            7 => StoreOperation::Erase(key("any", number)),
+            8 => StoreOperation::Push {
+                key: key("any", number),
+                value: count.into(),
+                expiry: self.rng.bool().then_some(short),
+            },
+            9 => StoreOperation::CompareAndSet {
+                key: key("any", number),
+                expected: self.rng.bool().then(|| Data::from(self.rng.u64(0..3))),
+                value: self.rng.bool().then(|| Data::from(self.rng.u64(0..3))),
+                expiry: None,
+            },
+            10 => StoreOperation::Append {
+                key: key("any", number),
+                value: "x".into(),
+                expiry: None,
+            },
+            11 => StoreOperation::Put {
+                key: key("filler", self.rng.u64(0..self.plan.preloaded.max(1))),
+                value: count.into(),
+                expiry: None,
+            },
+            12 if self.plan.clears && self.rng.u32(0..8) == 0 => StoreOperation::Clear,
+            12 => StoreOperation::Erase(key("filler", self.rng.u64(0..self.plan.preloaded.max(1)))),
+            _ => StoreOperation::InsertInto {
+                key: key("any set", number),
+                index: self.rng.u64(0..9).into(),
+                value: None,
+                expiry: None,
+            },
+        };
+        self.write(writer, operation);
+    }
+
+    /// The master is gone with all it had not committed, and another one begins with what the disk holds.
+    fn restart_master(&mut self) {
+        self.figures.restarts += 1;
+        self.network.clear();
+        for question in self.asked.keys() {
+            // Its own callers have gone with it.
+            if question.0 == Writer::Master {
+                self.answered
+                    .entry(*question)
+                    .or_insert(Err(StoreError::Closed));
+            }
+        }
+        self.master = master(&self.plan, self.figures.restarts, self.disk.clone());
+    }
+
+    /// A clone goes, and another one comes in its place.
+    fn replace_clone(&mut self, n: usize) {
+        self.clones[n].state.leave();
+        self.carry_out();
+        for question in self.asked.keys() {
+            if question.0 == Writer::Clone(n) {
+                self.answered
+                    .entry(*question)
+                    .or_insert(Err(StoreError::Unanswered));
+            }
+        }
+        let generation = self.clones[n].generation + 1;
+        let cut = self.clones[n].cut;
+        self.clones[n] = node(&self.plan, n, generation);
+        self.clones[n].cut = cut;
+        self.carry_out();
+    }
+
+    /// What the master holds.
+    pub(super) fn entries(&self) -> Vec<(Data, Entry)> {
+        self.disk
+            .with(|memory| memory.scan(None, usize::MAX))
+            .expect("memory can be read")
+    }
+}
+
+fn node(plan: &Plan, n: usize, generation: u8) -> Node {
+    let ours = plan.ours[n];
+    let patience = Patience {
+        silence: 50,
+        stale: Some(300),
+        write: 600,
+    };
+    let ids = EntityIds::new(endpoint(n, generation));
+    let mut state = CloneState::new("s", ids, patience, move |_| ours).page_bytes(plan.page_bytes);
+    state.set_watched(n.is_multiple_of(2));
+    Node {
+        state,
+        generation,
+        cut: false,
+    }
+}
+
+fn master(plan: &Plan, start: u64, disk: Disk) -> MasterState {
+    let mut id = [0xff; 16];
+    id[15] = start as u8;
+    let ours = plan.ours.clone();
+    MasterState::new(
+        "s",
+        EntityId::new(EndpointId::from_bytes(id), 1),
+        Box::new(FailsNth::new(disk, plan.fails_nth)),
+        Timers::default(),
+    )
+    .expect("memory can be read")
+    .with_speakers(move |id| ours[usize::from(id.as_bytes()[0]) - 1])
+}
+
+fn endpoint(n: usize, generation: u8) -> EndpointId {
+    let mut id = [n as u8 + 1; 16];
+    id[15] = generation;
+    EndpointId::from_bytes(id)
+}
+
+/// Exchanges that a tick has time for where nothing is delayed.
+const ROUNDS: u64 = 16;
+
+/// Ticks that it takes to settle.
+const SETTLES: u64 = 400;
+
+/// A life that is longer than a run.
+pub(super) const LONG: Duration = Duration::from_secs(3600);
