@@ -67,6 +67,8 @@ pub struct MasterState {
     writers: BTreeMap<EntityId, Writer>,
     /// The clones of ours that follow, as long as they are consumers.
     followers: BTreeMap<EntityId, Follower>,
+    /// Those that have left, and when.
+    departed: VecDeque<(EntityId, u64)>,
     /// The last number at which something changed that no clone was told of.
     unnumbered_at: Option<u64>,
     verifications: Verifications,
@@ -152,6 +154,7 @@ impl MasterState {
             updates: Producer::new(timers, attached::updates_limits()),
             writers: BTreeMap::new(),
             followers: BTreeMap::new(),
+            departed: VecDeque::new(),
             unnumbered_at: None,
             verifications: Verifications::default(),
             snapshot: None,
@@ -244,6 +247,9 @@ impl MasterState {
             }
             Err(error) => return self.reject(from, &error),
         };
+        if self.has_departed(command.sender) {
+            return;
+        }
         self.make_room(payload.len());
         let sender = command.sender;
         self.hear_writer(sender);

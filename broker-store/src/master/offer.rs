@@ -201,17 +201,33 @@ impl MasterState {
         }
     }
 
-    /// A clone or writer is gone for good.
+    /// A clone or writer is gone for good. What still comes from it was on its way too long: taken for a new one, its
+    /// writes would be done twice.
     pub(super) fn forget(&mut self, id: EntityId) {
         self.updates.detach(id);
         self.followers.remove(&id);
         self.writers.remove(&id);
+        if self.departed.len() >= MAX_DEPARTED {
+            self.departed.pop_front();
+        }
+        self.departed.push_back((id, self.tick));
+    }
+
+    pub(super) fn has_departed(&self, id: EntityId) -> bool {
+        self.departed.iter().any(|(departed, _)| *departed == id)
     }
 
     /// Forgets where clones began that have gone.
     pub(super) fn tick_followers(&mut self) {
         let updates = &self.updates;
         self.followers.retain(|id, _| updates.acked(*id).is_some());
+        while self
+            .departed
+            .front()
+            .is_some_and(|(_, since)| self.tick - since >= DEPARTED_FOR)
+        {
+            self.departed.pop_front();
+        }
     }
 }
 
@@ -221,6 +237,10 @@ pub(crate) const MAX_PAGE_BYTES: usize = 256 << 10;
 
 /// Entries read at a time.
 const SCAN: usize = 256;
+
+/// Those that have gone and are remembered, and for how many ticks.
+const MAX_DEPARTED: usize = 256;
+const DEPARTED_FOR: u64 = 600;
 
 /// Missed updates that are sent at once.
 const MAX_MISSED: usize = 1024;

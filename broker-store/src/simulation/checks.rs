@@ -21,6 +21,10 @@ pub(super) fn check(world: &mut World, context: &str) -> Summary {
     let entries = world.entries();
     check_copies(world, &entries, context);
     for (question, operation) in &world.asked {
+        if world.trace {
+            let answer = world.answered.get(question);
+            eprintln!("{question:?}: {operation:?}: {answer:?}");
+        }
         assert!(
             world.answered.contains_key(question),
             "{context}: {operation:?} of {question:?} is answered"
@@ -140,7 +144,10 @@ fn check_puts(world: &World, held: &HashMap<Data, Data>, context: &str) {
         else {
             continue;
         };
-        let is_group = |part: &Data| *part == format!("last of {writer:?}").as_str().into();
+        let is_group = |part: &Data| {
+            let group = part.as_string().map(|group| group.to_str_lossy());
+            group.is_some_and(|group| group.starts_with(LAST))
+        };
         if !key.as_vector().is_some_and(|parts| is_group(&parts[0])) {
             continue;
         }
@@ -185,6 +192,9 @@ fn check_uniques(world: &World, held: &HashMap<Data, Data>, context: &str) {
         );
     }
 }
+
+/// How the groups of keys begin that only one writer writes.
+const LAST: &str = "last of ";
 
 /// The longest way of a command.
 const MAX_DELAY: Timespan = Timespan::from_secs(60);

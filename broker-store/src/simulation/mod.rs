@@ -47,6 +47,9 @@ pub fn run(seed: u64, trace: bool) -> Summary {
     // Histories and incarnations are drawn from here.
     fastrand::seed(seed);
     let plan = Plan::draw(seed);
+    if trace {
+        eprintln!("{plan:?}");
+    }
     let mut world = World::new(&plan, trace);
     world.play();
     world.heal();

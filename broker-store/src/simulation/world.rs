@@ -70,7 +70,7 @@ pub(super) struct World {
     tokens: u64,
     counter: u64,
     pub(super) figures: super::Summary,
-    trace: bool,
+    pub(super) trace: bool,
 }
 
 /// A clone and its link.
@@ -353,6 +353,15 @@ impl World {
         self.carry_out();
     }
 
+    /// The group of keys that nobody else writes.
+    pub(super) fn only(&self, writer: Writer) -> String {
+        let generation = match writer {
+            Writer::Master => 0,
+            Writer::Clone(n) => self.clones[n].generation,
+        };
+        format!("last of {writer:?}, {generation}")
+    }
+
     /// Keys are in groups, each of which is written in one way, so that the end can be judged.
     fn random_write(&mut self) {
         let writer = match self.rng.usize(0..=self.clones.len()) {
@@ -371,7 +380,7 @@ impl World {
                 expiry: None,
             },
             2 | 3 => StoreOperation::Put {
-                key: key(&format!("last of {writer:?}"), number),
+                key: key(&self.only(writer), number),
                 value: count.into(),
                 expiry: None,
             },
