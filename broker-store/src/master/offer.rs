@@ -72,9 +72,6 @@ impl MasterState {
             return;
         }
         self.commit();
-        if former != 0 && former != clone.object {
-            self.forget(EntityId::new(clone.endpoint, former));
-        }
         if incarnation != self.incarnation {
             return self.offer(clone);
         }
@@ -106,6 +103,10 @@ impl MasterState {
             // It takes another name when it comes back from a long silence.
             self.updates.never_returns(clone);
             self.followers.insert(clone, follower);
+        }
+        // Not before, or what it has missed might be kept for nobody.
+        if former != 0 && former != clone.object {
+            self.forget(EntityId::new(clone.endpoint, former));
         }
         self.unicast(
             clone,

@@ -46,7 +46,12 @@ impl Plan {
             seed,
             ours: (0..clones).map(|_| rng.u32(0..100) < ours_share).collect(),
             preloaded: if rng.bool() { rng.u64(0..300) } else { 0 },
-            ticks: rng.u64(40..220),
+            // Now and then long enough for a master to give a silent clone up.
+            ticks: if rng.u32(0..20) == 0 {
+                rng.u64(600..1500)
+            } else {
+                rng.u64(40..220)
+            },
             fails_nth: if fails_nth == 1 { 2 } else { fails_nth.into() },
             clears,
             cuts,

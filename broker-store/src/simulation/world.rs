@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use broker_core::{Data, EndpointId, EntityId, StoreOperation, StoreReply, Timespan, Timestamp};
+use broker_core::{
+    Data, EndpointId, EntityId, Revision, StoreOperation, StoreReply, Timespan, Timestamp,
+};
 use bytes::Bytes;
 
 use super::plan::Plan;
@@ -13,6 +15,7 @@ use crate::channel::Timers;
 use crate::clone::{CloneOutput, CloneState, Freshness, Patience};
 use crate::command::Command;
 use crate::conformance::FailsNth;
+use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::ids::EntityIds;
 use crate::master::{MasterOutput, MasterState};
@@ -67,6 +70,8 @@ pub(super) struct World {
     network: BTreeMap<(u64, u64), (Writer, EndpointId, Bytes)>,
     pub(super) asked: BTreeMap<Question, StoreOperation>,
     pub(super) answered: HashMap<Question, Result<StoreReply, StoreError>>,
+    /// What the digest was at each revision that the master has come to.
+    digests: HashMap<Revision, Digest>,
     tokens: u64,
     counter: u64,
     pub(super) figures: super::Summary,
@@ -145,6 +150,7 @@ impl World {
             network: BTreeMap::new(),
             asked: BTreeMap::new(),
             answered: HashMap::new(),
+            digests: HashMap::new(),
             tokens: 0,
             counter: 0,
             figures: super::Summary::default(),
@@ -222,10 +228,25 @@ impl World {
         self.master.tick(self.now);
         self.clones.iter_mut().for_each(|node| node.state.tick());
         self.carry_out();
+        self.check_digests();
+    }
+
+    /// At every moment, what a copy of ours holds is what the master held at that revision.
+    fn check_digests(&self) {
+        let seed = self.plan.seed;
+        for (n, node) in self.clones.iter().enumerate() {
+            let known = node.state.revision().and_then(|at| self.digests.get(&at));
+            if let Some(digest) = known {
+                let held = node.state.view().content.digest();
+                assert_eq!(held, *digest, "seed {seed}: clone {n} is not what it says");
+            }
+        }
     }
 
     fn carry_out(&mut self) {
         self.master.commit();
+        self.digests
+            .insert(self.master.revision(), self.master.digest());
         while let Some(output) = self.master.poll_output() {
             let from = self.master.id().endpoint;
             match output {
