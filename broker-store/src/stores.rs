@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use broker_core::{
-    BoxFuture, Endpoint, EndpointId, NodeStatus, StatusSource, StoreAccess, StoreFailure,
+    BoxFuture, Endpoint, EndpointId, EntityId, NodeStatus, StatusSource, StoreAccess, StoreFailure,
     StoreOperation, StoreReply, StoreStatus, StoreWatch,
 };
 use tokio::sync::{mpsc, watch};
@@ -142,7 +142,8 @@ impl StoreExt for Endpoint {
                 peer,
             });
         }
-        let id = stores.inner.ids.next_id();
+        // A history's own, so that no other one ever speaks in its name.
+        let id = EntityId::new(self.id(), fastrand::u64(1 << 32..));
         let shared_name: Arc<str> = name.into();
         let state_name = Arc::clone(&shared_name);
         let endpoint = self.unowned();

@@ -145,6 +145,28 @@ impl<T> Consumer<T> {
         true
     }
 
+    /// The numbers from `first` to `last` belong to no message.
+    pub fn handle_skipped(&mut self, first: u64, last: u64, deliver: &mut dyn FnMut(Delivery<T>)) {
+        if !self.is_attached() || last < self.next || last >= u64::MAX / 2 || first > last {
+            return;
+        }
+        self.end = self.end.max(last + 1);
+        // Those behind a gap are asked for again when it is closed.
+        if first <= self.next {
+            self.idle_ticks = 0;
+            self.next = last + 1;
+            let kept = self.ahead.split_off(&self.next);
+            self.ahead = kept;
+            self.ahead_bytes = self
+                .ahead
+                .values()
+                .flatten()
+                .map(|ahead| ahead.weight)
+                .sum();
+            self.deliver_ahead(deliver);
+        }
+    }
+
     /// Forgets what came before its turn; it will be asked for again.
     pub fn discard_ahead(&mut self) {
         self.ahead.clear();

@@ -6,6 +6,9 @@
 //! A consumer that says nothing for too long is given up. In C++ that is the end of it, but clones of C++ never ask to be
 //! attached again, so a producer may let a silent consumer sleep instead: the stream goes on without waiting for it, a
 //! history of bounded size is kept for its return, and its first word wakes it.
+//!
+//! Numbers may be skipped. They belong to no message, and whoever asks for one is told so (or, where that cannot be said,
+//! is sent something that means nothing). The latest skipped ranges are remembered however far everybody has come.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -27,6 +30,8 @@ pub struct Producer<T> {
     consumers: BTreeMap<EntityId, Attached>,
     /// How many of them sleep.
     sleeping: usize,
+    /// Ranges of numbers that belong to no message, ascending.
+    skipped: VecDeque<(u64, u64)>,
     transmits: VecDeque<Transmit<T>>,
 }
 
@@ -84,6 +89,15 @@ pub enum Transmit<T> {
         /// The message as it was first sent.
         message: T,
     },
+    /// To one consumer: the numbers up to and with `last` belong to no message.
+    Skipped {
+        /// The consumer.
+        to: EntityId,
+        /// The first of them that it asked for.
+        first: u64,
+        /// The last of them.
+        last: u64,
+    },
     /// To one consumer: a message it missed is gone.
     RetransmitFailed {
         /// The consumer.
@@ -132,8 +146,43 @@ impl<T: Clone> Producer<T> {
             buffered_bytes: 0,
             consumers: BTreeMap::new(),
             sleeping: 0,
+            skipped: VecDeque::new(),
             transmits: VecDeque::new(),
         }
+    }
+
+    /// Moves the stream of a producer without consumers on to `seq`, from which an earlier run of it had come.
+    pub fn go_on_from(&mut self, seq: u64) {
+        if self.consumers.is_empty() && seq > self.seq {
+            self.seq = seq;
+        }
+    }
+
+    /// Skips `count` numbers, at least one, and returns the first and the last of them.
+    pub fn skip(&mut self, count: u64) -> (u64, u64) {
+        let range = (self.seq + 1, self.seq + count.max(1));
+        self.seq = range.1;
+        if self.skipped.len() >= MAX_SKIPPED {
+            self.skipped.pop_front();
+        }
+        self.skipped.push_back(range);
+        range
+    }
+
+    /// The last number of the skipped range that `seq` is in, if it is in one.
+    #[must_use]
+    pub fn skipped_to(&self, seq: u64) -> Option<u64> {
+        let at = self.skipped.partition_point(|(_, last)| *last < seq);
+        let (first, last) = self.skipped.get(at)?;
+        (*first <= seq).then_some(*last)
+    }
+
+    /// The message with this number, if it is kept.
+    #[must_use]
+    pub fn kept(&self, seq: u64) -> Option<T> {
+        let at = self.buffer.partition_point(|buffered| buffered.seq < seq);
+        let buffered = self.buffer.get(at)?;
+        (buffered.seq == seq).then(|| buffered.message.clone())
     }
 
     /// The number of the last message; 1 before the first.
@@ -274,13 +323,6 @@ impl<T: Clone> Producer<T> {
             .map(|attached| attached.never_returns)
     }
 
-    /// Those of `seqs`, which ascend, that were sent once and are not kept any more.
-    #[must_use]
-    pub fn gone<'a>(&self, seqs: &'a [u64]) -> &'a [u64] {
-        let oldest = self.oldest();
-        &seqs[..seqs.partition_point(|seq| *seq < oldest)]
-    }
-
     /// Whether `consumer` may be sent something large now. Each yes makes the time until the next one longer: what was
     /// sent may still be on its way.
     pub fn may_send_much(&mut self, consumer: EntityId) -> bool {
@@ -336,15 +378,27 @@ impl<T: Clone> Producer<T> {
             return;
         }
         self.handle_ack(consumer, first - 1);
+        let mut skipped = 0;
         for &seq in seqs.iter().take(self.limits.max_resends) {
-            let transmit = match self.find(seq) {
-                Some(message) => Transmit::Resend {
+            if seq <= skipped {
+                continue;
+            }
+            let transmit = match (self.kept(seq), self.skipped_to(seq)) {
+                (Some(message), _) => Transmit::Resend {
                     to: consumer,
                     seq,
                     message,
                 },
-                None if seq > self.seq => break,
-                None => Transmit::RetransmitFailed { to: consumer, seq },
+                (None, Some(last)) => {
+                    skipped = last;
+                    Transmit::Skipped {
+                        to: consumer,
+                        first: seq,
+                        last,
+                    }
+                }
+                (None, None) if seq > self.seq => break,
+                (None, None) => Transmit::RetransmitFailed { to: consumer, seq },
             };
             self.transmits.push_back(transmit);
         }
@@ -390,14 +444,6 @@ impl<T: Clone> Producer<T> {
         }
     }
 
-    fn find(&self, seq: u64) -> Option<T> {
-        let first = self.buffer.front()?.seq;
-        let index = usize::try_from(seq.checked_sub(first)?).ok()?;
-        self.buffer
-            .get(index)
-            .map(|buffered| buffered.message.clone())
-    }
-
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.buffer.pop_front() {
             self.buffered_bytes -= oldest.weight;
@@ -440,6 +486,9 @@ impl<T: Clone> Producer<T> {
 
 /// Where the numbers of a stream begin.
 const FIRST: u64 = 1;
+
+/// Skipped ranges that are remembered.
+const MAX_SKIPPED: usize = 64;
 
 /// The longest time between two answers to repeated requests to attach, in ticks.
 const MAX_HANDSHAKE_GAP: u64 = 50;

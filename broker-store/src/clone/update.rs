@@ -40,6 +40,15 @@ impl CloneState {
                     .into_iter()
                     .for_each(|delivery| self.deliver(now, delivery));
             }
+            Content::Skipped { first, last } if to_me => {
+                let mut delivered = Vec::new();
+                self.updates
+                    .handle_skipped(first, last, &mut |delivery| delivered.push(delivery));
+                delivered
+                    .into_iter()
+                    .for_each(|delivery| self.deliver(now, delivery));
+                self.install_if_complete();
+            }
             Content::WriteResults { first, codes } if to_me => {
                 // Outcomes come in the order of writes, so they acknowledge as well, and sooner.
                 let last = first.saturating_add(codes.len() as u64).saturating_sub(1);

@@ -51,6 +51,8 @@ impl CloneState {
                         payload: message,
                     });
                 }
+                // Writes are numbered one by one.
+                Transmit::Skipped { .. } => {}
                 Transmit::RetransmitFailed { to, seq } => {
                     self.broadcast(to, Content::RetransmitFailed { seq })
                 }

@@ -190,6 +190,10 @@ impl Content {
                 id: r.u64("check number")?,
                 verdict: Verdict::decode(r)?,
             },
+            145 => Self::Skipped {
+                first: r.u64("sequence number")?,
+                last: r.u64("sequence number")?,
+            },
             other => return Err(CommandError::UnknownCommand(other)),
         })
     }
@@ -229,6 +233,7 @@ impl Content {
             Self::Answer { .. } => 142,
             Self::Check { .. } => 143,
             Self::Checked { .. } => 144,
+            Self::Skipped { .. } => 145,
         }
     }
 
@@ -417,6 +422,10 @@ impl Content {
                 out.put_u8(u8::from(*last));
                 put_optional_value(until.as_ref(), out);
                 out.put_slice(&digest.to_bytes());
+            }
+            Self::Skipped { first, last } => {
+                out.put_u64(*first);
+                out.put_u64(*last);
             }
             Self::Checked { id, verdict } => {
                 out.put_u64(*id);

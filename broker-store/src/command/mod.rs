@@ -39,6 +39,7 @@
 //! 142 answer             id u64, answer
 //! 143 check              id u64, seq u64, after key?, last bool, until key?, digest 16 bytes
 //! 144 checked            id u64, verdict
+//! 145 skipped            first u64, last u64: these numbers belong to no update
 //! ```
 //!
 //! How a clone of ours attaches (133 to 137) is told in `master/offer.rs`, how copies are compared (143, 144) in
@@ -218,6 +219,8 @@ pub enum Content {
     },
     /// Ours: what it has.
     Checked { id: u64, verdict: Verdict },
+    /// Ours: these numbers belong to no update.
+    Skipped { first: u64, last: u64 },
 }
 
 /// Why bytes are no command. The fault is the sender's.

@@ -275,6 +275,7 @@ fn our_own_commands_read_back() {
             publisher: C,
         },
         Content::Stranger,
+        Content::Skipped { first: 1, last: 2 },
         Content::Leave,
         Content::Check {
             id: 1,

@@ -432,7 +432,7 @@ impl MasterState {
     }
 
     /// Whether `writer` is a clone that is not told how its writes went, so that only answers to put_unique reach it.
-    fn hears_no_outcomes(&self, writer: EntityId) -> bool {
+    pub(super) fn hears_no_outcomes(&self, writer: EntityId) -> bool {
         self.writers
             .get(&writer)
             .is_some_and(|writer| writer.outcomes.is_none())

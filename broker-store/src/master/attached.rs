@@ -2,9 +2,9 @@
 //!
 //! A clone of ours that loses its master comes back under another name and takes a new snapshot. A clone of C++ goes on
 //! where it was, and after 50 s of silence has given up its writing for good, as its C++ master has given up the clone
-//! (wire reference 7.8). A master of ours serves it nevertheless: its place among the updates is kept for a while, and so
-//! is that among its writes. When it speaks again it is asked to announce its writes, by the very nack of `{0}` with
-//! which clones attach: its side of the channel then opens a stream anew.
+//! (wire reference 7.8). A master of ours serves it nevertheless: its place among the updates is kept for a while, and
+//! found again later (see `resume`), and so is that among its writes. When it speaks again it is asked to announce its
+//! writes, by the very nack of `{0}` with which clones attach: its side of the channel then opens a stream anew.
 
 use broker_core::{EntityId, ErrorCode, MAX_PAYLOAD, Timestamp};
 
@@ -16,16 +16,26 @@ use crate::channel::{Consumer, ConsumerLimits, Delivery, ProducerLimits, Transmi
 use crate::command::{Command, Content, encode_ack_clone};
 
 impl MasterState {
-    pub(super) fn handle_nack(&mut self, consumer: EntityId, seqs: &[u64]) {
+    pub(super) fn handle_nack(&mut self, consumer: EntityId, receiver: EntityId, seqs: &[u64]) {
         // Attaching waits for the group, so that the snapshot and its number belong together.
         if seqs == [0] && self.is_ours(consumer.endpoint) {
             self.offer(consumer);
         } else if seqs == [0] {
             self.group.then(Effect::Handshake { consumer });
         } else {
-            let seqs = self.replace_gone(consumer, seqs);
-            self.updates.handle_nack(consumer, seqs);
-            self.drain_updates();
+            let first = seqs.first().copied().unwrap_or(0);
+            if self.updates.acked(consumer).is_none()
+                && !self.resume(consumer, receiver, first.saturating_sub(1))
+            {
+                return;
+            }
+            let plain = self.updates.takes_another_name(consumer) == Some(false);
+            if plain && first > 0 && seqs.is_sorted_by(|a, b| a < b) {
+                self.serve(consumer, seqs);
+            } else {
+                self.updates.handle_nack(consumer, seqs);
+                self.drain_updates();
+            }
         }
     }
 
@@ -39,6 +49,7 @@ impl MasterState {
                         payload: message,
                     })
                 }
+                Transmit::Skipped { to, first, last } => self.send_skipped(to, first, last),
                 Transmit::RetransmitFailed { to, seq } => {
                     self.unicast(to, Content::RetransmitFailed { seq })
                 }
@@ -129,10 +140,13 @@ impl MasterState {
         offset: u64,
         heartbeat: u16,
     ) {
+        let applied = self.positions.get(id).unwrap_or(0);
         let Some(writer) = self.writer(id) else {
             return;
         };
         writer.ask_again = None;
+        // What was applied before a restart is not applied again.
+        let offset = offset.max(applied);
         // A stream that begins behind what is known is one that was given up and opened anew.
         if writer.writes.skip_to(offset) {
             tracing::warn!(store = %self.name, writer = %id, offset, "a writer goes on after a long silence, what it wrote meanwhile is lost");
@@ -202,7 +216,12 @@ impl MasterState {
         let mut delivered = Deliveries::None;
         input(&mut writer.writes, &mut |delivery| delivered.push(delivery));
         delivered.drain(|delivery| match delivery {
-            Delivery::Message(seq, content) => self.stage(now, content, Origin::Writer { id, seq }),
+            Delivery::Message(seq, content) => {
+                if self.hears_no_outcomes(id) {
+                    self.positions.set(id, seq);
+                }
+                self.stage(now, content, Origin::Writer { id, seq });
+            }
             Delivery::Lost(seq) => {
                 if self.may_complain() {
                     tracing::warn!(store = %self.name, writer = %id, seq, "a write was lost");

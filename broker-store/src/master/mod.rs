@@ -19,18 +19,18 @@
 
 mod apply;
 mod attached;
-mod catch_up;
 mod group;
 mod offer;
 mod outcomes;
 mod queries;
 mod record;
+mod resume;
 mod snapshot;
 mod verify;
 
 pub(crate) use self::queries::remaining;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,7 +40,8 @@ use bytes::Bytes;
 use self::group::{Closed, Effect, Group};
 use self::offer::Follower;
 use self::outcomes::Outcomes;
-use self::record::Record;
+use self::record::{Positions, Record};
+use self::resume::{Answered, Refill};
 use self::snapshot::Snapshot;
 use self::verify::{Asker, Verifications};
 use crate::backend::{Backend, BackendError};
@@ -69,6 +70,12 @@ pub struct MasterState {
     followers: BTreeMap<EntityId, Follower>,
     /// Those that have left, and when.
     departed: VecDeque<(EntityId, u64)>,
+    /// The clones of C++ that get everything anew, and what long nacks were answered last.
+    refills: BTreeMap<EntityId, Refill>,
+    to_be_refilled: BTreeSet<EntityId>,
+    answered: BTreeMap<EntityId, Answered>,
+    /// Up to which number the writes of writers were applied that have to be told apart after a restart.
+    positions: Positions,
     /// The last number at which something changed that no clone was told of.
     unnumbered_at: Option<u64>,
     verifications: Verifications,
@@ -138,12 +145,16 @@ impl MasterState {
         backend: Box<dyn Backend>,
         timers: Timers,
     ) -> Result<Self, BackendError> {
-        let record = match Record::read(&*backend)? {
+        let kept = Record::read(&*backend)?;
+        let is_new = kept.is_none();
+        let record = match kept {
             Some(record) => record,
             None => Record::begin(id, &*backend)?,
         };
-        Ok(Self {
-            name: name.into(),
+        let positions = Positions::read(&*backend)?;
+        let name = name.into();
+        let mut state = Self {
+            name,
             id,
             timers,
             record,
@@ -155,6 +166,10 @@ impl MasterState {
             writers: BTreeMap::new(),
             followers: BTreeMap::new(),
             departed: VecDeque::new(),
+            refills: BTreeMap::new(),
+            to_be_refilled: BTreeSet::new(),
+            answered: BTreeMap::new(),
+            positions: Positions::default(),
             unnumbered_at: None,
             verifications: Verifications::default(),
             snapshot: None,
@@ -163,7 +178,30 @@ impl MasterState {
             watched: true,
             complaints: 0,
             outputs: VecDeque::new(),
-        })
+        };
+        if !is_new {
+            state.take_over(positions);
+        }
+        Ok(state)
+    }
+
+    /// Goes on as the master that had this storage before, if this is its endpoint.
+    fn take_over(&mut self, positions: Positions) {
+        let was = self.record.id;
+        if was.endpoint != self.id.endpoint {
+            tracing::info!(store = %self.name, %was, "the store had its master on another endpoint: clones of C++ have to be restarted");
+            self.record.id = self.id;
+            self.record.seq = 1;
+            self.record.unnumbered_at = 0;
+            return;
+        }
+        self.id = was;
+        self.positions = positions;
+        self.unnumbered_at = (self.record.unnumbered_at > 0).then_some(self.record.unnumbered_at);
+        self.updates.go_on_from(self.record.seq);
+        // Some of these may have been used, by what changed nothing.
+        self.updates.skip(UNRECORDED);
+        self.record.seq += UNRECORDED;
     }
 
     /// `speaks` says which endpoints announce [`FEATURE`](crate::command::FEATURE); without, none does.
@@ -257,8 +295,15 @@ impl MasterState {
             self.turn_away(sender);
         }
         match command.content {
-            Content::Nack { seqs } => self.handle_nack(sender, &seqs),
-            Content::CumulativeAck { seq } => self.updates.handle_ack(sender, seq),
+            Content::Nack { seqs } => self.handle_nack(sender, command.receiver, &seqs),
+            Content::CumulativeAck { seq } => {
+                if self.updates.acked(sender).is_some()
+                    || self.resume(sender, command.receiver, seq)
+                {
+                    self.updates.handle_ack(sender, seq);
+                    self.trim_refill(sender, seq);
+                }
+            }
             Content::AttachWriter { offset, heartbeat } => {
                 self.attach_writer(now, sender, offset, heartbeat)
             }
@@ -341,6 +386,7 @@ impl MasterState {
         self.drain_updates();
         self.tick_writers();
         self.tick_followers();
+        self.tick_refills();
         self.tick_verifications();
         self.expire(now);
         self.commit();
@@ -352,15 +398,19 @@ impl MasterState {
             return;
         }
         let mut closed = self.group.close();
-        if !closed.mutations.is_empty() {
-            let record = self.record_after(&closed);
+        let record = self.record_after(&closed);
+        // What changes nothing is numbered as well; now and then that is written down.
+        if !closed.mutations.is_empty() || record.seq > self.record.seq + UNRECORDED {
             closed.mutations.push(record.note());
+            closed.mutations.extend(self.positions.note());
             if let Err(error) = self.backend.apply(&closed.mutations) {
                 self.fail_group(closed.effects, &error);
                 return;
             }
             self.snapshot = None;
             self.record = record;
+        } else {
+            closed.mutations.clear();
         }
         let told = self.updates.has_consumers();
         for effect in closed.effects {
@@ -378,7 +428,23 @@ impl MasterState {
         } else {
             (self.record.entries, self.record.digest)
         };
+        let numbered = closed
+            .effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Broadcast(_)))
+            .count() as u64;
+        let unnumbered_at = if closed.changes > 0 && !self.updates.has_consumers() {
+            self.updates.seq()
+        } else {
+            self.record.unnumbered_at
+        };
         Record {
+            seq: if self.updates.has_consumers() {
+                self.updates.seq() + numbered
+            } else {
+                self.updates.seq()
+            },
+            unnumbered_at,
             revision: self.record.revision + closed.changes,
             entries: entries.saturating_add_signed(closed.grown),
             digest: digest.with(closed.digest),
@@ -458,6 +524,9 @@ fn report_ref(error: &BackendError) -> StoreError {
     }
     StoreError::Backend { report }
 }
+
+/// Numbers that may be used before the last one is written down.
+const UNRECORDED: u64 = 1024;
 
 /// What is logged of things that can happen again and again, in [`COMPLAINT_TICKS`].
 const MAX_COMPLAINTS: u32 = 10;

@@ -3,6 +3,8 @@
 //! A *history* is one line of changes, from an empty store (or one that was filled by somebody else) on. Within it, the
 //! *revision* counts the changes: two copies with the same history and revision hold the same.
 
+use std::collections::BTreeMap;
+
 use broker_core::binary::Reader;
 use broker_core::{DecodeError, EndpointId, EntityId};
 
@@ -22,8 +24,10 @@ pub(super) struct Record {
     pub(super) digest: Digest,
     /// Who the master was.
     pub(super) id: EntityId,
-    /// The number of the last update it sent.
+    /// The number of the last update it sent, or a later one.
     pub(super) seq: u64,
+    /// The last number at which something changed that no clone was told of; 0 is none.
+    pub(super) unnumbered_at: u64,
 }
 
 impl Record {
@@ -48,6 +52,7 @@ impl Record {
             digest: Digest::default(),
             id,
             seq: 1,
+            unnumbered_at: 0,
         };
         let mut after = None;
         loop {
@@ -79,6 +84,7 @@ impl Record {
         bytes.extend(self.id.endpoint.as_bytes());
         bytes.extend(self.id.object.to_be_bytes());
         bytes.extend(self.seq.to_be_bytes());
+        bytes.extend(self.unnumbered_at.to_be_bytes());
         bytes
     }
 
@@ -95,11 +101,94 @@ impl Record {
                 r.u64("object")?,
             ),
             seq: r.u64("sequence number")?,
+            unnumbered_at: r.u64("sequence number")?,
         })
     }
 }
 
+/// Up to which number the writes of each writer were applied. Only of writers that are not told what became of their
+/// writes: after a restart of the master they go on with their stream, and what was applied must not be applied again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Positions {
+    by_writer: BTreeMap<EntityId, Applied>,
+    changed: bool,
+    clock: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Applied {
+    seq: u64,
+    /// When, by a clock that counts changes: the longest silent writer is given up for a new one.
+    at: u64,
+}
+
+impl Positions {
+    /// Those that `backend` holds.
+    pub(super) fn read(backend: &dyn Backend) -> Result<Self, BackendError> {
+        let Some(bytes) = backend.note(POSITIONS)? else {
+            return Ok(Self::default());
+        };
+        Self::decode(&bytes).map_err(|source| BackendError::Unreadable {
+            what: "a list of writers",
+            source: Some(source),
+        })
+    }
+
+    pub(super) fn get(&self, writer: EntityId) -> Option<u64> {
+        self.by_writer.get(&writer).map(|applied| applied.seq)
+    }
+
+    /// Write number `seq` of `writer` is in the group.
+    pub(super) fn set(&mut self, writer: EntityId, seq: u64) {
+        self.clock += 1;
+        self.changed = true;
+        let at = self.clock;
+        if !self.by_writer.contains_key(&writer) && self.by_writer.len() >= MAX_POSITIONS {
+            let oldest = self.by_writer.iter().min_by_key(|(_, applied)| applied.at);
+            if let Some((&oldest, _)) = oldest {
+                self.by_writer.remove(&oldest);
+            }
+        }
+        self.by_writer.insert(writer, Applied { seq, at });
+    }
+
+    /// The mutation that keeps them, if there is something new.
+    pub(super) fn note(&mut self) -> Option<Mutation> {
+        std::mem::take(&mut self.changed).then(|| Mutation::Note {
+            name: POSITIONS.to_owned(),
+            value: Some(self.encode()),
+        })
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.by_writer.len() * 32);
+        for (writer, applied) in &self.by_writer {
+            bytes.extend(writer.endpoint.as_bytes());
+            bytes.extend(writer.object.to_be_bytes());
+            bytes.extend(applied.seq.to_be_bytes());
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut positions = Self::default();
+        let mut r = Reader::new(bytes);
+        while !r.is_empty() {
+            let endpoint = EndpointId::from_bytes(*r.array("endpoint")?);
+            let writer = EntityId::new(endpoint, r.u64("object")?);
+            let seq = r.u64("sequence number")?;
+            positions.by_writer.insert(writer, Applied { seq, at: 0 });
+        }
+        Ok(positions)
+    }
+}
+
 const NAME: &str = "master";
+
+const POSITIONS: &str = "writers";
+
+/// Writers whose positions are kept.
+const MAX_POSITIONS: usize = 256;
 
 /// Fields are only ever added at the end.
 const FORMAT: u8 = 1;

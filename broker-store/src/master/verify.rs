@@ -112,7 +112,7 @@ impl MasterState {
             page: Page::default(),
             repeats: 0,
         };
-        self.go_on(verification, None);
+        self.check_page(verification, None);
     }
 
     fn refuse_verification(&mut self, asker: Asker, code: ErrorCode) {
@@ -129,7 +129,7 @@ impl MasterState {
     }
 
     /// Puts the page behind `after` to the clones, or answers if there is nobody to be asked.
-    fn go_on(&mut self, mut verification: Verification, after: Option<Data>) {
+    fn check_page(&mut self, mut verification: Verification, after: Option<Data>) {
         let waiting: BTreeSet<_> = verification
             .copies
             .iter()
@@ -211,7 +211,7 @@ impl MasterState {
             .any(|(_, verdict)| *verdict == Verdict::Passed);
         if passed && verification.repeats < MAX_REPEATS {
             verification.repeats += 1;
-            return self.go_on(verification, page.after);
+            return self.check_page(verification, page.after);
         }
         verification.repeats = 0;
         for (id, verdict) in &page.verdicts {
@@ -233,7 +233,7 @@ impl MasterState {
         if page.last {
             self.report(verification);
         } else {
-            self.go_on(verification, page.until);
+            self.check_page(verification, page.until);
         }
     }
 

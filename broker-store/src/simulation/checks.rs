@@ -72,10 +72,20 @@ fn check_copies(world: &World, entries: &[(Data, Entry)], context: &str) {
             "{context}: clone {n} has found its master"
         );
         let copy = view.content.scan(None, usize::MAX);
-        assert_eq!(
-            values(&copy),
-            master,
-            "{context}: clone {n} equals the master"
+        let copied = values(&copy);
+        let missing: Vec<_> = master
+            .iter()
+            .filter(|e| !copied.contains(e))
+            .take(4)
+            .collect();
+        let extra: Vec<_> = copied
+            .iter()
+            .filter(|e| !master.contains(e))
+            .take(4)
+            .collect();
+        assert!(
+            copied == master,
+            "{context}: clone {n} equals the master; it lacks {missing:?} and has {extra:?}"
         );
         if !world.plan.ours[n] {
             continue;

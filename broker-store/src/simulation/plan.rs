@@ -12,6 +12,8 @@ pub(super) struct Plan {
     pub(super) ticks: u64,
     /// Every n-th write to the backend fails; 0 is none.
     pub(super) fails_nth: u64,
+    /// Whether a restarted master is the one that was there before.
+    pub(super) keeps_identity: bool,
     /// Whether somebody clears the store now and then.
     pub(super) clears: bool,
     /// Of a thousand ticks, in how many a link is cut or mended, the master restarts, a clone comes or goes, and the
@@ -53,6 +55,7 @@ impl Plan {
                 rng.u64(40..220)
             },
             fails_nth: if fails_nth == 1 { 2 } else { fails_nth.into() },
+            keeps_identity: rng.bool(),
             clears,
             cuts,
             restarts,

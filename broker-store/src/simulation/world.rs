@@ -514,11 +514,13 @@ fn node(plan: &Plan, n: usize, generation: u8) -> Node {
 
 fn master(plan: &Plan, start: u64, disk: Disk) -> MasterState {
     let mut id = [0xff; 16];
-    id[15] = start as u8;
+    if !plan.keeps_identity {
+        id[15] = start as u8;
+    }
     let ours = plan.ours.clone();
     MasterState::new(
         "s",
-        EntityId::new(EndpointId::from_bytes(id), 1),
+        EntityId::new(EndpointId::from_bytes(id), start + 1),
         Box::new(FailsNth::new(disk, plan.fails_nth)),
         Timers::default(),
     )
