@@ -8,6 +8,7 @@
 //! then everything runs once more inside [`FailsNth`], which fails a write now and then.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use broker_core::{Address, Data, EnumValue, Port, Set, Subnet, Table, Timespan, Timestamp};
 
@@ -88,6 +89,57 @@ impl<B: Backend> Backend for FailsNth<B> {
 
     fn may_block(&self) -> bool {
         self.inner.may_block()
+    }
+}
+
+/// A backend that masters have one after the other: what survives a restart, in tests.
+#[derive(Debug, Default)]
+pub struct Shared<B>(Arc<Mutex<B>>);
+
+impl<B> Clone for Shared<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B: Backend> Shared<B> {
+    /// Whoever has a clone of it has the same entries.
+    pub fn new(inner: B) -> Self {
+        Self(Arc::new(Mutex::new(inner)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, B> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B: Backend> Backend for Shared<B> {
+    fn apply(&mut self, batch: &[Mutation]) -> Result<(), BackendError> {
+        self.lock().apply(batch)
+    }
+
+    fn get(&self, key: &Data) -> Result<Option<Entry>, BackendError> {
+        self.lock().get(key)
+    }
+
+    fn scan(&self, after: Option<&Data>, limit: usize) -> Result<Vec<(Data, Entry)>, BackendError> {
+        self.lock().scan(after, limit)
+    }
+
+    fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Data>, BackendError> {
+        self.lock().due(now, limit)
+    }
+
+    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
+        self.lock().note(name)
+    }
+
+    fn len(&self) -> Result<u64, BackendError> {
+        self.lock().len()
+    }
+
+    fn name(&self) -> &str {
+        "shared"
     }
 }
 

@@ -1,7 +1,6 @@
 //! The master, the clones, and the network between them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use broker_core::{
@@ -10,11 +9,11 @@ use broker_core::{
 use bytes::Bytes;
 
 use super::plan::Plan;
-use crate::backend::{Backend, BackendError, Entry, Mutation};
+use crate::backend::{Backend as _, Entry, Mutation};
 use crate::channel::Timers;
 use crate::clone::{CloneOutput, CloneState, Freshness, Patience};
 use crate::command::Command;
-use crate::conformance::FailsNth;
+use crate::conformance::{FailsNth, Shared};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::ids::EntityIds;
@@ -64,7 +63,7 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     step: u64,
     pub(super) master: MasterState,
-    disk: Disk,
+    disk: Shared<Memory>,
     pub(super) clones: Vec<Node>,
     /// Commands under way by the step they arrive at, with an order of their own.
     network: BTreeMap<(u64, u64), (Writer, EndpointId, Bytes)>,
@@ -86,49 +85,9 @@ pub(super) struct Node {
     cut: bool,
 }
 
-/// What survives a restart of the master.
-#[derive(Clone, Default)]
-struct Disk(Arc<Mutex<Memory>>);
-
-impl Disk {
-    fn with<R>(&self, work: impl FnOnce(&mut Memory) -> R) -> R {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Backend for Disk {
-    fn apply(&mut self, batch: &[Mutation]) -> Result<(), BackendError> {
-        self.with(|memory| memory.apply(batch))
-    }
-
-    fn get(&self, key: &Data) -> Result<Option<Entry>, BackendError> {
-        self.with(|memory| memory.get(key))
-    }
-
-    fn scan(&self, after: Option<&Data>, limit: usize) -> Result<Vec<(Data, Entry)>, BackendError> {
-        self.with(|memory| memory.scan(after, limit))
-    }
-
-    fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Data>, BackendError> {
-        self.with(|memory| memory.due(now, limit))
-    }
-
-    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
-        self.with(|memory| memory.note(name))
-    }
-
-    fn len(&self) -> Result<u64, BackendError> {
-        self.with(|memory| memory.len())
-    }
-
-    fn name(&self) -> &str {
-        "memory"
-    }
-}
-
 impl World {
     pub(super) fn new(plan: &Plan, trace: bool) -> Self {
-        let disk = Disk::default();
+        let disk = Shared::new(Memory::new());
         let preloaded: Vec<_> = (0..plan.preloaded)
             .map(|n| Mutation::Put {
                 key: Data::vector(["filler".into(), Data::from(n)]),
@@ -136,7 +95,8 @@ impl World {
                 expires_at: None,
             })
             .collect();
-        disk.with(|memory| memory.apply(&preloaded))
+        disk.clone()
+            .apply(&preloaded)
             .expect("memory takes everything");
         let mut world = Self {
             plan: plan.clone(),
@@ -490,7 +450,7 @@ impl World {
     /// What the master holds.
     pub(super) fn entries(&self) -> Vec<(Data, Entry)> {
         self.disk
-            .with(|memory| memory.scan(None, usize::MAX))
+            .scan(None, usize::MAX)
             .expect("memory can be read")
     }
 }
@@ -512,7 +472,7 @@ fn node(plan: &Plan, n: usize, generation: u8) -> Node {
     }
 }
 
-fn master(plan: &Plan, start: u64, disk: Disk) -> MasterState {
+fn master(plan: &Plan, start: u64, disk: Shared<Memory>) -> MasterState {
     let mut id = [0xff; 16];
     if !plan.keeps_identity {
         id[15] = start as u8;

@@ -11,5 +11,6 @@ mod cpp_clone;
 mod cpp_master;
 mod followed;
 mod following;
+mod healed;
 mod quirks;
 mod world;

@@ -148,6 +148,12 @@ impl OurMaster {
         }
     }
 
+    /// Another start of it.
+    pub(crate) fn restart(&mut self, id: EntityId, backend: impl Backend) {
+        self.state = MasterState::new("s", id, Box::new(backend), Timers::default()).unwrap();
+        self.pending.clear();
+    }
+
     fn now(&self) -> Timestamp {
         Timestamp::from_nanos(self.tick * 100_000_000)
     }
@@ -170,16 +176,19 @@ impl OurMaster {
     }
 
     pub(crate) fn content(&mut self) -> BTreeMap<Data, Data> {
-        let everything = StoreOperation::Scan {
-            after: None,
-            limit: 4096,
-        };
-        match self.call(everything) {
-            Ok(StoreReply::Entries(entries)) => entries
-                .into_iter()
-                .map(|entry| (entry.key, entry.value))
-                .collect(),
-            other => panic!("no entries: {other:?}"),
+        let mut content = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let page = StoreOperation::Scan { after, limit: 4096 };
+            let entries = match self.call(page) {
+                Ok(StoreReply::Entries(entries)) => entries,
+                other => panic!("no entries: {other:?}"),
+            };
+            after = entries.last().map(|entry| entry.key.clone());
+            if after.is_none() {
+                return content;
+            }
+            content.extend(entries.into_iter().map(|entry| (entry.key, entry.value)));
         }
     }
 }
