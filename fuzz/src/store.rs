@@ -226,6 +226,8 @@ impl Line {
                 Transmit::Handshake { to, offset } => (Some(to), Sent::Handshake(offset)),
                 Transmit::Resend { to, seq, message } => (Some(to), Sent::Message(seq, message)),
                 Transmit::RetransmitFailed { to, seq } => (Some(to), Sent::RetransmitFailed(seq)),
+                // Nothing is skipped here.
+                Transmit::Skipped { .. } => continue,
                 Transmit::Keepalive { seq } => (None, Sent::Keepalive(seq)),
             };
             for (end, peer) in self.ends.iter_mut().zip(PEERS) {

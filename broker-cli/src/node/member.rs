@@ -29,24 +29,27 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
         .collect::<anyhow::Result<Filter>>()?;
 
     let mut running = Running::begin(args.supervised)?;
-    let mut builder = ClusterNode::builder(layout, name)
-        .endpoint_builder(transports.builder())
-        .subscribe(prefixes)
-        .forwarding(args.forwarding(false));
-    if args.demo.is_some() {
-        builder = builder.events(QueueOptions::local());
-    }
-    let node = builder
-        .start()
-        .await
-        .map_err(|error| explain(error, config))?;
-    for url in &args.listen {
-        node.endpoint().listen(url).await.map_err(explain_listen)?;
-    }
+    let start = async |keep_id: bool| {
+        let mut builder = ClusterNode::builder(layout.clone(), name)
+            .endpoint_builder(transports.builder())
+            .subscribe(prefixes.clone())
+            .keep_id(keep_id)
+            .forwarding(args.forwarding(false));
+        if args.demo.is_some() {
+            builder = builder.events(QueueOptions::local());
+        }
+        let node = builder.start().await;
+        let node = node.map_err(|error| explain(error, config))?;
+        for url in &args.listen {
+            node.endpoint().listen(url).await.map_err(explain_listen)?;
+        }
+        for url in &args.peer {
+            node.endpoint().peer(url.clone());
+        }
+        anyhow::Ok(node)
+    };
+    let mut node = start(true).await?;
     running.announce(&node.endpoint().listening())?;
-    for url in &args.peer {
-        node.endpoint().peer(url.clone());
-    }
     let worked = match &args.demo {
         Some(plan) => {
             let events = node
@@ -58,7 +61,18 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
             }
         }
         None => {
-            running.until_stopped().await;
+            let refused = tokio::select! {
+                () = running.until_stopped() => false,
+                () = node.endpoint().id_refused() => true,
+            };
+            if refused {
+                tracing::warn!(
+                    "starting anew under another endpoint ID: clones of our own nodes follow, clones of C++ and Zeek have to be restarted"
+                );
+                node.shutdown().await;
+                node = start(false).await?;
+                running.until_stopped().await;
+            }
             Ok(())
         }
     };

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::driver::Driver;
 use super::status::NodeReport;
-use super::stores;
+use super::stores::Masters;
 use super::{ClusterNode, EventStream, NODE_EVENTS, Progress, Shared, StartError, State};
 use crate::events::LOG_RECEIPTS;
 use crate::layout::{Layout, dial_url};
@@ -32,6 +32,7 @@ pub struct ClusterNodeBuilder {
     log_hold: Duration,
     hear_started: bool,
     forwarding: bool,
+    keep_id: bool,
 }
 
 impl ClusterNodeBuilder {
@@ -45,6 +46,7 @@ impl ClusterNodeBuilder {
             log_hold: DEFAULT_HOLD,
             hear_started: false,
             forwarding: false,
+            keep_id: true,
         }
     }
 
@@ -83,6 +85,13 @@ impl ClusterNodeBuilder {
         self
     }
 
+    /// Whether a node that has the masters of persistent stores comes back under the endpoint ID it had before; default
+    /// yes. Clones of C++ then go on after a restart; they never follow a master with another ID.
+    pub const fn keep_id(mut self, keep: bool) -> Self {
+        self.keep_id = keep;
+        self
+    }
+
     /// Passes messages of one peer on to others; default no, as in Zeek, whose clusters are meshes in which a message
     /// would arrive more than once. For a node that joins parts of a cluster which do not see each other.
     pub const fn forwarding(mut self, forwarding: bool) -> Self {
@@ -102,8 +111,14 @@ impl ClusterNodeBuilder {
     pub async fn start(self) -> Result<ClusterNode, StartError> {
         let layout = self.layout;
         let spec = layout.require(&self.name)?;
-        let endpoint = self
-            .endpoint
+        let masters = Masters::open(&layout, spec).await?;
+        let mut endpoint = self.endpoint;
+        if self.keep_id
+            && let Some(id) = masters.kept_id()?
+        {
+            endpoint = endpoint.id(id);
+        }
+        let endpoint = endpoint
             .name(&self.name)
             .forwarding(self.forwarding)
             .peer_queue(spec.queue)
@@ -178,7 +193,7 @@ impl ClusterNodeBuilder {
         endpoint.forward(&subscriptions);
         endpoint.register_status(Arc::new(NodeReport(Arc::downgrade(&shared))));
         let driver = Driver::new(Arc::clone(&shared), self.hear_started);
-        stores::attach(&endpoint, &layout, spec).await?;
+        masters.attach(&endpoint, &layout, spec).await?;
         for url in &spec.listen {
             endpoint.listen(url).await?;
         }

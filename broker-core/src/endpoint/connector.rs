@@ -16,6 +16,9 @@ use crate::id::EndpointId;
 use crate::transport::{ConnectError, Transport};
 use crate::url::PeerUrl;
 
+/// A peer that refuses this endpoint's ID for so long has another endpoint with the ID.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
+
 /// How long the same failure to connect is not mentioned again.
 const SAY_AGAIN: Duration = Duration::from_secs(300);
 
@@ -120,6 +123,7 @@ impl Shared {
         let stop = &connector.stop;
         let mut backoff = Backoff::default();
         let mut last_failure = None;
+        let mut refused_since = None;
         // "At once" is the first of the back-off's delays.
         let _ = backoff.next_delay(fastrand::u64(..));
         loop {
@@ -130,7 +134,7 @@ impl Shared {
             };
             match attempt {
                 Ok(link) => {
-                    last_failure = None;
+                    (last_failure, refused_since) = (None, None);
                     connector.stands(Standing::Peered);
                     let since = Instant::now();
                     let removed = tokio::select! {
@@ -160,12 +164,22 @@ impl Shared {
                     ..
                 }) => {
                     last_failure = None;
-                    connector.stands(Standing::Peered);
-                    tokio::select! {
-                        () = self.peer_gone(peer) => {}
-                        () = stop.cancelled() => return,
+                    if self.control().peers.link(peer).is_none() {
+                        // It has a connection with somebody of this ID; with a dead one it notices after a while.
+                        let since = *refused_since.get_or_insert_with(Instant::now);
+                        if since.elapsed() >= REFUSED_FOR && !self.refused.is_cancelled() {
+                            tracing::warn!(%url, id = %self.id, "the peer has refused this node for long, it has a connection with another of the same ID");
+                            self.refused.cancel();
+                        }
+                    } else {
+                        refused_since = None;
+                        connector.stands(Standing::Peered);
+                        tokio::select! {
+                            () = self.peer_gone(peer) => {}
+                            () = stop.cancelled() => return,
+                        }
+                        connector.stands(Standing::Reconnecting);
                     }
-                    connector.stands(Standing::Reconnecting);
                 }
                 Err(error) => {
                     let text = describe(&error);

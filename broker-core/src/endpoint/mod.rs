@@ -372,6 +372,16 @@ impl Endpoint {
         }
     }
 
+    /// Waits until a peer has refused this endpoint for 30 s because it has a connection with one of the same ID. That
+    /// happens where an ID is kept across restarts: the peer has not noticed that the former process is gone, or there are
+    /// two. A new endpoint with a new ID is let in.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn id_refused(&self) {
+        self.shared.refused.cancelled().await;
+    }
+
     /// Ends the peering with `url`, gracefully, and stops to keep it. `false`: there was none.
     ///
     /// # Cancel safety

@@ -77,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) status_sources: Mutex<Vec<Arc<dyn StatusSource>>>,
     pub(crate) store_access: RwLock<Option<Arc<dyn StoreAccess>>>,
     pub(crate) tasks: TaskTracker,
+    /// Set once a peer has refused this endpoint's ID for long, as one that it has already.
+    pub(crate) refused: CancellationToken,
     /// Cancelled when the endpoint stops accepting and dialling.
     pub(crate) stop: CancellationToken,
 }
@@ -136,6 +138,7 @@ impl Shared {
             status_sources: Mutex::default(),
             store_access: RwLock::default(),
             tasks: TaskTracker::new(),
+            refused: CancellationToken::new(),
             stop: CancellationToken::new(),
         })
     }

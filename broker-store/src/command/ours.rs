@@ -88,11 +88,13 @@ pub enum Verdict {
 impl Content {
     /// Whether only those say it, of ours, who believe that the receiver knows them.
     pub(crate) const fn tells_acquaintance(&self) -> bool {
-        match self {
-            Self::CumulativeAck { .. } | Self::Keepalive { .. } | Self::Sync { .. } => true,
-            Self::ResultsQuery { .. } => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::CumulativeAck { .. }
+                | Self::Keepalive { .. }
+                | Self::Sync { .. }
+                | Self::ResultsQuery { .. }
+        )
     }
 }
 

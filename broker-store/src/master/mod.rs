@@ -211,6 +211,15 @@ impl MasterState {
         self
     }
 
+    /// The endpoint of the master that had this storage last, if there was one. An endpoint with this ID goes on in its
+    /// name, so that clones of C++ notice nothing of a restart.
+    ///
+    /// # Errors
+    /// The storage failed or holds something unreadable.
+    pub fn kept_endpoint(backend: &dyn Backend) -> Result<Option<EndpointId>, BackendError> {
+        Ok(Record::read(backend)?.map(|record| record.id.endpoint))
+    }
+
     /// Who the master is.
     #[must_use]
     pub const fn id(&self) -> EntityId {

@@ -270,7 +270,9 @@ impl MasterState {
             let page = self.backend.scan(refill.after.as_ref(), PAGE)?;
             refill.exhausted = page.len() < PAGE;
             refill.ready.extend(page.into_iter().map(|(key, _)| key));
-            refill.after = refill.ready.back().cloned().or(refill.after.take());
+            if let Some(last) = refill.ready.back() {
+                refill.after = Some(last.clone());
+            }
         }
         Ok(refill.ready.pop_front())
     }
