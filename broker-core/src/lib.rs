@@ -65,12 +65,12 @@ pub use rate_limit::RateLimit;
 pub use set::Set;
 pub use status::{LogCounters, NodeStatus, PeerStatus, StatusSource, StoreStatus};
 pub use store_access::{
-    StoreAccess, StoreChange, StoreEntry, StoreFailure, StoreOperation, StoreReply, StoreWatch,
+    StoreAccess, StoreChange, StoreEntry, StoreFailure, StoreOperation, StoreReply,
 };
 pub use store_report::{
     CopyOutcome, CopyReport, Difference, DifferenceKind, Revision, RevisionError, VerifyReport,
 };
-pub use store_watch::{WatchItem, WatchKeys, WatchRequest};
+pub use store_watch::{StoreWatch, WatchItem, WatchKeys, WatchRequest};
 pub use table::Table;
 pub use time::{Timespan, Timestamp};
 pub use topic::{Topic, TopicError};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::code::ErrorCode;
 use crate::data::Data;
 use crate::store_report::VerifyReport;
+use crate::store_watch::{StoreWatch, WatchRequest};
 use crate::transport::BoxFuture;
 
 /// The stores of one node.
@@ -27,20 +28,12 @@ pub trait StoreAccess: Any + Send + Sync {
         operation: StoreOperation,
     ) -> BoxFuture<'a, Result<StoreReply, StoreFailure>>;
 
-    /// Starts to watch the store called `store`: every change from now on, in the order of application.
+    /// Starts to watch the store called `store`; see [`WatchItem`](crate::WatchItem) for what comes.
     fn watch<'a>(
         &'a self,
         store: &'a str,
+        request: WatchRequest,
     ) -> BoxFuture<'a, Result<Box<dyn StoreWatch>, StoreFailure>>;
-}
-
-/// A running watch; dropping it ends the watch.
-pub trait StoreWatch: Send {
-    /// The next change, or `None` when the store is gone.
-    ///
-    /// # Cancel safety
-    /// Safe: no change is lost if the future is dropped.
-    fn next(&mut self) -> BoxFuture<'_, Option<StoreChange>>;
 }
 
 /// One operation on a store. `expiry` is relative to the moment the master applies it.

@@ -7,6 +7,7 @@
 use crate::data::Data;
 use crate::store_access::{StoreChange, StoreEntry};
 use crate::store_report::Revision;
+use crate::transport::BoxFuture;
 
 /// What to watch.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +32,39 @@ pub enum WatchKeys {
     Prefix(Data),
 }
 
+/// A running watch; dropping it ends the watch.
+pub trait StoreWatch: Send {
+    /// What comes next, or `None` when the store is gone or the watch was too slow.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is lost if the future is dropped.
+    fn next(&mut self) -> BoxFuture<'_, Option<WatchItem>>;
+}
+
+impl WatchKeys {
+    /// Whether `key` is one of them.
+    #[must_use]
+    pub fn contain(&self, key: &Data) -> bool {
+        match self {
+            Self::All => true,
+            Self::Key(wanted) => key == wanted,
+            Self::Prefix(prefix) => has_prefix(key, prefix),
+        }
+    }
+}
+
+fn has_prefix(key: &Data, prefix: &Data) -> bool {
+    match (key, prefix) {
+        (Data::String(key), Data::String(prefix)) => key.starts_with(prefix.as_slice()),
+        (Data::Vector(key), Data::Vector(prefix)) => key.starts_with(prefix),
+        (Data::Address(key), Data::Subnet(prefix)) => prefix.contains(*key),
+        (Data::Subnet(key), Data::Subnet(prefix)) => {
+            prefix.contains(key.address) && key.length >= prefix.length
+        }
+        _ => key == prefix,
+    }
+}
+
 /// What a watch tells.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -50,4 +84,26 @@ pub enum WatchItem {
     Reset,
     /// One entry as it is now.
     Entry(StoreEntry),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_one_of_strings_vectors_and_networks() {
+        let prefix = |prefix: Data| WatchKeys::Prefix(prefix);
+        assert!(prefix("ab".into()).contain(&"abc".into()));
+        assert!(!prefix("ab".into()).contain(&"a".into()));
+        assert!(prefix(Data::vector(["a"])).contain(&Data::vector(["a", "b"])));
+        assert!(!prefix(Data::vector(["a"])).contain(&"a".into()));
+        let net: Data = "10.0.0.0/8".parse::<crate::Subnet>().unwrap().into();
+        let inside: Data = "10.1.2.3".parse::<crate::Address>().unwrap().into();
+        let outside: Data = "11.1.2.3".parse::<crate::Address>().unwrap().into();
+        assert!(prefix(net.clone()).contain(&inside) && !prefix(net.clone()).contain(&outside));
+        let part: Data = "10.1.0.0/16".parse::<crate::Subnet>().unwrap().into();
+        assert!(prefix(net.clone()).contain(&part) && !prefix(part).contain(&net));
+        assert!(WatchKeys::Key(1u64.into()).contain(&1u64.into()));
+        assert!(!WatchKeys::Key(1u64.into()).contain(&2u64.into()));
+    }
 }

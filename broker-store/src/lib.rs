@@ -84,9 +84,11 @@ mod digest;
 mod driver;
 pub mod error;
 pub mod event;
+mod follow;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
+mod history;
 mod ids;
 pub mod master;
 mod memory;
@@ -113,6 +115,7 @@ pub use digest::Digest;
 pub use driver::Position;
 pub use error::{AttachError, StoreError};
 pub use event::StoreEvent;
+pub use follow::StoreWatcher;
 pub use ids::EntityIds;
 pub use master::{MasterOutput, MasterState};
 pub use memory::Memory;

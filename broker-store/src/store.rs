@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use broker_core::{
     Data, ErrorCode, QueueOptions, Revision, Set, StoreEntry, StoreOperation, StoreReply,
-    VerifyReport,
+    VerifyReport, WatchKeys, WatchRequest,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -14,8 +14,9 @@ use tokio::time::timeout;
 use crate::clone::{CloneView, Freshness};
 use crate::command::Question;
 use crate::content::Content;
-use crate::driver::{Answer, Ask, Clock, Position, Shared, What};
+use crate::driver::{Answer, Ask, Clock, Position, Shared, WatchAsk, What};
 use crate::error::StoreError;
+use crate::follow::StoreWatcher;
 use crate::master::remaining;
 use crate::semantics;
 use crate::watch::{self as watching, StoreEvents};
@@ -127,6 +128,16 @@ impl Store {
     #[must_use]
     pub fn revision(&self) -> Option<Revision> {
         self.position().revision
+    }
+
+    /// Whether the deadlines of entries are known here: at the master, and where it is asked. A clone knows them as far as
+    /// its master has told.
+    #[must_use]
+    pub fn knows_expiries(&self) -> bool {
+        self.inner
+            .copy
+            .as_ref()
+            .is_none_or(|copy| copy.view.is_remote())
     }
 
     /// How fresh the content is; a master's always is.
@@ -486,6 +497,42 @@ impl Store {
     /// The changes from now on, in a queue of one's own choice. The store never waits for it.
     pub fn events_with(&self, queue: QueueOptions) -> StoreEvents {
         self.inner.shared.watchers.watch(queue)
+    }
+
+    /// What happens to some keys, from now on or from a [`Revision`] that an earlier watch has told.
+    ///
+    /// The first item is a [`Position`](broker_core::WatchItem::Position), or a [`Reset`](broker_core::WatchItem::Reset) if the changes since the
+    /// revision asked for are not known any more: the latest ones are (8192 of them, of 8 MiB), and those of clones go
+    /// back to when they took their copy. Every change comes with the revision to go on from behind it. The watch ends
+    /// rather than leave something out; begin it again then. A handle without a copy takes one for it.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; too many watch already.
+    pub async fn watch(&self, request: WatchRequest) -> Result<StoreWatcher, StoreError> {
+        if let Some(copy) = self
+            .inner
+            .copy
+            .as_ref()
+            .filter(|copy| copy.view.is_remote())
+        {
+            self.ask(What::Copy, self.inner.request_timeout).await?;
+            let mut freshness = copy.freshness.clone();
+            let limit = self.inner.request_timeout;
+            let live = timeout(limit, freshness.wait_for(|now| *now == Freshness::Live)).await;
+            live.map_err(|_| StoreError::TimedOut(limit))?
+                .map_err(|_| StoreError::Closed)?;
+        }
+        let WatchRequest { mut keys, from } = request;
+        if let WatchKeys::Key(key) | WatchKeys::Prefix(key) = &mut keys {
+            semantics::normalize_key(key).map_err(StoreError::Refused)?;
+        }
+        if self.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        let (start, started) = oneshot::channel();
+        self.inner.shared.ask_to_watch(WatchAsk { from, start });
+        let start = started.await.map_err(|_| StoreError::Closed)??;
+        Ok(StoreWatcher::new(self.clone(), keys, from, start))
     }
 
     // --- in general ------------------------------------------------------------------------------

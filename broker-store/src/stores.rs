@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use broker_core::{
     BoxFuture, Endpoint, EndpointId, EntityId, NodeStatus, StatusSource, StoreAccess, StoreFailure,
-    StoreOperation, StoreReply, StoreStatus, StoreWatch,
+    StoreOperation, StoreReply, StoreStatus, StoreWatch, WatchRequest,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -21,7 +21,6 @@ use crate::master::MasterState;
 use crate::options::{CloneOptions, MasterOptions};
 use crate::remote::{self, PeerStore, RemoteError};
 use crate::store::{Copy, Inner, Role, Store};
-use crate::watch as watching;
 
 /// Stores on an endpoint: what this crate adds to [`Endpoint`].
 ///
@@ -368,10 +367,11 @@ impl StoreAccess for Stores {
     fn watch<'a>(
         &'a self,
         store: &'a str,
+        request: WatchRequest,
     ) -> BoxFuture<'a, Result<Box<dyn StoreWatch>, StoreFailure>> {
         Box::pin(async move {
-            let events = self.find_or_fail(store)?.events_with(watching::complete());
-            Ok(Box::new(events) as Box<dyn StoreWatch>)
+            let watch = self.find_or_fail(store)?.watch(request).await?;
+            Ok(Box::new(watch) as Box<dyn StoreWatch>)
         })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use broker_core::queue::{self, Offer, Weigh};
-use broker_core::{BoxFuture, OverflowPolicy, QueueOptions, StoreChange, StoreWatch, binary};
+use broker_core::{OverflowPolicy, QueueOptions, Revision, binary};
 use futures_core::Stream;
 
 use crate::event::StoreEvent;
@@ -47,13 +47,6 @@ impl Stream for StoreEvents {
     }
 }
 
-/// A watch that ends rather than leave something out.
-impl StoreWatch for StoreEvents {
-    fn next(&mut self) -> BoxFuture<'_, Option<StoreChange>> {
-        Box::pin(async { self.recv().await.map(|event| event.to_change()) })
-    }
-}
-
 /// The watchers of one store.
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
@@ -65,6 +58,26 @@ pub(crate) struct Watchers {
 struct Watching {
     closed: bool,
     queues: Vec<queue::Sender<Item>>,
+    /// Those that want to know the revision as well.
+    followers: Vec<queue::Sender<Told>>,
+}
+
+/// What whoever follows a store is told.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// A change, and the revision to go on from behind it.
+    Change(Option<Revision>, Arc<StoreEvent>),
+    /// Everything up to this revision has been told.
+    Position(Revision),
+}
+
+impl Weigh for Told {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Change(_, event) => weight(event),
+            Self::Position(_) => 32,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -84,9 +97,29 @@ impl Watchers {
             sender.close();
         } else {
             watching.queues.push(sender);
-            self.count.store(watching.queues.len(), Ordering::Release);
+            self.count_watchers(&watching);
         }
         StoreEvents { queue: receiver }
+    }
+
+    /// Everything from now on, with revisions; ends rather than leave something out. `None` if too many follow.
+    pub(crate) fn follow(&self) -> Option<queue::Receiver<Told>> {
+        let (sender, receiver) = queue::channel(complete());
+        let mut watching = self.lock();
+        if watching.closed {
+            sender.close();
+        } else if watching.followers.len() >= MAX_FOLLOWERS {
+            return None;
+        } else {
+            watching.followers.push(sender);
+            self.count_watchers(&watching);
+        }
+        Some(receiver)
+    }
+
+    fn count_watchers(&self, watching: &Watching) {
+        let count = watching.queues.len() + watching.followers.len();
+        self.count.store(count, Ordering::Release);
     }
 
     /// Whether there is anybody to tell.
@@ -95,7 +128,7 @@ impl Watchers {
     }
 
     /// Hands `event` to every watcher; never waits.
-    pub(crate) fn tell(&self, event: &Arc<StoreEvent>) {
+    pub(crate) fn tell(&self, at: Option<Revision>, event: &Arc<StoreEvent>) {
         if !self.is_watched() {
             return;
         }
@@ -107,7 +140,16 @@ impl Watchers {
                 Offer::Closed(_) | Offer::Disconnect
             )
         });
-        self.count.store(watching.queues.len(), Ordering::Release);
+        let told = || Told::Change(at, Arc::clone(event));
+        watching.tell_followers(told);
+        self.count_watchers(&watching);
+    }
+
+    /// Everything up to this revision has been told.
+    pub(crate) fn tell_position(&self, at: Revision) {
+        let mut watching = self.lock();
+        watching.tell_followers(|| Told::Position(at));
+        self.count_watchers(&watching);
     }
 
     /// The store is closed: watchers get what is queued and then the end.
@@ -115,6 +157,7 @@ impl Watchers {
         let mut watching = self.lock();
         watching.closed = true;
         watching.queues.drain(..).for_each(|queue| queue.close());
+        watching.followers.drain(..).for_each(|queue| queue.close());
         self.count.store(0, Ordering::Release);
     }
 
@@ -122,6 +165,20 @@ impl Watchers {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Watching {
+    fn tell_followers(&mut self, told: impl Fn() -> Told) {
+        self.followers.retain(|queue| {
+            !matches!(
+                queue.offer_or_drop(told()),
+                Offer::Closed(_) | Offer::Disconnect
+            )
+        });
+    }
+}
+
+/// Those that follow one store at a time.
+const MAX_FOLLOWERS: usize = 1024;
 
 /// For a watcher that would rather miss the oldest events than end.
 pub(crate) fn lossy() -> QueueOptions {
@@ -133,7 +190,7 @@ pub(crate) fn complete() -> QueueOptions {
     QueueOptions::local().policy(OverflowPolicy::Disconnect)
 }
 
-fn weight(event: &StoreEvent) -> usize {
+pub(crate) fn weight(event: &StoreEvent) -> usize {
     const OVERHEAD: usize = 128;
     let values = match event {
         StoreEvent::Insert { value, .. } => binary::encoded_len(value),
@@ -163,10 +220,10 @@ mod tests {
     async fn every_watcher_gets_every_event_until_the_store_closes() {
         let watchers = Watchers::default();
         let (mut a, mut b) = (watchers.watch(lossy()), watchers.watch(complete()));
-        watchers.tell(&erase(1));
+        watchers.tell(None, &erase(1));
         drop(b.recv().await);
         drop(b);
-        watchers.tell(&erase(2));
+        watchers.tell(None, &erase(2));
         watchers.close();
         assert_eq!(a.recv().await, Some(erase(1)));
         assert_eq!(a.recv().await, Some(erase(2)));
@@ -181,12 +238,12 @@ mod tests {
         let mut misses = watchers.watch(lossy().max_messages(two));
         let mut ends = watchers.watch(complete().max_messages(two));
         for key in 0..5 {
-            watchers.tell(&erase(key));
+            watchers.tell(None, &erase(key));
         }
         assert_eq!(misses.recv().await, Some(erase(3)));
         assert_eq!(misses.missed(), 3);
         while ends.recv().await.is_some() {}
-        watchers.tell(&erase(9));
+        watchers.tell(None, &erase(9));
         assert_eq!(watchers.count.load(Ordering::Relaxed), 1);
     }
 }

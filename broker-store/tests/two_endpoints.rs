@@ -8,7 +8,7 @@ use std::time::Duration;
 use broker_core::topic::reserved;
 use broker_core::{
     Data, Endpoint, EndpointId, ErrorCode, Filter, MemNetwork, MemTransport, PeerUrl, QueueOptions,
-    Set, StoreEntry, StoreFailure, StoreOperation, StoreReply, Topic,
+    Set, StoreEntry, StoreFailure, StoreOperation, StoreReply, Topic, WatchRequest,
 };
 use broker_store::conformance::FailsNth;
 use broker_store::{
@@ -476,7 +476,7 @@ async fn core_reaches_the_stores_through_its_own_door() {
         value: 7u64.into(),
         expiry: None,
     };
-    let mut watch = access.watch("s").await.unwrap();
+    let mut watch = access.watch("s", WatchRequest::default()).await.unwrap();
     assert_eq!(access.execute("s", put).await, Ok(StoreReply::Done));
     assert_eq!(
         access.execute("s", StoreOperation::Get("k".into())).await,

@@ -65,7 +65,15 @@ static WATCH_REPLY: Schema = Schema(&[
     (3, &CHANGE),
     (4, &CHANGE),
     (5, &CHANGE),
+    (7, &LEAF),
+    (8, &LEAF),
+    (9, &TABLE_ENTRY),
 ]);
+static COMPARE: Schema = Schema(&[(2, &VALUE), (3, &VALUE), (4, &VALUE)]);
+static WATCH: Schema = Schema(&[(3, &VALUE), (4, &VALUE)]);
+static VERIFY_REPLY: Schema = Schema(&[(4, &COPY)]);
+static COPY: Schema = Schema(&[(5, &DIFFERENCE)]);
+static DIFFERENCE: Schema = Schema(&[(1, &VALUE)]);
 
 macro_rules! screened {
     ($($message:ident: $schema:ident,)*) => {
@@ -94,7 +102,10 @@ screened! {
     WriteReply: LEAF,
     ScanRequest: KEY,
     ScanReply: SCAN_REPLY,
+    WatchRequest: WATCH,
     WatchReply: WATCH_REPLY,
+    CompareRequest: COMPARE,
+    VerifyReply: VERIFY_REPLY,
 }
 
 /// Checks `message`, which is to be decoded as what `schema` says.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use broker_core::{
     BoxFuture, Data, Endpoint, ErrorCode, Filter, Message, PeerUrl, QueueOptions, StoreAccess,
     StoreChange, StoreEntry, StoreFailure, StoreOperation, StoreReply, StoreWatch, Table, Topic,
+    WatchItem, WatchRequest,
 };
 use broker_wire::proto::{self, subscribe_reply, value::Kind};
 use broker_wire::{BrokerClient, ClientError, GrpcTransport, Published};
@@ -495,6 +496,7 @@ impl StoreAccess for FakeStores {
                 }
                 StoreOperation::Keys
                 | StoreOperation::GetIndex { .. }
+                | StoreOperation::CompareAndSet { .. }
                 | StoreOperation::PutUnique { .. } => Ok(StoreReply::Value(Data::from(true))),
                 StoreOperation::Scan { after, limit } => {
                     let first = after.map_or(0, |after| after.as_count().unwrap() + 1);
@@ -515,6 +517,7 @@ impl StoreAccess for FakeStores {
     fn watch<'a>(
         &'a self,
         store: &'a str,
+        _: WatchRequest,
     ) -> BoxFuture<'a, Result<Box<dyn StoreWatch>, StoreFailure>> {
         Box::pin(async move {
             match store {
@@ -534,16 +537,19 @@ struct FakeWatch {
 }
 
 impl StoreWatch for FakeWatch {
-    fn next(&mut self) -> BoxFuture<'_, Option<StoreChange>> {
+    fn next(&mut self) -> BoxFuture<'_, Option<WatchItem>> {
         Box::pin(async move {
             if self.next == CHANGES {
                 return std::future::pending().await;
             }
             self.next += 1;
-            Some(StoreChange::Insert {
-                key: Data::from(self.next),
-                value: Data::from("v"),
-                expiry: None,
+            Some(WatchItem::Change {
+                revision: None,
+                change: StoreChange::Insert {
+                    key: Data::from(self.next),
+                    value: Data::from("v"),
+                    expiry: None,
+                },
             })
         })
     }
@@ -567,6 +573,12 @@ async fn every_operation_reaches_the_store_as_it_was_meant() {
         StoreOperation::Get(deep.clone()),
         StoreOperation::Exists(key.clone()),
         StoreOperation::Keys,
+        StoreOperation::CompareAndSet {
+            key: key.clone(),
+            expected: Some(value.clone()),
+            value: None,
+            expiry,
+        },
         StoreOperation::GetIndex {
             key: key.clone(),
             index: index.clone(),
@@ -698,7 +710,11 @@ async fn failures_carry_the_codes_of_the_framework() {
         within(client.store("other", StoreOperation::Keys)).await,
         Err(ClientError::Store(missing))
     );
-    assert!(within(client.watch("other")).await.is_err());
+    assert!(
+        within(client.watch("other", &WatchRequest::default()))
+            .await
+            .is_err()
+    );
     within(node.shutdown()).await;
 }
 
@@ -727,14 +743,20 @@ async fn a_watch_tells_every_change_in_order_and_ends_with_the_node() {
         within(client.store_names()).await,
         Ok(vec!["hosts".to_owned(), "näme".to_owned()])
     );
-    let mut changes = within(client.watch("hosts")).await.unwrap();
+    let mut changes = within(client.watch("hosts", &WatchRequest::default()))
+        .await
+        .unwrap();
     for number in 1..=CHANGES {
         let change = StoreChange::Insert {
             key: Data::from(number),
             value: Data::from("v"),
             expiry: None,
         };
-        assert_eq!(within(changes.recv()).await, Ok(Some(change)));
+        let item = WatchItem::Change {
+            revision: None,
+            change,
+        };
+        assert_eq!(within(changes.recv()).await, Ok(Some(item)));
     }
     within(node.shutdown()).await;
     assert!(matches!(

@@ -1,14 +1,16 @@
 //! The door to one store of a node.
 //!
 //! Over `grpc://` the node itself does what is asked, be it master or clone. Over `broker://` there are only the commands
-//! of the store protocol: the command attaches a clone of its own to the master that the node must have, and learns
-//! what became of a write from the master's answer, or from its echo where the master is a C++ one.
+//! of the store protocol: a master of ours is asked, without a copy of its entries; of a C++ master the command is a clone
+//! for as long as it takes, and learns what became of a write from its echo.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use broker_core::{StoreAccess, StoreChange, StoreFailure, StoreOperation, StoreReply, StoreWatch};
+use broker_core::{
+    StoreAccess, StoreFailure, StoreOperation, StoreReply, StoreWatch, WatchItem, WatchRequest,
+};
 use broker_store::{CloneOptions, RemoteError, StoreExt as _};
 use broker_wire::{BrokerClient, ClientError};
 
@@ -58,8 +60,14 @@ impl StoreDoor {
     }
 
     /// Whether the expiries of entries that were there before are known.
-    pub(crate) const fn knows_expiries(&self) -> bool {
-        matches!(self.way, Way::Grpc(_))
+    pub(crate) fn knows_expiries(&self) -> bool {
+        match &self.way {
+            Way::Grpc(_) => true,
+            Way::Peer(door, _) => door
+                .endpoint()
+                .store(&self.name)
+                .is_some_and(|store| store.knows_expiries()),
+        }
     }
 
     /// Does `operation`; a write is done when the master has applied it and holds it as durably as configured.
@@ -77,16 +85,16 @@ impl StoreDoor {
         }
     }
 
-    /// Starts to watch the store: every change from now on.
-    pub(crate) async fn watch(&self) -> anyhow::Result<StoreChanges> {
+    /// Starts to watch the store.
+    pub(crate) async fn watch(&self, request: WatchRequest) -> anyhow::Result<StoreChanges> {
         match &self.way {
             Way::Grpc(client) => {
-                let changes = client.watch(&self.name).await;
+                let changes = client.watch(&self.name, &request).await;
                 let changes = changes.map_err(|error| self.explain(error))?;
                 Ok(StoreChanges::Grpc(Box::new(changes)))
             }
             Way::Peer(door, access) => {
-                let changes = access.watch(&self.name).await;
+                let changes = access.watch(&self.name, request).await;
                 let changes = changes.map_err(|error| explain(&error))?;
                 Ok(StoreChanges::Peer(Arc::clone(door), changes))
             }
@@ -109,14 +117,14 @@ impl StoreDoor {
 }
 
 impl StoreChanges {
-    /// Waits for the next change.
+    /// Waits for what comes next.
     ///
     /// # Errors
     /// The store is gone, or the node is.
     ///
     /// # Cancel safety
-    /// Safe: no change is lost.
-    pub(crate) async fn recv(&mut self) -> anyhow::Result<StoreChange> {
+    /// Safe: nothing is lost.
+    pub(crate) async fn recv(&mut self) -> anyhow::Result<WatchItem> {
         let change = match self {
             Self::Grpc(changes) => changes.recv().await?,
             Self::Peer(door, changes) => tokio::select! {
@@ -125,7 +133,7 @@ impl StoreChanges {
                 end = door.ended() => return Err(lost(end)),
             },
         };
-        change.context("the store is gone")
+        change.context("the watch is over: the store is gone, or changed faster than it was read")
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod dump;
 mod operation;
+mod verify;
 mod watch;
 
 use anyhow::Context as _;
@@ -45,7 +46,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let outcome = match request {
         operation::Request::Dump => dump::dump(&remote).await,
         operation::Request::Load => dump::load(&remote).await,
-        operation::Request::Watch { count } => watch::watch(&remote, count).await,
+        operation::Request::Verify => verify::verify(&remote).await,
+        operation::Request::Watch { request, count } => watch::watch(&remote, request, count).await,
         operation::Request::Keys => remote.keys().await,
         operation::Request::Get(key) => remote.get(key).await,
         operation::Request::Other(operation) => remote.other(operation).await,
@@ -116,9 +118,9 @@ const HELP: &str = concat!(
     "Writes exit 0 when the master has applied them and holds them as durably as configured.\n\
      Errors of the store exit 1 with their name on stderr: no_such_key, type_clash, ...\n\
      --json prints {\"key\":V,\"value\":V} for get, {\"key\":V} a line for keys, {\"result\":V} else.\n\
-     Over broker:// PEER must have the master: the command follows it for as long as it takes. A C++ master does not\n\
-     say what became of a write; one that is not echoed in time is exit 1, and may have been applied or not. The\n\
-     expiries of entries are not known there, and dump leaves them out.\n\
+     Over broker:// PEER must have the master. A C++ master does not say what became of a write; one that is not\n\
+     echoed in time is exit 1, and may have been applied or not. The expiries of entries are not known there, and dump\n\
+     leaves them out; and it knows neither compare-and-set nor verify.\n\
      dump and load use lines of {\"key\":V,\"value\":V,\"expiry\":SECS}; no expiry means never.\n\n",
     crate::value::help!(),
     "\n\nExamples:\n  broker store grpc://127.0.0.1 hosts put 10.0.0.1 5u --expiry 60\n  broker store grpc://127.0.0.1 hosts increment 10.0.0.1 1u\n  broker store grpc://a hosts dump | broker store grpc://b hosts load"

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use broker_core::{Data, StoreOperation};
+use broker_core::{Data, Revision, StoreOperation, WatchKeys, WatchRequest};
 use clap::Subcommand;
 
 use crate::client;
+use crate::failure::misuse;
 use crate::publish::parse_value;
 
 /// What to do with the store.
@@ -91,8 +92,38 @@ pub(crate) enum Operation {
     Dump,
     /// Put the entries that stdin holds as JSON lines
     Load,
+    /// Store a value if the key has the expected one, and print whether it had
+    ///
+    /// Instead of EXPECTED, `--if-missing` wants the key to be free; instead of VALUE, `--erase` removes it.
+    CompareAndSet {
+        /// The key
+        #[arg(allow_hyphen_values = true)]
+        key: String,
+        /// EXPECTED and VALUE, as far as no option takes their place
+        #[arg(allow_hyphen_values = true, value_name = "EXPECTED VALUE", num_args = 0..=2)]
+        values: Vec<String>,
+        /// Only if the key is free
+        #[arg(long)]
+        if_missing: bool,
+        /// Erase the key instead of storing a value
+        #[arg(long)]
+        erase: bool,
+        #[command(flatten)]
+        expiry: Expiry,
+    },
+    /// Compare every copy of the store with its master; exit 1 if one differs
+    Verify,
     /// Print changes as they happen
     Watch {
+        /// Only changes of this key
+        #[arg(long, allow_hyphen_values = true)]
+        key: Option<String>,
+        /// Only changes of keys that begin with this: a string, a vector, or a subnet with addresses inside
+        #[arg(long, allow_hyphen_values = true, conflicts_with = "key")]
+        prefix: Option<String>,
+        /// Go on from this revision, which --json printed, with what has happened since
+        #[arg(long, value_name = "REVISION")]
+        from: Option<Revision>,
         /// Stop after so many changes [default: never]
         #[arg(long, value_name = "N")]
         count: Option<u64>,
@@ -144,7 +175,11 @@ pub(crate) enum Request {
     Keys,
     Dump,
     Load,
-    Watch { count: Option<u64> },
+    Verify,
+    Watch {
+        request: WatchRequest,
+        count: Option<u64>,
+    },
     Other(StoreOperation),
 }
 
@@ -157,7 +192,47 @@ impl Operation {
             Self::Keys => return Ok(Request::Keys),
             Self::Dump => return Ok(Request::Dump),
             Self::Load => return Ok(Request::Load),
-            Self::Watch { count } => return Ok(Request::Watch { count }),
+            Self::Verify => return Ok(Request::Verify),
+            Self::Watch {
+                key,
+                prefix,
+                from,
+                count,
+            } => {
+                let keys = match (key, prefix) {
+                    (Some(key), _) => WatchKeys::Key(value(key)?),
+                    (None, Some(prefix)) => WatchKeys::Prefix(value(prefix)?),
+                    (None, None) => WatchKeys::All,
+                };
+                let request = WatchRequest { keys, from };
+                return Ok(Request::Watch { request, count });
+            }
+            Self::CompareAndSet {
+                key,
+                values,
+                if_missing,
+                erase,
+                expiry,
+            } => {
+                let wanted = 2 - usize::from(if_missing) - usize::from(erase);
+                if values.len() != wanted {
+                    return Err(misuse(format!(
+                        "compare-and-set takes KEY EXPECTED VALUE (without EXPECTED if --if-missing, without VALUE if --erase), and there are {} values behind KEY",
+                        values.len()
+                    )));
+                }
+                let mut values = values.into_iter();
+                let mut next = |left_out: bool| {
+                    let text = if left_out { None } else { values.next() };
+                    text.map(value).transpose()
+                };
+                StoreOperation::CompareAndSet {
+                    key: value(key)?,
+                    expected: next(if_missing)?,
+                    value: next(erase)?,
+                    expiry: expiry.after,
+                }
+            }
             Self::Exists { key } => StoreOperation::Exists(value(key)?),
             Self::Erase { key } => StoreOperation::Erase(value(key)?),
             Self::Clear => StoreOperation::Clear,

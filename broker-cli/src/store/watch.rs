@@ -2,32 +2,41 @@
 
 use std::time::Duration;
 
-use broker_core::{Data, StoreChange};
+use broker_core::{Data, StoreChange, WatchItem, WatchRequest};
 
 use super::{Remote, json_object};
 use crate::output::Output;
 use crate::signals::StopSignals;
 use crate::value;
 
-/// Prints changes until there have been `count`.
-pub(super) async fn watch(remote: &Remote, count: Option<u64>) -> anyhow::Result<()> {
+/// Prints what comes until there have been `count` changes.
+pub(super) async fn watch(
+    remote: &Remote,
+    request: WatchRequest,
+    count: Option<u64>,
+) -> anyhow::Result<()> {
     let mut signals = StopSignals::install()?;
-    let mut changes = remote.door.watch().await?;
+    let mut items = remote.door.watch(request).await?;
     crate::supervisor::eprintln_line("watching");
     let mut output = Output::stdout();
     let mut left = count;
     while left != Some(0) {
-        let change = tokio::select! {
-            change = changes.recv() => change?,
+        let item = tokio::select! {
+            item = items.recv() => item?,
             _ = signals.received() => break,
         };
-        output.line(if remote.json {
-            json_line(&change)
+        let line = if remote.json {
+            json_line(&item)
         } else {
-            text_line(&change).into_bytes()
-        })?;
-        output.flush()?;
-        left = left.map(|left| left - 1);
+            text_line(&item).map(String::into_bytes)
+        };
+        if let Some(line) = line {
+            output.line(line)?;
+            output.flush()?;
+        }
+        if matches!(item, WatchItem::Change { .. }) {
+            left = left.map(|left| left - 1);
+        }
     }
     Ok(())
 }
@@ -89,41 +98,66 @@ impl<'a> From<&'a StoreChange> for Change<'a> {
     }
 }
 
-/// `update KEY VALUE`, separated by tabs.
-fn text_line(change: &StoreChange) -> String {
-    let change = Change::from(change);
-    let mut line = format!("{}\t{}", change.what, value::print(change.key));
-    if let Some(data) = change.value {
+/// `update KEY VALUE`, separated by tabs; positions are for programs.
+fn text_line(item: &WatchItem) -> Option<String> {
+    let (what, key, value) = match item {
+        WatchItem::Change { change, .. } => {
+            let change = Change::from(change);
+            (change.what, change.key, change.value)
+        }
+        WatchItem::Entry(entry) => ("entry", &entry.key, Some(&entry.value)),
+        WatchItem::Reset => return Some("reset".to_owned()),
+        _ => return None,
+    };
+    let mut line = format!("{what}\t{}", value::print(key));
+    if let Some(data) = value {
         line.push('\t');
         line.push_str(&value::print(data));
     }
-    line
+    Some(line)
 }
 
-/// `{"change":"update","key":V,"old":V,"value":V,"expiry":SECS}`.
-fn json_line(change: &StoreChange) -> Vec<u8> {
-    let change = Change::from(change);
+/// `{"change":"update","key":V,"old":V,"value":V,"expiry":SECS,"revision":TEXT}`.
+fn json_line(item: &WatchItem) -> Option<Vec<u8>> {
+    let (change, revision) = match item {
+        WatchItem::Change { revision, change } => (Change::from(change), *revision),
+        WatchItem::Entry(entry) => (
+            Change {
+                what: "entry",
+                key: &entry.key,
+                old: None,
+                value: Some(&entry.value),
+                expiry: entry.expires_in,
+            },
+            None,
+        ),
+        WatchItem::Reset => return Some(b"{\"change\":\"reset\"}".to_vec()),
+        WatchItem::Position(Some(at)) => {
+            return Some(format!("{{\"change\":\"none\",\"revision\":\"{at}\"}}").into_bytes());
+        }
+        _ => return None,
+    };
     let mut members = vec![("key", change.key)];
     members.extend(change.old.map(|old| ("old", old)));
     members.extend(change.value.map(|value| ("value", value)));
     let mut line = format!("{{\"change\":\"{}\",", change.what).into_bytes();
     line.extend(&json_object(&members)[1..]);
+    line.pop();
     if let Some(expiry) = change.expiry {
-        line.pop();
-        line.extend(
-            format!(
-                ",\"expiry\":{}.{:09}}}",
-                expiry.as_secs(),
-                expiry.subsec_nanos()
-            )
-            .into_bytes(),
-        );
+        let (secs, nanos) = (expiry.as_secs(), expiry.subsec_nanos());
+        line.extend(format!(",\"expiry\":{secs}.{nanos:09}").into_bytes());
     }
-    line
+    if let Some(at) = revision {
+        line.extend(format!(",\"revision\":\"{at}\"").into_bytes());
+    }
+    line.push(b'}');
+    Some(line)
 }
 
 #[cfg(test)]
 mod tests {
+    use broker_core::Revision;
+
     use super::*;
 
     #[test]
@@ -134,15 +168,30 @@ mod tests {
             new: Data::from(2u64),
             expiry: Some(Duration::from_millis(2_500)),
         };
-        assert_eq!(text_line(&change), "update\t\"k\"\t2u");
-        let json: serde_json::Value = serde_json::from_slice(&json_line(&change)).expect("json");
-        assert_eq!(json["change"], "update");
-        assert_eq!(json["old"]["data"], 1);
-        assert_eq!(json["expiry"].as_f64(), Some(2.5));
-        let erased: serde_json::Value = serde_json::from_slice(&json_line(&StoreChange::Erase {
-            key: Data::from("k"),
-        }))
-        .expect("json");
+        let item = WatchItem::Change {
+            revision: Some(Revision {
+                history: 1,
+                number: 2,
+            }),
+            change,
+        };
+        let json = |item: &WatchItem| -> serde_json::Value {
+            serde_json::from_slice(&json_line(item).expect("a line")).expect("json")
+        };
+        assert_eq!(text_line(&item).as_deref(), Some("update\t\"k\"\t2u"));
+        let line = json(&item);
+        assert_eq!(line["change"], "update");
+        assert_eq!(line["old"]["data"], 1);
+        assert_eq!(line["expiry"].as_f64(), Some(2.5));
+        assert_eq!(line["revision"], "0000000000000001-2");
+        let erased = json(&WatchItem::Change {
+            revision: None,
+            change: StoreChange::Erase {
+                key: Data::from("k"),
+            },
+        });
         assert_eq!(erased["key"]["data"], "k");
+        assert_eq!(json(&WatchItem::Reset)["change"], "reset");
+        assert_eq!(text_line(&WatchItem::Position(None)), None);
     }
 }

@@ -137,6 +137,13 @@ pub enum CloneOutput {
         /// The change.
         event: StoreEvent,
     },
+    /// Tell whoever watches what a new content has changed.
+    Difference {
+        /// The revision before the new content, which whoever stops here goes on from.
+        at: Option<Revision>,
+        /// The change.
+        event: StoreEvent,
+    },
     /// Tell whoever watches that everything up to this revision has been told.
     Position(Revision),
     /// Answer a write or a wait.
@@ -222,6 +229,16 @@ impl CloneState {
     pub const fn page_bytes(mut self, bytes: u32) -> Self {
         self.page_bytes = bytes;
         self
+    }
+
+    /// From now on a copy is kept, if none was.
+    pub fn take_a_copy(&mut self) {
+        if std::mem::take(&mut self.without_copy) {
+            self.view.set_remote(false);
+            self.view.set_freshness(Freshness::Empty);
+            self.start_over("a copy is wanted");
+            self.set_freshness(Freshness::Empty);
+        }
     }
 
     /// Where the content that is read is in the history of its store; `None` if it is not known.
@@ -404,7 +421,7 @@ impl CloneState {
         if let Some(events) = differences.next(&self.view.content) {
             let events = events.into_iter();
             self.outputs
-                .extend(events.map(|event| CloneOutput::Event { at, event }));
+                .extend(events.map(|event| CloneOutput::Difference { at, event }));
             return Some(());
         }
         self.differences = None;

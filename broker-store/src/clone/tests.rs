@@ -136,14 +136,16 @@ impl Bench {
         self.all()
             .into_iter()
             .filter_map(|output| match output {
-                CloneOutput::Event { event, .. } => Some(format!(
-                    "{} {}",
-                    event.to_data().as_vector().unwrap()[0]
-                        .as_string()
-                        .unwrap()
-                        .to_str_lossy(),
-                    event.key().as_string().unwrap().to_str_lossy()
-                )),
+                CloneOutput::Event { event, .. } | CloneOutput::Difference { event, .. } => {
+                    Some(format!(
+                        "{} {}",
+                        event.to_data().as_vector().unwrap()[0]
+                            .as_string()
+                            .unwrap()
+                            .to_str_lossy(),
+                        event.key().as_string().unwrap().to_str_lossy()
+                    ))
+                }
                 _ => None,
             })
             .collect()

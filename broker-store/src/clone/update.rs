@@ -2,11 +2,11 @@
 
 use broker_core::{EntityId, Revision, Timestamp};
 
-use super::CloneState;
 use super::checks::Check;
 use super::differences::Differences;
 use super::wait::Barrier;
 use super::writes::publisher;
+use super::{CloneOutput, CloneState};
 use crate::backend::Entry;
 use crate::channel::Delivery;
 use crate::command::{Command, Content};
@@ -219,12 +219,24 @@ impl CloneState {
                 });
             }
             Content::Clear { publisher } => {
-                for key in self.view.content.clear() {
-                    self.event(StoreEvent::Erase {
+                let keys = self.view.content.clear();
+                if !self.watched {
+                    return;
+                }
+                // Whoever stops half-way has to go on from before all of them.
+                let before = self.at.map(|at| Revision {
+                    number: at.number - 1,
+                    ..at
+                });
+                let last = keys.len().saturating_sub(1);
+                for (index, key) in keys.into_iter().enumerate() {
+                    let at = if index < last { before } else { self.at };
+                    let event = StoreEvent::Erase {
                         store: store.clone(),
                         key,
                         publisher,
-                    });
+                    };
+                    self.outputs.push_back(CloneOutput::Event { at, event });
                 }
             }
             _ => {}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use broker_core::Endpoint;
+use broker_core::{Endpoint, StoreReply};
 use tokio::sync::{mpsc, watch};
 
 use super::{Ask, Clock, Common, Position, Shared, Topics, What};
@@ -51,6 +51,10 @@ impl CloneDriver {
                     What::Operation(operation) => state.handle_write(token, operation),
                     What::Question(question) => state.handle_question(token, question),
                     What::Sync => state.handle_sync(token),
+                    What::Copy => {
+                        state.take_a_copy();
+                        self.common.reply(token, Ok(StoreReply::Done));
+                    }
                     What::AwaitIdle => state.handle_await_idle(token),
                 }
             }
@@ -94,6 +98,7 @@ impl CloneDriver {
                 }
                 CloneOutput::Unicast { to, payload } => self.common.unicast(to, payload).await,
                 CloneOutput::Event { at, event } => self.common.tell(at, event),
+                CloneOutput::Difference { at, event } => self.common.tell_difference(at, event),
                 CloneOutput::Position(at) => self.common.tell_position(at),
                 CloneOutput::Reply { token, result } => self.common.reply(token, result),
                 CloneOutput::Freshness(freshness) => {
@@ -102,5 +107,6 @@ impl CloneDriver {
             }
         }
         publish(&self.common, state);
+        self.common.start_watches(state.revision());
     }
 }

@@ -90,6 +90,7 @@ impl MasterDriver {
                 MasterOutput::Reply { token, result } => self.common.reply(token, result),
             }
         }
+        self.common.start_watches(Some(state.revision()));
     }
 }
 
@@ -113,6 +114,7 @@ fn feed(state: &mut MasterState, batch: Batch, now: Timestamp, front: EntityId) 
             What::Operation(operation) => Request::from_operation(operation, front, token),
             // Handles of masters ask themselves.
             What::Question(_) => Request::Unknown,
+            What::Copy => Request::Unknown,
             // The master is always idle and in step with itself once it has come this far.
             What::Sync | What::AwaitIdle => Request::Read(Query::Nothing),
         };

@@ -9,6 +9,7 @@ mod pace;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use broker_core::topic::reserved;
 use broker_core::{
@@ -16,7 +17,7 @@ use broker_core::{
     Topic, TopicError,
 };
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 pub(crate) use self::clone::CloneDriver;
@@ -28,6 +29,8 @@ use crate::command::{FEATURE, Question};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::event::StoreEvent;
+use crate::follow::Start;
+use crate::history::History;
 use crate::watch::Watchers;
 
 /// What the handle of a store asks its task for.
@@ -45,6 +48,15 @@ pub(crate) enum What {
     Question(Question),
     Sync,
     AwaitIdle,
+    /// A handle without a copy wants one.
+    Copy,
+}
+
+/// Somebody wants to follow the store, from a revision on if it names one.
+#[derive(Debug)]
+pub(crate) struct WatchAsk {
+    pub(crate) from: Option<Revision>,
+    pub(crate) start: oneshot::Sender<Result<Start, StoreError>>,
 }
 
 /// The wall clock at the start, moved on by a clock that nobody sets: deadlines are wall clock on disk and monotonic while
@@ -91,6 +103,8 @@ impl Topics {
 pub(crate) struct Shared {
     pub(crate) watchers: Watchers,
     position: Mutex<Position>,
+    watch_asks: Mutex<Vec<WatchAsk>>,
+    watch_asked: Notify,
 }
 
 /// Where a store on this node is; see [`Store::position`](crate::Store::position).
@@ -115,6 +129,18 @@ impl Shared {
         *self.lock() = position;
     }
 
+    /// Asks to follow; answered at the end of a turn, when all that has happened has been told.
+    pub(crate) fn ask_to_watch(&self, ask: WatchAsk) {
+        self.lock_asks().push(ask);
+        self.watch_asked.notify_one();
+    }
+
+    fn lock_asks(&self) -> MutexGuard<'_, Vec<WatchAsk>> {
+        self.watch_asks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Position> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,6 +161,9 @@ struct Common {
     answers: HashMap<u64, oneshot::Sender<Answer>>,
     tokens: u64,
     pace: Pace,
+    history: History,
+    /// Since when nobody watches, while history is kept.
+    unwatched: Option<Instant>,
 }
 
 /// What came in at one turn.
@@ -173,6 +202,8 @@ impl Common {
             answers: HashMap::new(),
             tokens: 0,
             pace: Pace::default(),
+            history: History::default(),
+            unwatched: None,
         }
     }
 
@@ -185,6 +216,7 @@ impl Common {
             biased;
             () = self.endpoint.stopping() => batch.last = true,
             _ = self.interval.tick() => batch.tick = true,
+            () = self.shared.watch_asked.notified() => {}
             count = self.port.recv_many(&mut batch.commands, MAX_BATCH) => {
                 if count == 0 && !self.endpoint.is_shutting_down() {
                     tracing::warn!(topic = %self.port.topic(), "store commands came faster than they were taken; some are lost and will be asked for again");
@@ -240,21 +272,69 @@ impl Common {
             .await;
     }
 
-    /// Whether anybody would be told of an event now.
-    fn is_watched(&self) -> bool {
-        self.shared.watchers.is_watched() || self.endpoint.has_subscribers(&self.events_topic)
+    /// Whether anybody would be told of an event now, or might come back and ask for it.
+    fn is_watched(&mut self) -> bool {
+        let watched = self.shared.watchers.is_watched()
+            || self.endpoint.has_subscribers(&self.events_topic)
+            || !self.shared.lock_asks().is_empty();
+        if watched {
+            self.unwatched = None;
+        } else if self.history.is_kept() {
+            let since = *self.unwatched.get_or_insert_with(Instant::now);
+            if since.elapsed() < KEEP_HISTORY {
+                return true;
+            }
+            self.history.restart(None);
+        }
+        watched
+    }
+
+    /// At the end of a turn: whoever wants to follow does from here on.
+    fn start_watches(&mut self, at: Option<Revision>) {
+        for WatchAsk { from, start } in std::mem::take(&mut *self.shared.lock_asks()) {
+            if let Some(at) = at {
+                self.history.keep_from(at);
+            }
+            let missed = match from {
+                None => Some(Vec::new()),
+                Some(from) if Some(from) == at => Some(Vec::new()),
+                Some(from) => self.history.since(from),
+            };
+            let told = self.shared.watchers.follow();
+            let started = told
+                .map(|told| Start { told, at, missed })
+                .ok_or(StoreError::BufferFull { kept: 0 });
+            // Whoever asked may have gone.
+            let _ = start.send(started);
+        }
     }
 
     /// Tells of a change; `at` is the revision to go on from behind it.
-    fn tell(&self, _at: Option<Revision>, event: StoreEvent) {
+    fn tell(&mut self, at: Option<Revision>, event: StoreEvent) {
         let event = Arc::new(event);
-        self.shared.watchers.tell(&event);
+        if let Some(at) = at {
+            self.history.push(at, &event);
+        }
+        self.tell_of(at, &event);
+    }
+
+    /// Tells of a difference that a new content brings; whoever asks for it later gets everything.
+    fn tell_difference(&mut self, at: Option<Revision>, event: StoreEvent) {
+        self.history.restart(None);
+        self.tell_of(at, &Arc::new(event));
+    }
+
+    fn tell_of(&self, at: Option<Revision>, event: &Arc<StoreEvent>) {
+        self.shared.watchers.tell(at, event);
         self.endpoint
             .publish_local(&self.events_topic, || event.to_data());
     }
 
     /// Everything up to this revision has been told.
-    fn tell_position(&self, _at: Revision) {}
+    fn tell_position(&mut self, at: Revision) {
+        self.history.restart(Some(at));
+        self.shared.watchers.tell_position(at);
+    }
 
     fn reply(&mut self, token: u64, answer: Answer) {
         if let Some(caller) = self.answers.remove(&token) {
@@ -270,6 +350,7 @@ impl Common {
 
     fn close(&mut self) {
         self.shared.watchers.close();
+        self.shared.lock_asks().clear();
         for (_, caller) in self.answers.drain() {
             let _ = caller.send(Err(StoreError::Closed));
         }
@@ -291,6 +372,9 @@ pub(crate) fn speaks(endpoint: &Endpoint, id: EndpointId) -> bool {
         .iter()
         .any(|peer| peer.id == id && peer.features.iter().any(|feature| feature == FEATURE))
 }
+
+/// How long the latest changes are kept once nobody watches.
+const KEEP_HISTORY: Duration = Duration::from_secs(600);
 
 /// Commands, and requests, taken at one turn.
 const MAX_BATCH: usize = 1024;

@@ -268,12 +268,18 @@ impl MasterState {
         self.group.count_change();
         if watched {
             // One event a key, for whoever mirrors the store by its events; so the keys are read first.
-            for key in self.keys()? {
-                self.event(StoreEvent::Erase {
+            // Whoever stops half-way has to go on from before all of them.
+            let after = self.record.revision + self.group.changes();
+            let keys = self.keys()?;
+            let last = keys.len().saturating_sub(1);
+            for (index, key) in keys.into_iter().enumerate() {
+                let event = StoreEvent::Erase {
                     store: self.name.clone(),
                     key,
                     publisher,
-                });
+                };
+                let revision = after - u64::from(index < last);
+                self.group.then(Effect::Event(revision, event));
             }
         }
         self.group.clear();

@@ -247,6 +247,7 @@ impl World {
                     CloneOutput::Freshness(Freshness::Lost) => self.figures.lost_masters += 1,
                     CloneOutput::Freshness(_)
                     | CloneOutput::Position(_)
+                    | CloneOutput::Difference { .. }
                     | CloneOutput::Event { .. } => {}
                 }
             }

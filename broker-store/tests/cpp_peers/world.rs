@@ -285,7 +285,7 @@ impl Peer for OurClone {
                     assert!(self.answers.insert(token, result).is_none(), "one answer");
                     continue;
                 }
-                CloneOutput::Event { event, .. } => {
+                CloneOutput::Event { event, .. } | CloneOutput::Difference { event, .. } => {
                     match event {
                         StoreEvent::Insert { key, value, .. } => {
                             assert_eq!(self.content.insert(key, value), None);

@@ -162,7 +162,9 @@ impl Replay {
                     self.said.push_back((EndpointId::NIL, payload));
                 }
                 CloneOutput::Unicast { to, payload } => self.said.push_back((to, payload)),
-                CloneOutput::Event { event, .. } => self.apply(event),
+                CloneOutput::Event { event, .. } | CloneOutput::Difference { event, .. } => {
+                    self.apply(event)
+                }
                 CloneOutput::Reply { token, result } => {
                     let frame = self.asked.remove(&token).expect("each is answered once");
                     self.answers.insert(frame, result);

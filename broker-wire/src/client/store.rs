@@ -4,14 +4,15 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use broker_core::{Data, StoreChange, StoreOperation, StoreReply};
+use broker_core::{Data, StoreOperation, StoreReply, WatchItem, WatchRequest};
 use futures_core::Stream;
 use tonic::{Response, Status, Streaming};
 
 use super::channel::Channel;
 use super::{BrokerClient, ClientError};
 use crate::convert::{
-    change_from_proto, duration_to_proto, entry_from_proto, value_from_proto, value_to_proto,
+    duration_to_proto, entry_from_proto, item_from_proto, report_from_proto, value_from_proto,
+    value_to_proto, watch_to_proto,
 };
 use crate::proto;
 
@@ -128,6 +129,28 @@ impl BrokerClient {
                 done(stores.push(put(key, value, *expiry)).await)
             }
             StoreOperation::Pop { key: of, expiry } => done(stores.pop(key(of, *expiry)).await),
+            StoreOperation::CompareAndSet {
+                key,
+                expected,
+                value: new,
+                expiry,
+            } => {
+                let request = proto::CompareRequest {
+                    store: store(),
+                    key: encoded(key),
+                    expected: expected.as_ref().and_then(encoded),
+                    value: new.as_ref().and_then(encoded),
+                    expiry_ns: duration_to_proto(*expiry),
+                    encoded: true,
+                };
+                value(stores.compare_and_set(request).await)
+            }
+            StoreOperation::Verify => {
+                let reply = stores.verify(whole()).await.map_err(failed)?.into_inner();
+                report_from_proto(reply)
+                    .map(StoreReply::Verified)
+                    .map_err(ClientError::bad_reply)
+            }
             StoreOperation::Scan { after, limit } => {
                 let request = proto::ScanRequest {
                     store: store(),
@@ -154,11 +177,12 @@ impl BrokerClient {
     ///
     /// # Cancel safety
     /// If the future is dropped, there is no watch.
-    pub async fn watch(&self, name: &str) -> Result<StoreChanges, ClientError> {
-        let request = proto::StoreRequest {
-            store: name.to_owned(),
-            encoded: true,
-        };
+    pub async fn watch(
+        &self,
+        name: &str,
+        request: &WatchRequest,
+    ) -> Result<StoreChanges, ClientError> {
+        let request = watch_to_proto(name, request);
         let replies = self.stores().watch(request).await;
         let replies = replies
             .map_err(|status| ClientError::from_store_status(&status, name))?
@@ -170,6 +194,7 @@ impl BrokerClient {
         match poll_fn(|cx| Pin::new(&mut changes.replies).poll_next(cx)).await {
             Some(Ok(proto::WatchReply {
                 item: Some(proto::watch_reply::Item::Watching(_)),
+                ..
             })) => Ok(changes),
             Some(Ok(_)) => Err(ClientError::bad_reply("changes before the watch")),
             Some(Err(status)) => Err(ClientError::from_store_status(&status, name)),
@@ -189,28 +214,23 @@ pub struct StoreChanges {
 }
 
 impl StoreChanges {
-    /// Waits for the next change; `None` when the store or the node is gone.
+    /// Waits for the next item; `None` when the store or the node is gone.
     ///
     /// # Errors
     /// See [`ClientError`]; there is no more after an error.
     ///
     /// # Cancel safety
-    /// Safe: no change is lost if the future is dropped.
-    pub async fn recv(&mut self) -> Result<Option<StoreChange>, ClientError> {
+    /// Safe: nothing is lost if the future is dropped.
+    pub async fn recv(&mut self) -> Result<Option<WatchItem>, ClientError> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    fn poll_recv(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<StoreChange>, ClientError>> {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<WatchItem>, ClientError>> {
         loop {
             match ready!(Pin::new(&mut self.replies).poll_next(cx)) {
                 Some(Ok(reply)) => {
-                    if let Some(change) =
-                        change_from_proto(reply).map_err(ClientError::bad_reply)?
-                    {
-                        return Poll::Ready(Ok(Some(change)));
+                    if let Some(item) = item_from_proto(reply).map_err(ClientError::bad_reply)? {
+                        return Poll::Ready(Ok(Some(item)));
                     }
                 }
                 Some(Err(status)) => return Poll::Ready(Err(ClientError::from_status(&status))),
@@ -221,7 +241,7 @@ impl StoreChanges {
 }
 
 impl Stream for StoreChanges {
-    type Item = Result<StoreChange, ClientError>;
+    type Item = Result<WatchItem, ClientError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_recv(cx).map(Result::transpose)

@@ -128,6 +128,13 @@ fn store_to_proto(store: StoreStatus) -> proto::StoreStatus {
         role: store.role,
         backend: store.backend,
         entries: store.entries,
+        revision: store
+            .revision
+            .map(|revision| revision.to_string())
+            .unwrap_or_default(),
+        lag: store.lag,
+        digest: store.digest,
+        freshness: store.freshness,
     }
 }
 
@@ -137,7 +144,10 @@ fn store_from_proto(store: proto::StoreStatus) -> StoreStatus {
         role: store.role,
         backend: store.backend,
         entries: store.entries,
-        ..StoreStatus::default()
+        revision: store.revision.parse().ok(),
+        lag: store.lag,
+        digest: store.digest,
+        freshness: store.freshness,
     }
 }
 
@@ -172,6 +182,8 @@ fn nanos(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use broker_core::Revision;
+
     use super::*;
 
     #[test]
@@ -204,7 +216,13 @@ mod tests {
             role: "master".to_owned(),
             backend: "memory".to_owned(),
             entries: 9,
-            ..StoreStatus::default()
+            revision: Some(Revision {
+                history: 1,
+                number: 2,
+            }),
+            lag: Some(0),
+            digest: "00".to_owned(),
+            freshness: "live".to_owned(),
         };
         let status = NodeStatus {
             id: EndpointId::from_bytes([1; 16]),

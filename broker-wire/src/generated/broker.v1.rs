@@ -787,6 +787,18 @@ pub struct StoreStatus {
     /// How many keys it holds.
     #[prost(uint64, tag = "4")]
     pub entries: u64,
+    /// Where it is in its history; empty at a clone of a C++ master, which keeps none.
+    #[prost(string, tag = "5")]
+    pub revision: ::prost::alloc::string::String,
+    /// How many changes of the master are known here and not applied yet; absent at a master.
+    #[prost(uint64, optional, tag = "6")]
+    pub lag: ::core::option::Option<u64>,
+    /// The digest of the entries at that revision, as hexadecimal digits; empty if none is kept.
+    #[prost(string, tag = "7")]
+    pub digest: ::prost::alloc::string::String,
+    /// How fresh the content is: `live`, `lost`, `stale` or `empty`.
+    #[prost(string, tag = "8")]
+    pub freshness: ::prost::alloc::string::String,
 }
 /// What happened to the records of one log stream on this node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1444,11 +1456,156 @@ pub struct Entry {
     #[prost(uint64, optional, tag = "3")]
     pub expires_in_ns: ::core::option::Option<u64>,
 }
+/// A key, what must be there, and what is to be there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CompareRequest {
+    /// The store's name.
+    #[prost(string, tag = "1")]
+    pub store: ::prost::alloc::string::String,
+    /// The key; absent means `none`.
+    #[prost(message, optional, tag = "2")]
+    pub key: ::core::option::Option<Value>,
+    /// What must be there; absent: nothing.
+    #[prost(message, optional, tag = "3")]
+    pub expected: ::core::option::Option<Value>,
+    /// What is to be there; absent: nothing.
+    #[prost(message, optional, tag = "4")]
+    pub value: ::core::option::Option<Value>,
+    /// After how many nanoseconds the entry vanishes; absent: never.
+    #[prost(uint64, optional, tag = "5")]
+    pub expiry_ns: ::core::option::Option<u64>,
+    /// Whether values are to be sent in Broker's binary format (`Value.encoded`) instead of typed.
+    #[prost(bool, tag = "6")]
+    pub encoded: bool,
+}
+/// What a comparison of all copies found.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct VerifyReply {
+    /// Where the master was when the comparison began.
+    #[prost(string, tag = "1")]
+    pub revision: ::prost::alloc::string::String,
+    /// How many entries it had.
+    #[prost(uint64, tag = "2")]
+    pub entries: u64,
+    /// Their digest, as hexadecimal digits.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// Each copy.
+    #[prost(message, repeated, tag = "4")]
+    pub copies: ::prost::alloc::vec::Vec<CopyReport>,
+}
+/// One copy of a store.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CopyReport {
+    /// The endpoint that has it: 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub endpoint: ::prost::bytes::Bytes,
+    /// Its name, empty if it has none.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Why it could not be compared; empty if it could.
+    #[prost(string, tag = "3")]
+    pub unknown: ::prost::alloc::string::String,
+    /// How many keys differ.
+    #[prost(uint64, tag = "4")]
+    pub count: u64,
+    /// The first of them, in key order.
+    #[prost(message, repeated, tag = "5")]
+    pub differences: ::prost::alloc::vec::Vec<Difference>,
+}
+/// A key that a copy and the master disagree on.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Difference {
+    /// The key.
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<Value>,
+    /// How.
+    #[prost(enumeration = "difference::Kind", tag = "2")]
+    pub kind: i32,
+}
+/// Nested message and enum types in `Difference`.
+pub mod difference {
+    /// How.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        /// Both have it, with different values.
+        Value = 0,
+        /// The master has it, the copy does not.
+        Missing = 1,
+        /// The copy has it, the master does not.
+        Extra = 2,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Value => "VALUE",
+                Self::Missing => "MISSING",
+                Self::Extra => "EXTRA",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "VALUE" => Some(Self::Value),
+                "MISSING" => Some(Self::Missing),
+                "EXTRA" => Some(Self::Extra),
+                _ => None,
+            }
+        }
+    }
+}
+/// Asks for the changes of a store.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchRequest {
+    /// The store's name.
+    #[prost(string, tag = "1")]
+    pub store: ::prost::alloc::string::String,
+    /// Whether values are to be sent in Broker's binary format (`Value.encoded`) instead of typed.
+    #[prost(bool, tag = "2")]
+    pub encoded: bool,
+    /// The last revision that was told before; empty: only what happens from now on.
+    #[prost(string, tag = "5")]
+    pub from: ::prost::alloc::string::String,
+    /// Which keys; absent: all of them.
+    #[prost(oneof = "watch_request::Keys", tags = "3, 4")]
+    pub keys: ::core::option::Option<watch_request::Keys>,
+}
+/// Nested message and enum types in `WatchRequest`.
+pub mod watch_request {
+    /// Which keys; absent: all of them.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Keys {
+        /// This one.
+        #[prost(message, tag = "3")]
+        Key(super::Value),
+        /// Those that begin with this: strings, vectors, and addresses and subnets inside a subnet.
+        #[prost(message, tag = "4")]
+        Prefix(super::Value),
+    }
+}
 /// One item of a watch.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchReply {
+    /// The revision to go on from once the item is dealt with; empty where the master keeps none (a C++ one).
+    #[prost(string, tag = "6")]
+    pub revision: ::prost::alloc::string::String,
     /// What happened.
-    #[prost(oneof = "watch_reply::Item", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "watch_reply::Item", tags = "1, 2, 3, 4, 5, 7, 8, 9")]
     pub item: ::core::option::Option<watch_reply::Item>,
 }
 /// Nested message and enum types in `WatchReply`.
@@ -1471,8 +1628,23 @@ pub mod watch_reply {
         /// A key's time was up.
         #[prost(message, tag = "5")]
         Expired(super::Expired),
+        /// Everything up to the revision has been told.
+        #[prost(message, tag = "7")]
+        Position(super::Position),
+        /// What has changed since the revision asked for is not known any more: the entries of now follow, then a position.
+        #[prost(message, tag = "8")]
+        Reset(super::Reset),
+        /// One entry as it is now.
+        #[prost(message, tag = "9")]
+        Entry(super::Entry),
     }
 }
+/// Everything up to the revision has been told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Position {}
+/// The entries of now follow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Reset {}
 /// The watch is in place.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Watching {}
@@ -1935,10 +2107,52 @@ pub mod store_client {
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Scan"));
             self.inner.unary(req, path, codec).await
         }
-        /// Every change from now on, in the order of application. The first reply says that the watch is in place.
-        pub async fn watch(
+        /// Stores a value (or erases what is there) if the key has the expected one, and says whether it did: a boolean.
+        pub async fn compare_and_set(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CompareRequest>,
+        ) -> std::result::Result<tonic::Response<super::ValueReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::ScreenedCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/broker.v1.Store/CompareAndSet",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("broker.v1.Store", "CompareAndSet"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Compares every copy of the store with its master, key by key, while both go on changing.
+        pub async fn verify(
             &mut self,
             request: impl tonic::IntoRequest<super::StoreRequest>,
+        ) -> std::result::Result<tonic::Response<super::VerifyReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::ScreenedCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Verify");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Verify"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Every change from now on or from a revision, in the order of application. The first reply says that the watch is in
+        /// place.
+        pub async fn watch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchRequest>,
         ) -> std::result::Result<
             tonic::Response<tonic::codec::Streaming<super::WatchReply>>,
             tonic::Status,
@@ -2057,16 +2271,27 @@ pub mod store_server {
             &self,
             request: tonic::Request<super::ScanRequest>,
         ) -> std::result::Result<tonic::Response<super::ScanReply>, tonic::Status>;
+        /// Stores a value (or erases what is there) if the key has the expected one, and says whether it did: a boolean.
+        async fn compare_and_set(
+            &self,
+            request: tonic::Request<super::CompareRequest>,
+        ) -> std::result::Result<tonic::Response<super::ValueReply>, tonic::Status>;
+        /// Compares every copy of the store with its master, key by key, while both go on changing.
+        async fn verify(
+            &self,
+            request: tonic::Request<super::StoreRequest>,
+        ) -> std::result::Result<tonic::Response<super::VerifyReply>, tonic::Status>;
         /// Server streaming response type for the Watch method.
         type WatchStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchReply, tonic::Status>,
             >
             + std::marker::Send
             + 'static;
-        /// Every change from now on, in the order of application. The first reply says that the watch is in place.
+        /// Every change from now on or from a revision, in the order of application. The first reply says that the watch is in
+        /// place.
         async fn watch(
             &self,
-            request: tonic::Request<super::StoreRequest>,
+            request: tonic::Request<super::WatchRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
     }
     /// Operations on stores. A write is answered once the master has applied it and holds it as durably as configured.
@@ -2877,12 +3102,98 @@ pub mod store_server {
                     };
                     Box::pin(fut)
                 }
+                "/broker.v1.Store/CompareAndSet" => {
+                    #[allow(non_camel_case_types)]
+                    struct CompareAndSetSvc<T: Store>(pub Arc<T>);
+                    impl<T: Store> tonic::server::UnaryService<super::CompareRequest>
+                    for CompareAndSetSvc<T> {
+                        type Response = super::ValueReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CompareRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Store>::compare_and_set(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CompareAndSetSvc(inner);
+                        let codec = crate::codec::ScreenedCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/broker.v1.Store/Verify" => {
+                    #[allow(non_camel_case_types)]
+                    struct VerifySvc<T: Store>(pub Arc<T>);
+                    impl<T: Store> tonic::server::UnaryService<super::StoreRequest>
+                    for VerifySvc<T> {
+                        type Response = super::VerifyReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StoreRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Store>::verify(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VerifySvc(inner);
+                        let codec = crate::codec::ScreenedCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/broker.v1.Store/Watch" => {
                     #[allow(non_camel_case_types)]
                     struct WatchSvc<T: Store>(pub Arc<T>);
                     impl<
                         T: Store,
-                    > tonic::server::ServerStreamingService<super::StoreRequest>
+                    > tonic::server::ServerStreamingService<super::WatchRequest>
                     for WatchSvc<T> {
                         type Response = super::WatchReply;
                         type ResponseStream = T::WatchStream;
@@ -2892,7 +3203,7 @@ pub mod store_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::StoreRequest>,
+                            request: tonic::Request<super::WatchRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {

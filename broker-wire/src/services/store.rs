@@ -8,8 +8,8 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status};
 
 use crate::convert::{
-    BadValue, change_to_proto, duration_from_proto, entry_to_proto, value_from_proto,
-    value_to_proto,
+    BadValue, duration_from_proto, entry_to_proto, item_to_proto, report_to_proto,
+    value_from_proto, value_to_proto, watch_from_proto,
 };
 use crate::proto::{self, store_server::Store, watch_reply};
 
@@ -340,27 +340,69 @@ impl Store for StoreService {
         Ok(Response::new(proto::ScanReply { entries }))
     }
 
-    async fn watch(
+    async fn compare_and_set(
+        &self,
+        request: Request<proto::CompareRequest>,
+    ) -> Result<Response<proto::ValueReply>, Status> {
+        let proto::CompareRequest {
+            store,
+            key,
+            expected,
+            value,
+            expiry_ns,
+            encoded,
+        } = request.into_inner();
+        let optional =
+            |value: Option<proto::Value>| value.map(|value| data(Some(value))).transpose();
+        let operation = StoreOperation::CompareAndSet {
+            key: data(key)?,
+            expected: optional(expected)?,
+            value: optional(value)?,
+            expiry: duration_from_proto(expiry_ns),
+        };
+        self.read(&store, operation, encoded).await
+    }
+
+    async fn verify(
         &self,
         request: Request<proto::StoreRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    ) -> Result<Response<proto::VerifyReply>, Status> {
         let proto::StoreRequest { store, encoded } = request.into_inner();
-        let mut watch = self.access(&store)?.watch(&store).await.map_err(refused)?;
+        match self.execute(&store, StoreOperation::Verify).await? {
+            StoreReply::Verified(report) => Ok(Response::new(report_to_proto(report, encoded))),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn watch(
+        &self,
+        request: Request<proto::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let proto::WatchRequest {
+            store,
+            encoded,
+            keys,
+            from,
+        } = request.into_inner();
+        let request = watch_from_proto(keys, &from).map_err(Status::invalid_argument)?;
+        let watch = self.access(&store)?.watch(&store, request).await;
+        let mut watch = watch.map_err(refused)?;
         let endpoint = self.local.endpoint();
         let (sender, receiver) = mpsc::channel(CHANGES_IN_FLIGHT);
         let started = proto::WatchReply {
             item: Some(watch_reply::Item::Watching(proto::Watching {})),
+            revision: String::new(),
         };
         let _ = sender.try_send(Ok(started));
         self.local.spawn(async move {
             loop {
-                let change = tokio::select! {
-                    change = watch.next() => change,
+                let item = tokio::select! {
+                    item = watch.next() => item,
                     () = sender.closed() => return,
                     () = endpoint.stopping() => return,
                 };
-                let Some(change) = change else { return };
-                let Some(reply) = change_to_proto(&change, encoded) else {
+                let Some(item) = item else { return };
+                let Some(reply) = item_to_proto(&item, encoded) else {
                     continue;
                 };
                 // A client that does not read holds its watch up, which has a bound of its own.
