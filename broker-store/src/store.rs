@@ -1,6 +1,7 @@
 //! The handle of a store: what applications call.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use tokio::time::timeout;
 use crate::clone::{CloneView, Freshness};
 use crate::command::Question;
 use crate::content::Content;
-use crate::driver::{Answer, Ask, Clock, Position, Shared, WatchAsk, What};
+use crate::driver::{Answer, Ask, Caller, Clock, Position, Shared, WatchAsk, What};
 use crate::error::StoreError;
 use crate::follow::StoreWatcher;
 use crate::master::remaining;
+use crate::proxy::StoreProxy;
 use crate::semantics;
 use crate::watch::{self as watching, StoreEvents};
 
@@ -67,6 +69,16 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) request_timeout: Duration,
+}
+
+/// How an operation goes on from its beginning.
+pub(crate) enum Begun {
+    /// Here is the answer.
+    Answered(Answer),
+    /// The store's task is to be asked.
+    Asks(What),
+    /// It takes several steps.
+    Waits(StoreOperation),
 }
 
 /// What only a clone has.
@@ -550,15 +562,7 @@ impl Store {
         if operation == StoreOperation::Verify {
             return self.verify(VERIFY_TIMEOUT).await.map(StoreReply::Verified);
         }
-        let is_read = matches!(
-            operation,
-            StoreOperation::Get(_)
-                | StoreOperation::Exists(_)
-                | StoreOperation::Keys
-                | StoreOperation::GetIndex { .. }
-                | StoreOperation::Scan { .. }
-        );
-        if !is_read {
+        if !is_read(&operation) {
             return self
                 .ask(What::Operation(operation), self.inner.request_timeout)
                 .await;
@@ -576,6 +580,49 @@ impl Store {
             return self.read_remotely(operation).await;
         }
         self.read(copy.view.readable()?, operation)
+    }
+
+    /// Requests that do not wait, with answers that come to a mailbox.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    #[must_use]
+    pub fn proxy(&self) -> StoreProxy {
+        self.proxy_with(StoreProxy::CAPACITY)
+    }
+
+    /// The same for at most `capacity` requests that are under way or answered and not taken.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    #[must_use]
+    pub fn proxy_with(&self, capacity: NonZeroUsize) -> StoreProxy {
+        StoreProxy::new(self.clone(), capacity, self.inner.request_timeout)
+    }
+
+    pub(crate) fn asks(&self) -> &mpsc::Sender<Ask> {
+        &self.inner.asks
+    }
+
+    /// Begins `operation` without waiting; what [`execute`](Self::execute) would do.
+    pub(crate) fn begin(&self, operation: StoreOperation) -> Begun {
+        let Some(copy) = &self.inner.copy else {
+            return Begun::Asks(What::Operation(operation));
+        };
+        if operation == StoreOperation::Verify {
+            return Begun::Waits(operation);
+        }
+        if !is_read(&operation) {
+            return Begun::Asks(What::Operation(operation));
+        }
+        if copy.view.is_remote() || copy.view.freshness() == Freshness::Empty {
+            return Begun::Waits(operation);
+        }
+        Begun::Answered(
+            copy.view
+                .readable()
+                .and_then(|content| self.read(content, operation)),
+        )
     }
 
     /// Asks the master what a copy would know.
@@ -621,7 +668,10 @@ impl Store {
             let (answer, answered) = oneshot::channel();
             self.inner
                 .asks
-                .send(Ask { what, answer })
+                .send(Ask {
+                    what,
+                    answer: Caller::Once(answer),
+                })
                 .await
                 .map_err(|_| StoreError::Closed)?;
             answered.await.unwrap_or(Err(StoreError::Closed))
@@ -678,6 +728,18 @@ impl fmt::Debug for Store {
             .field("entries", &self.len())
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a copy can answer it.
+const fn is_read(operation: &StoreOperation) -> bool {
+    matches!(
+        operation,
+        StoreOperation::Get(_)
+            | StoreOperation::Exists(_)
+            | StoreOperation::Keys
+            | StoreOperation::GetIndex { .. }
+            | StoreOperation::Scan { .. }
+    )
 }
 
 fn found(answer: Answer) -> Result<Option<Data>, StoreError> {

@@ -31,13 +31,40 @@ use crate::error::StoreError;
 use crate::event::StoreEvent;
 use crate::follow::Start;
 use crate::history::History;
+use crate::mailbox::Ticket;
 use crate::watch::Watchers;
 
 /// What the handle of a store asks its task for.
 #[derive(Debug)]
 pub(crate) struct Ask {
     pub(crate) what: What,
-    pub(crate) answer: oneshot::Sender<Answer>,
+    pub(crate) answer: Caller,
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub(crate) enum Caller {
+    /// A call that waits for it.
+    Once(oneshot::Sender<Answer>),
+    /// A request of a proxy.
+    Mailbox(Ticket),
+}
+
+impl Caller {
+    fn answer(self, answer: Answer) {
+        match self {
+            // A caller whose time was up has gone.
+            Self::Once(caller) => drop(caller.send(answer)),
+            Self::Mailbox(ticket) => ticket.answer(answer),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Once(caller) => caller.is_closed(),
+            Self::Mailbox(ticket) => ticket.is_over(),
+        }
+    }
 }
 
 pub(crate) type Answer = Result<StoreReply, StoreError>;
@@ -158,7 +185,7 @@ struct Common {
     shared: Arc<Shared>,
     clock: Clock,
     interval: Interval,
-    answers: HashMap<u64, oneshot::Sender<Answer>>,
+    answers: HashMap<u64, Caller>,
     tokens: u64,
     pace: Pace,
     history: History,
@@ -338,25 +365,24 @@ impl Common {
 
     fn reply(&mut self, token: u64, answer: Answer) {
         if let Some(caller) = self.answers.remove(&token) {
-            // A caller whose time was up has gone.
-            let _ = caller.send(answer);
+            caller.answer(answer);
         }
     }
 
     /// Whether the caller behind `token` does not wait any more.
-    fn is_gone(answers: &HashMap<u64, oneshot::Sender<Answer>>, token: u64) -> bool {
-        answers.get(&token).is_none_or(oneshot::Sender::is_closed)
+    fn is_gone(answers: &HashMap<u64, Caller>, token: u64) -> bool {
+        answers.get(&token).is_none_or(Caller::is_gone)
     }
 
     fn close(&mut self) {
         self.shared.watchers.close();
         self.shared.lock_asks().clear();
         for (_, caller) in self.answers.drain() {
-            let _ = caller.send(Err(StoreError::Closed));
+            caller.answer(Err(StoreError::Closed));
         }
         self.asks.close();
         while let Ok(ask) = self.asks.try_recv() {
-            let _ = ask.answer.send(Err(StoreError::Closed));
+            ask.answer.answer(Err(StoreError::Closed));
         }
     }
 
