@@ -10,6 +10,7 @@ mod pubsub;
 mod raw_tcp;
 mod receiver;
 mod rtt;
+mod store;
 mod workload;
 
 use clap::{Subcommand, ValueEnum};
@@ -25,6 +26,11 @@ pub(crate) enum Command {
     Rtt(Args),
     /// Nanoseconds per encode, decode and view, binary and JSON
     Codec(CodecArgs),
+    /// Puts, reads and attaching of replicated stores, for each backend
+    Store(store::StoreArgs),
+    /// The master's process of the bench of stores
+    #[command(hide = true)]
+    StoreMaster(store::MasterArgs),
     /// The receiving process of the other benches
     #[command(hide = true)]
     Receive(pair::ReceiveArgs),
@@ -92,6 +98,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Pubsub(args) => tokio::spawn(pubsub::run(args)).await?,
         Command::Rtt(args) => tokio::spawn(rtt::run(args)).await?,
         Command::Codec(args) => codec::run(&args),
+        Command::Store(args) => tokio::spawn(store::run(args)).await?,
+        Command::StoreMaster(args) => tokio::spawn(store::serve(args)).await?,
         Command::Receive(args) => pair::receive(args).await,
     }
 }
