@@ -119,7 +119,7 @@ pub use error::{AttachError, StoreError};
 pub use event::StoreEvent;
 pub use follow::StoreWatcher;
 pub use ids::EntityIds;
-pub use master::{MasterOutput, MasterState};
+pub use master::{MasterOutput, MasterState, SignsOfLife};
 pub use memory::Memory;
 pub use open::open_backend;
 #[cfg(feature = "sled")]

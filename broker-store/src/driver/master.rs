@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use broker_core::{Endpoint, EntityId, Revision, Timestamp};
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
 
 use super::{Ask, Batch, Clock, Common, Position, Shared, Topics, What};
-use crate::master::{MasterOutput, MasterState};
+use crate::master::{MasterOutput, MasterState, SignsOfLife};
 use crate::operation::{Query, Request};
 
 /// Feeds a master, on a thread for blocking work if its backend may wait for a disk.
@@ -51,7 +53,9 @@ impl MasterDriver {
                 state
             };
             state = if state.may_block() {
-                match tokio::task::spawn_blocking(move || work(state)).await {
+                let signs = state.signs_of_life();
+                let working = tokio::task::spawn_blocking(move || work(state));
+                match self.keep_alive_while(working, &signs).await {
                     Ok(state) => state,
                     Err(error) => {
                         // A panic in a backend of a user's; the store ends, the node does not.
@@ -70,15 +74,43 @@ impl MasterDriver {
         self.common.close();
     }
 
+    /// Waits for the backend, and tells the clones meanwhile that the master lives.
+    async fn keep_alive_while<T>(
+        &mut self,
+        mut working: JoinHandle<T>,
+        signs: &SignsOfLife,
+    ) -> Result<T, JoinError> {
+        loop {
+            match timeout(signs.interval(), &mut working).await {
+                Ok(done) => return done,
+                Err(_elapsed) => {
+                    for output in signs.outputs() {
+                        self.send(output).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Carries out what goes to clones.
+    async fn send(&mut self, output: MasterOutput) {
+        match output {
+            MasterOutput::Broadcast(payload) => {
+                self.common.broadcast(payload).await;
+            }
+            MasterOutput::Unicast { to, payload } => self.common.unicast(to, payload).await,
+            MasterOutput::Event { .. } | MasterOutput::Reply { .. } => {}
+        }
+    }
+
     async fn carry_out(&mut self, state: &mut MasterState) {
         // Before the answers, so that who has one finds the figures up to date.
         self.common.set_position(position(state));
         while let Some(output) = state.poll_output() {
             match output {
-                MasterOutput::Broadcast(payload) => {
-                    self.common.broadcast(payload).await;
+                output @ (MasterOutput::Broadcast(_) | MasterOutput::Unicast { .. }) => {
+                    self.send(output).await;
                 }
-                MasterOutput::Unicast { to, payload } => self.common.unicast(to, payload).await,
                 MasterOutput::Event { revision, event } => {
                     let history = state.revision().history;
                     let at = Revision {

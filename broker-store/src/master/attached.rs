@@ -199,7 +199,7 @@ impl MasterState {
     }
 
     /// The silence after which a clone is no longer waited for, in ticks.
-    fn patience(&self) -> u64 {
+    pub(super) fn patience(&self) -> u64 {
         u64::from(self.timers.heartbeat) * u64::from(self.timers.connection_timeout)
     }
 

@@ -25,10 +25,12 @@ mod outcomes;
 mod queries;
 mod record;
 mod resume;
+mod signs_of_life;
 mod snapshot;
 mod verify;
 
 pub(crate) use self::queries::remaining;
+pub use self::signs_of_life::SignsOfLife;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
