@@ -9,9 +9,12 @@
 //! which equal encodings and equal values are the same thing.
 
 use std::error::Error;
+use std::fmt;
 use std::path::PathBuf;
 
 use broker_core::{ByteString, Data, DecodeError, Timestamp, binary};
+
+pub use crate::backup::{Backup, BackupProgress};
 
 /// Where a master keeps its entries.
 ///
@@ -78,6 +81,16 @@ pub trait Backend: Send + 'static {
     fn may_block(&self) -> bool {
         true
     }
+
+    /// What copies everything to a file while the backend goes on.
+    ///
+    /// # Errors
+    /// The backend has no such thing, which is so unless it says otherwise.
+    fn backup(&self) -> Result<Backup, BackendError> {
+        Err(BackendError::NoBackup {
+            backend: self.name().to_owned(),
+        })
+    }
 }
 
 impl Backend for Box<dyn Backend> {
@@ -119,6 +132,10 @@ impl Backend for Box<dyn Backend> {
 
     fn may_block(&self) -> bool {
         (**self).may_block()
+    }
+
+    fn backup(&self) -> Result<Backup, BackendError> {
+        (**self).backup()
     }
 }
 
@@ -220,15 +237,47 @@ pub enum BackendError {
         option: &'static str,
     },
     /// The file or directory cannot be opened as a store.
-    #[error("cannot open the store at {path}")]
+    #[error("cannot open the store at {path}: {problem}")]
     Open {
         /// Where it is.
         path: PathBuf,
+        /// What is wrong, and what helps.
+        problem: Problem,
         /// Why.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The storage failed while it was open; nothing of the call was applied.
+    #[error("the store at {path} failed: {problem}")]
+    Failed {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong, and what helps.
+        problem: Problem,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A copy of the store could not be written.
+    #[error("cannot back the store up to {path}: {problem}")]
+    Backup {
+        /// Where the copy was to be.
+        path: PathBuf,
+        /// What is wrong, and what helps.
+        problem: Problem,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The backend cannot be copied while it runs.
+    #[error(
+        "the backend {backend} has no backup of its own; dump the entries and load them instead"
+    )]
+    NoBackup {
+        /// The backend.
+        backend: String,
+    },
     /// The file is damaged.
-    #[error("the store at {path} is damaged: {report}")]
+    #[error(
+        "the store at {path} is damaged: {report}; restore a backup, or open it with failure_mode delete to begin with an empty store"
+    )]
     Damaged {
         /// Where it is.
         path: PathBuf,
@@ -243,9 +292,69 @@ pub enum BackendError {
         /// What is wrong with it.
         source: Option<DecodeError>,
     },
-    /// The storage engine failed: disk full, file read-only, database locked, and the like.
+    /// The storage engine failed in a way of its own.
     #[error("the storage engine failed")]
     Engine(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// What is wrong with a storage. Its text says what helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Problem {
+    /// There is no room.
+    DiskFull,
+    /// The file or its file system cannot be written.
+    ReadOnly,
+    /// Another program is in the middle of a transaction.
+    Locked,
+    /// Another process, or another master, has it open as its store.
+    InUse,
+    /// What is stored cannot be right.
+    Damaged,
+    /// It is something else.
+    NotAStore,
+    /// It is a directory where a file is needed, or the other way round.
+    WrongKindOfFile,
+    /// It does not let itself be opened.
+    NoAccess,
+    /// The disk or the file system refused.
+    InputOutput,
+    /// Something else; the source says what.
+    Other,
+}
+
+impl Problem {
+    /// What an error of the file system means.
+    pub(crate) fn of_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => Self::DiskFull,
+            Kind::ReadOnlyFilesystem => Self::ReadOnly,
+            Kind::PermissionDenied | Kind::NotFound => Self::NoAccess,
+            Kind::IsADirectory | Kind::NotADirectory | Kind::AlreadyExists => Self::WrongKindOfFile,
+            Kind::InvalidData | Kind::UnexpectedEof => Self::Damaged,
+            _ => Self::InputOutput,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DiskFull => "the disk is full; make room and write again",
+            Self::ReadOnly => "the file is read-only; make it and its directory writable",
+            Self::Locked => "the database is locked by another program; write again when that has finished",
+            Self::InUse => "another process or master has it open; stop that one or use another path",
+            Self::Damaged => {
+                "it is damaged; restore a backup, or open it with failure_mode delete to begin with an empty store"
+            }
+            Self::NotAStore => "it is no store of this kind; use another path, or failure_mode delete to replace it",
+            Self::WrongKindOfFile => "there is a directory where a file is needed, or the other way round; use another path",
+            Self::NoAccess => "it cannot be opened; the directory must exist and this user may read and write there",
+            Self::InputOutput => "the system refused to read or write; look at the disk",
+            Self::Other => "the storage engine refused",
+        })
+    }
 }
 
 impl BackendError {

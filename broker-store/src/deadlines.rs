@@ -16,12 +16,6 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Whether no key has a deadline.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
-
     /// `key` now vanishes at `deadline`, or never.
     pub(crate) fn set(&mut self, key: &KeyBytes, deadline: Option<Timestamp>) {
         let Some(deadline) = deadline else {

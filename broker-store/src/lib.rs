@@ -74,6 +74,7 @@
 //! | `sled` | no | `Sled`; sled itself is no longer maintained |
 
 pub mod backend;
+mod backup;
 pub mod channel;
 pub mod clone;
 pub mod command;
@@ -111,7 +112,7 @@ mod store;
 mod stores;
 mod watch;
 
-pub use backend::{Backend, BackendError, Entry, Mutation};
+pub use backend::{Backend, BackendError, Backup, BackupProgress, Entry, Mutation, Problem};
 pub use clone::{CloneOutput, CloneState, Freshness};
 pub use digest::Digest;
 pub use driver::Position;

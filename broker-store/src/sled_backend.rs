@@ -25,7 +25,7 @@ use broker_core::binary::{self, Reader};
 use broker_core::{Data, Timestamp};
 
 use crate::backend::{
-    Backend, BackendError, Entry, KeyBytes, Mutation, decode_key, decode_value, key_bytes,
+    Backend, BackendError, Entry, KeyBytes, Mutation, Problem, decode_key, decode_value, key_bytes,
 };
 
 /// Keeps entries in a sled database.
@@ -44,6 +44,7 @@ impl Sled {
         let path = path.as_ref();
         let failed = |error: sled::Error| BackendError::Open {
             path: path.to_owned(),
+            problem: problem(&error),
             source: error.into(),
         };
         // No flush by timer: each group is flushed before it is acknowledged.
@@ -328,6 +329,16 @@ fn read_entry(bytes: &[u8]) -> Result<Entry, BackendError> {
         value: decode_value(value)?,
         expires_at,
     })
+}
+
+fn problem(error: &sled::Error) -> Problem {
+    match error {
+        error if is_locked(error) => Problem::InUse,
+        sled::Error::Io(error) => Problem::of_io(error),
+        sled::Error::Corruption { .. } => Problem::Damaged,
+        sled::Error::Unsupported(_) => Problem::NotAStore,
+        _ => Problem::Other,
+    }
 }
 
 /// Whether somebody else has the database open.

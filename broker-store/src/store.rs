@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +13,14 @@ use broker_core::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::backend::{BackendError, Backup};
 use crate::clone::{CloneView, Freshness};
 use crate::command::Question;
 use crate::content::Content;
 use crate::driver::{Answer, Ask, Caller, Clock, Position, Shared, WatchAsk, What};
 use crate::error::StoreError;
 use crate::follow::StoreWatcher;
-use crate::master::remaining;
+use crate::master::{remaining, report};
 use crate::proxy::StoreProxy;
 use crate::semantics;
 use crate::watch::{self as watching, StoreEvents};
@@ -66,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) backend: String,
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) copy: Option<Copy>,
+    /// What copies the master's backend while it runs.
+    pub(crate) backup: Option<Backup>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) request_timeout: Duration,
@@ -165,6 +169,37 @@ impl Store {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.inner.asks.is_closed()
+    }
+
+    /// Writes a copy of the master's entries to the file `to` while the store goes on; `to` is replaced when the copy is
+    /// complete and on disk. It holds everything acknowledged before the call, and opens as a store of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`]: this is no master, its backend cannot be copied (then dump the entries), or the copy cannot
+    /// be written; `to` is as it was.
+    ///
+    /// # Cancel safety
+    /// A backup whose future is dropped goes on to its end.
+    pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        if self.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        let Some(backup) = self.inner.backup.clone() else {
+            return Err(match self.role() {
+                Role::Master => report(BackendError::NoBackup {
+                    backend: self.backend().to_owned(),
+                }),
+                _ => StoreError::Backend {
+                    report: "only the node that has the master can back the store up".to_owned(),
+                },
+            });
+        };
+        let to = to.to_owned();
+        match tokio::task::spawn_blocking(move || backup.run(&to, |_| {})).await {
+            Ok(result) => result.map_err(report),
+            // The runtime shuts down, or a backend of a user's panicked.
+            Err(_) => Err(StoreError::Closed),
+        }
     }
 
     // --- writing ---------------------------------------------------------------------------------

@@ -146,6 +146,7 @@ impl StoreExt for Endpoint {
         let shared_name: Arc<str> = name.into();
         let state_name = Arc::clone(&shared_name);
         let endpoint = self.unowned();
+        let backup = backend.backup().ok();
         let open = move || {
             MasterState::new(state_name, id, Box::new(backend), Timers::default())
                 .map(|state| state.with_speakers(move |id| speaks(&endpoint, id)))
@@ -162,6 +163,7 @@ impl StoreExt for Endpoint {
             backend: state.backend_name().to_owned(),
             asks,
             copy: None,
+            backup,
             shared: Arc::clone(&shared),
             clock,
             request_timeout: options.request_timeout,
@@ -245,6 +247,7 @@ async fn attach_follower(
         role,
         backend: COPY_BACKEND.to_owned(),
         asks,
+        backup: None,
         copy: Some(Copy {
             view: state.view(),
             freshness: watched,

@@ -521,7 +521,8 @@ fn normal_value(mut value: Data) -> Result<Data, StoreError> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn report(error: BackendError) -> StoreError {
+/// The error with all its causes.
+pub(crate) fn report(error: BackendError) -> StoreError {
     report_ref(&error)
 }
 

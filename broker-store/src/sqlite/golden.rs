@@ -3,6 +3,8 @@
 //! The session ended with a clear, so the file has no rows any more; but SQLite leaves their bytes where they were, and
 //! with them how C++ writes each of them.
 
+use std::fs;
+
 use rusqlite::types::Value;
 
 use super::*;

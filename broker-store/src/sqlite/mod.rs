@@ -1,55 +1,70 @@
 //! The SQLite backend, with the schema of C++ Broker (wire reference 11).
 //!
 //! ```text
-//! meta  (key text primary key, value text)                     one row: 'broker_version'
+//! meta  (key text primary key, value text)                     the row 'broker_version'; notes of ours, see `notes`
 //! store (key blob primary key, value blob, expiry integer)     encoded values; nanoseconds since the epoch or NULL
 //! ```
 //!
-//! A file written by Zeek opens here and one written here opens in Zeek. The schema has no index over `expiry`, so the
-//! deadlines are read once on opening and kept in memory; entries without one cost nothing.
+//! A file written by Zeek opens here and one written here opens in Zeek. The content stays on disk, and so does the index
+//! of deadlines, see `deadlines`: memory holds a page cache of a fixed size.
+//!
+//! Beside the store lies `PATH-lock`, see `lock`: a file has one master at a time.
 //!
 //! **Invariant:** a group of mutations is one transaction, and [`apply`](Backend::apply) returns after its commit.
 
+mod backup;
+mod deadlines;
 #[cfg(test)]
 mod golden;
+mod lock;
+mod notes;
+mod open;
 mod options;
+mod problem;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
 
 use broker_core::{Data, Timestamp, binary};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 pub use self::options::{FailureMode, JournalMode, SqliteOptions, Synchronous};
 
+use self::backup::Gate;
+use self::deadlines::{DUE, EXPIRY_OF, FORGET, FORGET_ALL, REMEMBER};
+use self::lock::StoreLock;
+use self::notes::{ERASE_NOTE, GET_NOTE, PUT_NOTE, hex, note_key, unhex};
 use self::options::BACKEND;
 use crate::backend::{
-    Backend, BackendError, Entry, KeyBytes, Mutation, decode_key, decode_value, key_bytes,
+    Backend, BackendError, Backup, Entry, Mutation, decode_key, decode_value, key_bytes,
 };
-use crate::deadlines::Deadlines;
 
 /// Keeps entries in a SQLite file.
 pub struct Sqlite {
     connection: Connection,
-    deadlines: Deadlines,
+    /// Where the file is; nothing if it is in memory.
+    path: Option<PathBuf>,
+    /// How many keys have a deadline.
+    limited: usize,
+    /// Closed while a transaction or a step of a backup is under way.
+    gate: Gate,
     /// Buffers that the encodings of one mutation are written to, kept between mutations.
     scratch: Vec<u8>,
+    /// Given up after the connection is closed.
+    _lock: Option<StoreLock>,
 }
 
 impl Sqlite {
-    /// Opens or creates the file that `options` name.
+    /// Opens or creates the file that `options` name, waiting up to a second for another process to let go of it.
     ///
     /// # Errors
-    /// The file cannot be opened, is no store, or is damaged, and the failure mode is not to delete it.
+    /// The file cannot be opened, is no store, is damaged (and the failure mode is not to delete it), or is the store of
+    /// another process or master.
     pub fn open(options: &SqliteOptions) -> Result<Self, BackendError> {
-        let error = match Self::open_once(options) {
-            Err(error) if options.failure_mode == FailureMode::Delete => error,
-            opened => return opened,
-        };
-        tracing::warn!(path = %options.path.display(), %error, "deleting a store that cannot be opened");
-        delete_store(&options.path).map_err(|error| open_error(&options.path, error))?;
-        Self::open_once(options)
+        open::open(options)
     }
 
     /// An empty store in memory, for tests.
@@ -57,108 +72,134 @@ impl Sqlite {
     /// # Errors
     /// SQLite cannot set it up.
     pub fn open_in_memory() -> Result<Self, BackendError> {
-        let connection = Connection::open_in_memory().map_err(BackendError::engine)?;
-        create_tables(&connection).map_err(BackendError::engine)?;
-        Ok(Self {
-            connection,
-            deadlines: Deadlines::default(),
-            scratch: Vec::new(),
-        })
+        open::open_in_memory().map_err(BackendError::engine)
     }
 
-    fn open_once(options: &SqliteOptions) -> Result<Self, BackendError> {
-        let path = options.path.as_path();
-        if let Some(parent) = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            fs::create_dir_all(parent).map_err(|error| open_error(path, error))?;
-        }
-        let connection = Connection::open(path).map_err(|error| open_error(path, error))?;
-        configure(&connection, options)?;
-        connection.set_prepared_statement_cache_capacity(16);
-        let deadlines = load_deadlines(&connection).map_err(|error| open_error(path, error))?;
-        Ok(Self {
+    fn over(connection: Connection, limited: usize, path: Option<PathBuf>) -> Self {
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Self {
             connection,
-            deadlines,
+            path,
+            limited,
+            gate: Gate::default(),
             scratch: Vec::new(),
-        })
+            _lock: None,
+        }
+    }
+
+    fn failed(&self, error: rusqlite::Error) -> BackendError {
+        match &self.path {
+            Some(path) => problem::failed(path, error),
+            None => BackendError::engine(error),
+        }
     }
 
     fn apply_in_transaction(&mut self, batch: &[Mutation]) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction()?;
-        {
-            let mut put = transaction.prepare_cached(PUT)?;
-            let mut erase = transaction.prepare_cached(ERASE)?;
-            for mutation in batch {
-                self.scratch.clear();
-                match mutation {
-                    Mutation::Put {
-                        key,
-                        value,
-                        expires_at,
-                    } => {
-                        binary::encode_to_vec(key, &mut self.scratch);
-                        let key_len = self.scratch.len();
-                        binary::encode_to_vec(value, &mut self.scratch);
-                        let (key, value) = self.scratch.split_at(key_len);
-                        put.execute(params![key, value, expires_at.map(Timestamp::as_nanos)])?;
-                    }
-                    Mutation::Erase { key } => {
-                        binary::encode_to_vec(key, &mut self.scratch);
-                        erase.execute([&self.scratch])?;
-                    }
-                    Mutation::Clear => {
-                        transaction.execute(CLEAR, [])?;
-                    }
-                    Mutation::Note { name, value } => {
-                        let name = note_key(name);
-                        match value {
-                            Some(value) => transaction
-                                .prepare_cached(PUT_NOTE)?
-                                .execute([name, hex(value)])?,
-                            None => transaction.prepare_cached(ERASE_NOTE)?.execute([name])?,
-                        };
-                    }
+        if !self.connection.is_autocommit() {
+            // A rollback has failed.
+            self.connection.prepare_cached(ROLLBACK)?.execute([])?;
+        }
+        self.connection.prepare_cached(BEGIN)?.execute([])?;
+        let before = self.limited;
+        let applied = self
+            .apply_each(batch)
+            .and_then(|()| self.connection.prepare_cached(COMMIT)?.execute([]));
+        if let Err(error) = applied {
+            self.limited = before;
+            // Some errors have rolled it back already.
+            if !self.connection.is_autocommit()
+                && let Err(error) = self.connection.prepare_cached(ROLLBACK)?.execute([])
+            {
+                tracing::error!(store = ?self.path, %error, "a transaction cannot be rolled back");
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn apply_each(&mut self, batch: &[Mutation]) -> rusqlite::Result<()> {
+        let Self {
+            connection,
+            limited,
+            scratch,
+            ..
+        } = self;
+        let connection = &*connection;
+        let mut put = connection.prepare_cached(PUT)?;
+        let mut erase = connection.prepare_cached(ERASE)?;
+        let mut expiry_of = connection.prepare_cached(EXPIRY_OF)?;
+        let mut remember = connection.prepare_cached(REMEMBER)?;
+        let mut forget = connection.prepare_cached(FORGET)?;
+        for mutation in batch {
+            scratch.clear();
+            let (key, deadline) = match mutation {
+                Mutation::Put {
+                    key, expires_at, ..
+                } => (key, expires_at.map(Timestamp::as_nanos)),
+                Mutation::Erase { key } => (key, None),
+                Mutation::Clear => {
+                    connection.prepare_cached(CLEAR)?.execute([])?;
+                    connection.prepare_cached(FORGET_ALL)?.execute([])?;
+                    *limited = 0;
+                    continue;
+                }
+                Mutation::Note { name, value } => {
+                    let name = note_key(name);
+                    match value {
+                        Some(value) => connection
+                            .prepare_cached(PUT_NOTE)?
+                            .execute([name, hex(value)])?,
+                        None => connection.prepare_cached(ERASE_NOTE)?.execute([name])?,
+                    };
+                    continue;
+                }
+            };
+            binary::encode_to_vec(key, scratch);
+            let key_len = scratch.len();
+            if *limited > 0 {
+                let former: Option<Option<i64>> = expiry_of
+                    .query_row([&scratch[..key_len]], |row| row.get(0))
+                    .optional()?;
+                if let Some(former) = former.flatten()
+                    && Some(former) != deadline
+                {
+                    *limited -= forget
+                        .execute(params![former, &scratch[..key_len]])?
+                        .min(*limited);
                 }
             }
+            if let Some(deadline) = deadline {
+                *limited += remember.execute(params![deadline, &scratch[..key_len]])?;
+            }
+            if let Mutation::Put { value, .. } = mutation {
+                binary::encode_to_vec(value, scratch);
+                let (key, value) = scratch.split_at(key_len);
+                put.execute(params![key, value, deadline])?;
+            } else {
+                erase.execute([&scratch[..key_len]])?;
+            }
         }
-        transaction.commit()
+        Ok(())
     }
 }
 
 impl Backend for Sqlite {
     fn apply(&mut self, batch: &[Mutation]) -> Result<(), BackendError> {
-        // A transaction that is dropped before its commit is rolled back.
+        let gate = Arc::clone(&self.gate);
+        let _closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.apply_in_transaction(batch)
-            .map_err(BackendError::engine)?;
-        for mutation in batch {
-            match mutation {
-                Mutation::Put {
-                    expires_at: None, ..
-                }
-                | Mutation::Erase { .. }
-                    if self.deadlines.is_empty() => {}
-                Mutation::Put {
-                    key, expires_at, ..
-                } => self.deadlines.set(&key_bytes(key), *expires_at),
-                Mutation::Erase { key } => self.deadlines.remove(&key_bytes(key)),
-                Mutation::Clear => self.deadlines.clear(),
-                Mutation::Note { .. } => {}
-            }
-        }
-        Ok(())
+            .map_err(|error| self.failed(error))
     }
 
     fn get(&self, key: &Data) -> Result<Option<Entry>, BackendError> {
         let mut select = self
             .connection
             .prepare_cached(GET)
-            .map_err(BackendError::engine)?;
+            .map_err(|error| self.failed(error))?;
         let mut rows = select
             .query([key_bytes(key).as_slice()])
-            .map_err(BackendError::engine)?;
-        let row = rows.next().map_err(BackendError::engine)?;
+            .map_err(|error| self.failed(error))?;
+        let row = rows.next().map_err(|error| self.failed(error))?;
         row.map(|row| entry(row, 0)).transpose()
     }
 
@@ -169,12 +210,12 @@ impl Backend for Sqlite {
         let mut select = self
             .connection
             .prepare_cached(SCAN)
-            .map_err(BackendError::engine)?;
+            .map_err(|error| self.failed(error))?;
         let mut rows = select
             .query(params![after.as_slice(), limit])
-            .map_err(BackendError::engine)?;
+            .map_err(|error| self.failed(error))?;
         let mut page = Vec::new();
-        while let Some(row) = rows.next().map_err(BackendError::engine)? {
+        while let Some(row) = rows.next().map_err(|error| self.failed(error))? {
             let key = decode_key(blob(row, 0, "a key")?)?;
             page.push((key, entry(row, 1)?));
         }
@@ -182,24 +223,36 @@ impl Backend for Sqlite {
     }
 
     fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Data>, BackendError> {
-        self.deadlines
-            .due(now, limit)
-            .map(|key| decode_key(key))
-            .collect()
+        if self.limited == 0 {
+            return Ok(Vec::new());
+        }
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut select = self
+            .connection
+            .prepare_cached(DUE)
+            .map_err(|error| self.failed(error))?;
+        let mut rows = select
+            .query(params![now.as_nanos(), limit])
+            .map_err(|error| self.failed(error))?;
+        let mut due = Vec::new();
+        while let Some(row) = rows.next().map_err(|error| self.failed(error))? {
+            due.push(decode_key(blob(row, 0, "a key")?)?);
+        }
+        Ok(due)
     }
 
     fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
         let mut select = self
             .connection
             .prepare_cached(GET_NOTE)
-            .map_err(BackendError::engine)?;
+            .map_err(|error| self.failed(error))?;
         let mut rows = select
             .query([note_key(name)])
-            .map_err(BackendError::engine)?;
-        let Some(row) = rows.next().map_err(BackendError::engine)? else {
+            .map_err(|error| self.failed(error))?;
+        let Some(row) = rows.next().map_err(|error| self.failed(error))? else {
             return Ok(None);
         };
-        let text: String = row.get(0).map_err(BackendError::engine)?;
+        let text: String = row.get(0).map_err(|error| self.failed(error))?;
         unhex(&text).map(Some).ok_or(BackendError::Unreadable {
             what: "a note",
             source: None,
@@ -210,7 +263,7 @@ impl Backend for Sqlite {
         let count: i64 = self
             .connection
             .query_row("SELECT count(*) FROM store", [], |row| row.get(0))
-            .map_err(BackendError::engine)?;
+            .map_err(|error| self.failed(error))?;
         Ok(count.unsigned_abs())
     }
 
@@ -222,24 +275,31 @@ impl Backend for Sqlite {
         let mut select = self
             .connection
             .prepare_cached(CONTAINS)
-            .map_err(BackendError::engine)?;
+            .map_err(|error| self.failed(error))?;
         select
             .exists([key_bytes(key).as_slice()])
-            .map_err(BackendError::engine)
+            .map_err(|error| self.failed(error))
+    }
+
+    fn backup(&self) -> Result<Backup, BackendError> {
+        let path = self.path.clone().ok_or_else(|| BackendError::NoBackup {
+            backend: "sqlite in memory".to_owned(),
+        })?;
+        Ok(backup::backup(path, Arc::clone(&self.gate)))
     }
 }
 
 impl fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sqlite")
-            .field("path", &self.connection.path())
+            .field("path", &self.path)
             .finish_non_exhaustive()
     }
 }
 
-/// The version of C++ Broker whose format this is.
-const BROKER_VERSION: &str = "2.8.0";
-
+const BEGIN: &str = "BEGIN IMMEDIATE";
+const COMMIT: &str = "COMMIT";
+const ROLLBACK: &str = "ROLLBACK";
 const PUT: &str = "INSERT INTO store (key, value, expiry) VALUES (?1, ?2, ?3) \
                    ON CONFLICT (key) DO UPDATE SET value = excluded.value, expiry = excluded.expiry";
 const ERASE: &str = "DELETE FROM store WHERE key = ?1";
@@ -248,90 +308,15 @@ const GET: &str = "SELECT value, expiry FROM store WHERE key = ?1";
 const CONTAINS: &str = "SELECT 1 FROM store WHERE key = ?1";
 const SCAN: &str = "SELECT key, value, expiry FROM store WHERE key > ?1 ORDER BY key LIMIT ?2";
 
-const PUT_NOTE: &str = "INSERT INTO meta (key, value) VALUES (?1, ?2) \
-                        ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-const ERASE_NOTE: &str = "DELETE FROM meta WHERE key = ?1";
-const GET_NOTE: &str = "SELECT value FROM meta WHERE key = ?1";
+/// Prepared statements kept: all there are.
+const STATEMENTS: usize = 32;
 
-/// Notes are rows of the meta table, of which C++ Broker reads none.
-fn note_key(name: &str) -> String {
-    format!("note/{name}")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| DIGITS[usize::from(digit)]).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let bytes = text.as_bytes().chunks(2).map(|pair| {
-        let pair = std::str::from_utf8(pair).ok()?;
-        (pair.len() == 2)
-            .then(|| u8::from_str_radix(pair, 16).ok())
-            .flatten()
-    });
-    bytes.collect()
-}
-
-/// The start sequence of the reference: synchronous, journal mode, tables, version, integrity check.
-fn configure(connection: &Connection, options: &SqliteOptions) -> Result<(), BackendError> {
-    let failed = |error| open_error(&options.path, error);
-    if let Some(synchronous) = options.synchronous {
-        connection
-            .pragma_update(None, "synchronous", synchronous.pragma())
-            .map_err(failed)?;
-    }
-    if let Some(mode) = options.journal_mode {
-        let set: String = connection
-            .pragma_update_and_check(None, "journal_mode", mode.pragma(), |row| row.get(0))
-            .map_err(failed)?;
-        if !set.eq_ignore_ascii_case(mode.pragma()) {
-            return Err(BackendError::Open {
-                path: options.path.clone(),
-                source: format!("journal mode {} is refused, it stays {set}", mode.pragma()).into(),
-            });
-        }
-    }
-    create_tables(connection).map_err(failed)?;
-    if options.integrity_check {
-        let report: String = connection
-            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-            .map_err(failed)?;
-        if report != "ok" {
-            return Err(BackendError::Damaged {
-                path: options.path.clone(),
-                report,
-            });
-        }
+/// Prepares what the store will need, so that a file with other tables is found out at once.
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    for statement in [PUT, ERASE, CLEAR, GET, CONTAINS, SCAN, PUT_NOTE, GET_NOTE] {
+        connection.prepare_cached(statement)?;
     }
     Ok(())
-}
-
-fn create_tables(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(
-        "CREATE TABLE IF NOT EXISTS meta(key text primary key, value text);
-         CREATE TABLE IF NOT EXISTS store(key blob primary key, value blob, expiry integer);",
-    )?;
-    connection.execute(
-        "INSERT OR REPLACE INTO meta (key, value) VALUES ('broker_version', ?1)",
-        [BROKER_VERSION],
-    )?;
-    Ok(())
-}
-
-fn load_deadlines(connection: &Connection) -> rusqlite::Result<Deadlines> {
-    let mut deadlines = Deadlines::default();
-    let mut select =
-        connection.prepare("SELECT key, expiry FROM store WHERE expiry IS NOT NULL")?;
-    let mut rows = select.query([])?;
-    while let Some(row) = rows.next()? {
-        let key = KeyBytes::from(row.get_ref(0)?.as_bytes()?);
-        deadlines.set(&key, Some(Timestamp::from_nanos(row.get(1)?)));
-    }
-    Ok(deadlines)
 }
 
 fn entry(row: &rusqlite::Row<'_>, column: usize) -> Result<Entry, BackendError> {
@@ -352,126 +337,4 @@ fn blob<'row>(
     value
         .as_bytes()
         .map_err(|_| BackendError::Unreadable { what, source: None })
-}
-
-fn open_error(
-    path: &Path,
-    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> BackendError {
-    BackendError::Open {
-        path: path.to_owned(),
-        source: error.into(),
-    }
-}
-
-/// Deletes the file, if it is a regular one, and what SQLite keeps beside it.
-fn delete_store(path: &Path) -> std::io::Result<()> {
-    if !fs::symlink_metadata(path)?.is_file() {
-        return Err(std::io::Error::other(
-            "it is not a regular file, so it is not deleted",
-        ));
-    }
-    fs::remove_file(path)?;
-    for suffix in ["-journal", "-wal", "-shm"] {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(suffix);
-        match fs::remove_file(PathBuf::from(beside)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::conformance;
-
-    fn put(key: &str, value: u64, expires_at: Option<i64>) -> Mutation {
-        Mutation::Put {
-            key: key.into(),
-            value: value.into(),
-            expires_at: expires_at.map(Timestamp::from_nanos),
-        }
-    }
-
-    #[test]
-    fn sqlite_conforms() {
-        conformance::run(|| Sqlite::open_in_memory().expect("open"));
-    }
-
-    #[test]
-    fn entries_and_deadlines_survive_a_restart_in_both_journal_modes() {
-        for mode in [JournalMode::Delete, JournalMode::Wal] {
-            let dir = tempfile::tempdir().unwrap();
-            let options = SqliteOptions::new(dir.path().join("deep/er/store.sqlite"))
-                .journal_mode(mode)
-                .integrity_check(true);
-            let mut store = Sqlite::open(&options).unwrap();
-            store
-                .apply(&[
-                    put("a", 1, None),
-                    put("b", 2, Some(50)),
-                    put("c", 3, Some(40)),
-                ])
-                .unwrap();
-            drop(store);
-            let store = Sqlite::open(&options).unwrap();
-            assert_eq!(store.len().unwrap(), 3);
-            assert_eq!(store.get(&"a".into()).unwrap(), Some(Entry::lasting(1u64)));
-            assert_eq!(
-                store.due(Timestamp::from_nanos(51), 10).unwrap(),
-                ["c".into(), "b".into()]
-            );
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_no_database_is_refused_or_deleted_as_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("bad.sqlite");
-        fs::write(
-            &path,
-            "this is not a database, but long enough to be taken for one".repeat(100),
-        )
-        .unwrap();
-        let options = SqliteOptions::new(&path);
-        assert!(matches!(
-            Sqlite::open(&options),
-            Err(BackendError::Open { .. })
-        ));
-        assert!(path.exists());
-        let store = Sqlite::open(&options.failure_mode(FailureMode::Delete)).unwrap();
-        assert_eq!(store.len().unwrap(), 0);
-    }
-
-    #[test]
-    fn a_directory_is_never_deleted() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = SqliteOptions::new(dir.path()).failure_mode(FailureMode::Delete);
-        assert!(Sqlite::open(&options).is_err());
-        assert!(dir.path().exists());
-    }
-
-    #[test]
-    fn a_locked_database_fails_the_group_and_leaves_the_store_as_it_was() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = SqliteOptions::new(dir.path().join("s.sqlite"));
-        let mut store = Sqlite::open(&options).unwrap();
-        store
-            .connection
-            .busy_timeout(std::time::Duration::ZERO)
-            .unwrap();
-        let other = Connection::open(options.path()).unwrap();
-        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
-        assert!(matches!(
-            store.apply(&[put("a", 1, Some(5))]),
-            Err(BackendError::Engine(_))
-        ));
-        other.execute_batch("ROLLBACK").unwrap();
-        assert_eq!(store.due(Timestamp::MAX, 10).unwrap(), []);
-        store.apply(&[put("a", 2, None)]).unwrap();
-        assert_eq!(store.get(&"a".into()).unwrap(), Some(Entry::lasting(2u64)));
-    }
 }
