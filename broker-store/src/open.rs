@@ -8,7 +8,7 @@ use crate::backend::{Backend, BackendError};
 /// |---|---|---|
 /// | `memory` | none | always there |
 /// | `sqlite` | `path`, `synchronous`, `journal_mode`, `failure_mode`, `integrity_check` | `sqlite` (default) |
-/// | `sled` | `path` | `sled` |
+/// | `sled` | `path`, `cache_bytes` | `sled` |
 ///
 /// # Errors
 /// There is no such backend, or not in this build; an option is wrong; or the storage cannot be opened.
