@@ -10,11 +10,13 @@ const CREATE: &str = "PRAGMA temp_store = FILE;
      PRAGMA temp.journal_mode = MEMORY;
      CREATE TEMP TABLE deadline(expiry INTEGER, key BLOB, PRIMARY KEY(expiry, key)) STRICT, WITHOUT ROWID;";
 
-// In the order of the index, so that it is written page after page.
+// In the order of the index, so that it is written page after page. An expiry that is no number is that entry's trouble, not
+// the store's.
 const FILL: &str = "INSERT INTO temp.deadline SELECT expiry, key FROM main.store \
-                    WHERE expiry IS NOT NULL ORDER BY expiry, key";
+                    WHERE typeof(expiry) = 'integer' ORDER BY expiry, key";
 
-pub(super) const EXPIRY_OF: &str = "SELECT expiry FROM main.store WHERE key = ?1";
+pub(super) const EXPIRY_OF: &str =
+    "SELECT expiry FROM main.store WHERE key = ?1 AND typeof(expiry) = 'integer'";
 pub(super) const REMEMBER: &str = "INSERT OR IGNORE INTO temp.deadline VALUES (?1, ?2)";
 pub(super) const FORGET: &str = "DELETE FROM temp.deadline WHERE expiry = ?1 AND key = ?2";
 pub(super) const FORGET_ALL: &str = "DELETE FROM temp.deadline";

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -48,14 +49,14 @@ pub(super) fn open_in_memory() -> rusqlite::Result<Sqlite> {
     Ok(Sqlite::over(connection, limited, None))
 }
 
-/// Whether a file is beyond repair. One that somebody has locked, or that the disk has no room for, is not.
+/// Whether a file is beyond repair. One that somebody has locked, or that the disk has no room for, is not, nor is the
+/// whole database of another program.
 fn is_hopeless(error: &BackendError) -> bool {
     match error {
         BackendError::Damaged { .. } => true,
-        BackendError::Open { problem, .. } => matches!(
-            problem,
-            Problem::Damaged | Problem::NotAStore | Problem::Other
-        ),
+        BackendError::Open { problem, .. } => {
+            matches!(problem, Problem::Damaged | Problem::NotAStore)
+        }
         _ => false,
     }
 }
@@ -70,13 +71,13 @@ fn open_locked(options: &SqliteOptions) -> Result<Sqlite, BackendError> {
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     configure(&connection, options)?;
     let limited = deadlines::load(&connection).map_err(failed)?;
-    super::prepare(&connection).map_err(failed)?;
     Ok(Sqlite::over(connection, limited, Some(path.to_owned())))
 }
 
 /// The start sequence of the reference: synchronous, journal mode, tables, version, integrity check.
 fn configure(connection: &Connection, options: &SqliteOptions) -> Result<(), BackendError> {
     let failed = |error| open_error(&options.path, error);
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     connection
         .pragma_update(None, "cache_size", -CACHE_KIB)
         .map_err(failed)?;
@@ -121,6 +122,8 @@ fn begin_session(connection: &Connection) -> rusqlite::Result<bool> {
          CREATE TABLE IF NOT EXISTS meta(key text primary key, value text);
          CREATE TABLE IF NOT EXISTS store(key blob primary key, value blob, expiry integer);",
     )?;
+    // Before anything is kept: the database of another program gets no tables of ours.
+    super::prepare(connection)?;
     let dropped = notes::sign(connection)?;
     connection.execute_batch("COMMIT")?;
     Ok(dropped)
@@ -147,3 +150,7 @@ fn delete_store(path: &Path) -> std::io::Result<()> {
 
 /// Pages kept in memory, in KiB: 16 MiB.
 const CACHE_KIB: i32 = 16 << 10;
+
+/// How long another program that is busy with the file may hold up a call. Clones look for a new master after five seconds
+/// of silence.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
