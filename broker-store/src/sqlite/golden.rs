@@ -4,7 +4,9 @@
 //! with them how C++ writes each of them.
 
 use std::fs;
+use std::net::Ipv4Addr;
 
+use broker_core::{Port, Set, Subnet, Table, Timespan};
 use rusqlite::types::Value;
 
 use super::*;
@@ -166,4 +168,90 @@ fn a_file_of_cpp_opens_with_its_values_and_expiries_and_stays_one() {
         )
         .unwrap();
     assert_eq!(row, (encoded(&2u64.into()), None));
+}
+
+/// A value of every type, and its bytes as C++ Broker 2.8 wrote them.
+fn every_type() -> Vec<(Data, &'static str)> {
+    let nested = Data::vector([Data::from("a"), Data::from(1i64)]);
+    vec![
+        (Data::None, "00"),
+        (true.into(), "0101"),
+        (42u64.into(), "02000000000000002a"),
+        ((-7i64).into(), "03fffffffffffffff9"),
+        (2.5.into(), "044004000000000000"),
+        (f64::INFINITY.into(), "04fff0000000000000"),
+        ("hello".into(), "050568656c6c6f"),
+        (
+            Ipv4Addr::new(192, 0, 2, 1).into(),
+            "0600000000000000000000ffffc0000201",
+        ),
+        (
+            Subnet::new(Ipv4Addr::new(192, 0, 2, 0), 24).unwrap().into(),
+            "0700000000000000000000ffffc000020078",
+        ),
+        (Port::tcp(80).into(), "08005001"),
+        (
+            Timestamp::from_nanos(1_500_000_000).into(),
+            "090000000059682f00",
+        ),
+        (Timespan::from_nanos(-90_000).into(), "0afffffffffffea070"),
+        (
+            Data::enum_value("Broker::MEMORY"),
+            "0b0e42726f6b65723a3a4d454d4f5259",
+        ),
+        (
+            Set::from_iter([3i64, 1, 2]).into(),
+            "0c03030000000000000001030000000000000002030000000000000003",
+        ),
+        (
+            Table::from_iter([(nested, Set::from_iter([1i64, 2]))]).into(),
+            "0d010e020501610300000000000000010c02030000000000000001030000000000000002",
+        ),
+        (
+            Data::vector([1i64.into(), "two".into(), true.into(), Data::None]),
+            "0e04030000000000000001050374776f010100",
+        ),
+    ]
+}
+
+#[test]
+fn keys_and_values_of_every_type_are_the_bytes_of_cpp() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (
+        SqliteOptions::new(dir.path().join("ours.sqlite")),
+        SqliteOptions::new(dir.path().join("theirs.sqlite")),
+    );
+    fs::write(theirs.path(), FILE).unwrap();
+    let mut store = Sqlite::open(&ours).unwrap();
+    let puts = every_type().into_iter().map(|(data, _)| Mutation::Put {
+        key: data.clone(),
+        value: data,
+        expires_at: None,
+    });
+    store.apply(&puts.collect::<Vec<_>>()).unwrap();
+    drop(store);
+    // What C++ would find in our file, and what we find where C++ put it.
+    let (ours, cpp) = (
+        Connection::open(ours.path()).unwrap(),
+        Connection::open(theirs.path()).unwrap(),
+    );
+    for (data, hex) in every_type() {
+        let bytes = notes::unhex(hex).unwrap();
+        let row: (Vec<u8>, Vec<u8>, Value) = ours
+            .query_row(
+                "SELECT key, value, expiry FROM store WHERE key = ?1",
+                [&bytes],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            )
+            .unwrap_or_else(|error| panic!("{data:?} is not under its bytes: {error}"));
+        assert_eq!(row, (bytes.clone(), bytes.clone(), Value::Null), "{data:?}");
+        cpp.execute("INSERT INTO store VALUES (?1, ?1, NULL)", [&bytes])
+            .unwrap();
+    }
+    drop(cpp);
+    let store = Sqlite::open(&theirs).unwrap();
+    assert_eq!(store.len().unwrap(), every_type().len() as u64);
+    for (data, _) in every_type() {
+        assert_eq!(store.get(&data).unwrap(), Some(Entry::lasting(data)));
+    }
 }
