@@ -330,6 +330,7 @@ impl Backend for Sled {
         }
         let group = Group::fold(mutations);
         let mut batch = sled::Batch::default();
+        // All numbers come from the file, which may say anything.
         let (mut len, mut generation) = (self.len, self.generation);
         if group.cleared {
             generation = generation.checked_add(1).ok_or_else(|| {
@@ -355,11 +356,11 @@ impl Backend for Sled {
                     if let Some(deadline) = expires_at {
                         batch.insert(deadline_key(generation, *deadline, key), &[]);
                     }
-                    len += u64::from(former.is_none());
+                    len = len.saturating_add(u64::from(former.is_none()));
                 }
                 None => {
                     batch.remove(entry_key(generation, key));
-                    len -= u64::from(former.is_some());
+                    len = len.saturating_sub(u64::from(former.is_some()));
                 }
             }
         }
@@ -369,7 +370,7 @@ impl Backend for Sled {
                 None => batch.remove(note_key(name)),
             }
         }
-        let number = self.groups + 1;
+        let number = self.groups.saturating_add(1);
         batch.insert(LEN_KEY, &len.to_be_bytes());
         batch.insert(GROUPS_KEY, &number.to_be_bytes());
         let db = self.db()?;
@@ -757,5 +758,26 @@ mod tests {
         db.remove(deadline_key(0, later, &key)).unwrap();
         db.remove(entry_key(0, &key_bytes(&1u64.into()))).unwrap();
         assert!(store.check().is_err());
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_right_end_nothing() {
+        let put = |key: u64| Mutation::Put {
+            key: key.into(),
+            value: key.into(),
+            expires_at: None,
+        };
+        let mut store = Sled::open_temporary().unwrap();
+        store.apply(&[put(1), put(2)]).unwrap();
+        (store.len, store.groups) = (0, u64::MAX);
+        store
+            .apply(&[Mutation::Erase { key: 1u64.into() }])
+            .unwrap();
+        assert!(store.check().is_err());
+        store.len = u64::MAX;
+        store.apply(&[put(3)]).unwrap();
+        assert_eq!(store.scan(None, 9).unwrap().len(), 2);
+        store.apply(&[Mutation::Clear, put(4)]).unwrap();
+        store.check().unwrap();
     }
 }
