@@ -88,6 +88,8 @@ fn copy_pages(
         // The snapshot begins with the first read.
         from.execute_batch("BEGIN; SELECT 1 FROM meta LIMIT 1")?;
     }
+    // A step that meets somebody else's lock is tried again below, with the gate open meanwhile.
+    from.busy_timeout(Duration::ZERO)?;
     let copying = Copying::new(&from, &mut copy)?;
     let mut restarts = Restarts::default();
     let mut busy = 0;
