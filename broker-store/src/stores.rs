@@ -168,6 +168,8 @@ impl StoreExt for Endpoint {
             clock,
             request_timeout: options.request_timeout,
         });
+        // It may be the one that had the storage before.
+        let id = state.id();
         let driver = MasterDriver::new(self.unowned(), id, topics, received, shared, clock);
         self.spawn(driver.run(state));
         stores.insert(store.clone());

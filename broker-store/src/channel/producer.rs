@@ -162,11 +162,22 @@ impl<T: Clone> Producer<T> {
     pub fn skip(&mut self, count: u64) -> (u64, u64) {
         let range = (self.seq + 1, self.seq + count.max(1));
         self.seq = range.1;
-        if self.skipped.len() >= MAX_SKIPPED {
-            self.skipped.pop_front();
+        match self.skipped.back_mut() {
+            Some((_, last)) if *last + 1 == range.0 => *last = range.1,
+            _ => {
+                if self.skipped.len() >= MAX_SKIPPED {
+                    self.skipped.pop_front();
+                }
+                self.skipped.push_back(range);
+            }
         }
-        self.skipped.push_back(range);
         range
+    }
+
+    /// The last number that was skipped; 0 if none was.
+    #[must_use]
+    pub fn last_skipped(&self) -> u64 {
+        self.skipped.back().map_or(0, |(_, last)| *last)
     }
 
     /// The last number of the skipped range that `seq` is in, if it is in one.
@@ -488,7 +499,7 @@ impl<T: Clone> Producer<T> {
 const FIRST: u64 = 1;
 
 /// Skipped ranges that are remembered.
-const MAX_SKIPPED: usize = 64;
+const MAX_SKIPPED: usize = 1024;
 
 /// The longest time between two answers to repeated requests to attach, in ticks.
 const MAX_HANDSHAKE_GAP: u64 = 50;

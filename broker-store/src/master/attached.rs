@@ -146,6 +146,7 @@ impl MasterState {
         };
         writer.ask_again = None;
         // What was applied before a restart is not applied again.
+        writer.resumed |= applied > offset && !writer.writes.is_attached();
         let offset = offset.max(applied);
         // A stream that begins behind what is known is one that was given up and opened anew.
         if writer.writes.skip_to(offset) {
@@ -176,6 +177,7 @@ impl MasterState {
                 outcomes: None,
                 last_seen: self.tick,
                 ask_again: None,
+                resumed: false,
             };
             self.writers.insert(id, writer);
         }
@@ -217,13 +219,18 @@ impl MasterState {
         input(&mut writer.writes, &mut |delivery| delivered.push(delivery));
         delivered.drain(|delivery| match delivery {
             Delivery::Message(seq, content) => {
-                if self.hears_no_outcomes(id) {
+                if let Some(writer) = self.writers.get_mut(&id)
+                    && writer.outcomes.is_none()
+                {
+                    writer.resumed = false;
                     self.positions.set(id, seq);
                 }
                 self.stage(now, content, Origin::Writer { id, seq });
             }
             Delivery::Lost(seq) => {
-                if self.may_complain() {
+                // Before a restart, what changed nothing was acknowledged and not recorded.
+                let resumed = self.writers.get(&id).is_some_and(|writer| writer.resumed);
+                if !resumed && self.may_complain() {
                     tracing::warn!(store = %self.name, writer = %id, seq, "a write was lost");
                 }
                 self.group.then(Effect::Outcome {

@@ -12,7 +12,7 @@
 //! * A writer of ours that asks for it hears the outcome of each of its writes.
 //! * A put_unique that cannot be done is answered with no to a clone that hears no outcomes, or it would wait in vain.
 //! * A clone that was silent for 50 s and comes back is followed on, see `attached`, and one that has missed more than is
-//!   kept is brought up to date, see `catch_up`.
+//!   kept is brought up to date, see `resume`.
 //!
 //! **Invariant:** nothing is answered, echoed or acknowledged before the backend has applied it. A command's sender must
 //! live on the endpoint it came from.
@@ -34,6 +34,7 @@ pub use self::signs_of_life::SignsOfLife;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use broker_core::{Data, EndpointId, EntityId, ErrorCode, Revision, StoreReply, Timestamp};
@@ -75,6 +76,10 @@ pub struct MasterState {
     /// The clones of C++ that get everything anew, and what long nacks were answered last.
     refills: BTreeMap<EntityId, Refill>,
     to_be_refilled: BTreeSet<EntityId>,
+    /// Numbers that an earlier run may have used without having recorded it.
+    unrecorded: Range<u64>,
+    /// Those that were forgotten before they had everything.
+    unfinished: BTreeSet<EntityId>,
     answered: BTreeMap<EntityId, Answered>,
     /// Up to which number the writes of writers were applied that have to be told apart after a restart.
     positions: Positions,
@@ -127,6 +132,8 @@ struct Writer {
     last_seen: u64,
     /// When to ask it next to announce its stream anew.
     ask_again: Option<u64>,
+    /// Whether it goes on behind a restart, and nothing has come from it since.
+    resumed: bool,
 }
 
 /// Who wants to know how a write went.
@@ -170,6 +177,8 @@ impl MasterState {
             departed: VecDeque::new(),
             refills: BTreeMap::new(),
             to_be_refilled: BTreeSet::new(),
+            unrecorded: Range::default(),
+            unfinished: BTreeSet::new(),
             answered: BTreeMap::new(),
             positions: Positions::default(),
             unnumbered_at: None,
@@ -201,9 +210,10 @@ impl MasterState {
         self.positions = positions;
         self.unnumbered_at = (self.record.unnumbered_at > 0).then_some(self.record.unnumbered_at);
         self.updates.go_on_from(self.record.seq);
-        // Some of these may have been used, by what changed nothing.
-        self.updates.skip(UNRECORDED);
-        self.record.seq += UNRECORDED;
+        // Some of these may have been used, by what changed nothing. The record stays as it is written: the next number
+        // that is used is written down at once.
+        let (first, last) = self.updates.skip(UNRECORDED);
+        self.unrecorded = first..last + 1;
     }
 
     /// `speaks` says which endpoints announce [`FEATURE`](crate::command::FEATURE); without, none does.
@@ -398,6 +408,7 @@ impl MasterState {
         self.tick_writers();
         self.tick_followers();
         self.tick_refills();
+        self.tick_record();
         self.tick_verifications();
         self.expire(now);
         self.commit();

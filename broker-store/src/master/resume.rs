@@ -6,23 +6,35 @@
 //! number in it is where the clone is.
 //!
 //! What it misses may be gone, and it cannot be told so: it would give up for good. But it takes whatever is sent to it
-//! under the numbers it asks for. So it is *refilled*. The master skips as many numbers as there are entries and one more,
-//! and as the clone asks for them, fills them with a clear and a put for each entry, in key order; older numbers that are
-//! gone are filled with what means nothing.
+//! under the numbers it asks for. So it is *refilled*: the master skips some thousands of numbers, and as the clone asks for
+//! them, they become a clear and a put for each entry, in key order. While there are entries left more numbers are
+//! skipped, a few at a time, so that no clone has to ask for much at once. Older numbers that are gone, and skipped ones
+//! that are left over, are filled with what means nothing.
 //!
-//! Why that ends with the right content: the numbers are new, so nobody has anything under them; every update with a later
-//! number is sent for real or, where it is gone as well, begins another refill; values are read when they are sent, so they
-//! are those of the clear's time or newer, and updates hold final values. An entry that was erased before it was read is
-//! not sent; one that was inserted after the clear has an update of its own behind. If there turn out to be more entries
-//! than numbers, more are skipped and filled from the same key on. A number that is asked for again is about the same key.
+//! Why that ends with the right content: the numbers behind the clear are new, so nobody holds anything under them that
+//! was sent before. (Old numbers would not do: the clone may have later ones of them already, out of turn.) Every update
+//! behind the clear is sent for real or, where it is gone as well, makes everything begin again. Entries are read when
+//! they are sent, so each is as of the clear's time or newer, and updates hold final values. An entry that was erased
+//! before it was read is not sent; one that was inserted behind the place that has been reached has an update of its own.
+//! A number that is asked for again is about the same key, until it is acknowledged.
 //!
-//! Another C++ clone that misses nothing gets the skipped numbers filled with what means nothing.
+//! Why it is not forgotten half way: a clone that needs a refill always lacks a number. One is skipped before it waits, and
+//! the next ones before the last one is filled, all recorded with the storage. So after a restart of the master it asks
+//! for a number that is gone. For one that was silent for so long that it was forgotten, that is remembered.
+//!
+//! A clone may even be ahead of the record: the storage is an older copy, or lost its last transactions with the power. Then
+//! the master skips to where the clone is, and refills it. What changes nothing is numbered too and recorded a second later,
+//! so a master that was killed in that second refills its clones needlessly; it cannot tell.
+//!
+//! Another C++ clone that misses nothing gets the skipped numbers filled with what means nothing. Clones that are refilled
+//! at the same time share them.
 
 use std::collections::VecDeque;
 
 use broker_core::{Data, EntityId};
 use bytes::{Bytes, BytesMut};
 
+use super::record::Record;
 use super::{MasterOutput, MasterState};
 use crate::backend::BackendError;
 use crate::command::{Command, Content, HEADER_LEN, put_header};
@@ -30,16 +42,16 @@ use crate::command::{Command, Content, HEADER_LEN, put_header};
 /// A clone that gets everything anew.
 #[derive(Debug, Default)]
 pub(super) struct Refill {
-    /// The numbers that were skipped for it, ascending.
-    ranges: VecDeque<(u64, u64)>,
-    /// The key behind which the entries have not been sent.
+    /// Behind this number it begins.
+    from: u64,
+    /// The key behind which the entries have not been read.
     after: Option<Data>,
     /// Whether the clear has a number.
     begun: bool,
     exhausted: bool,
     /// What each number was filled with, until it is acknowledged; ascending. `None` is what means nothing.
     filled: VecDeque<(u64, Option<Filling>)>,
-    /// The last number that was filled and acknowledged.
+    /// The last number that was filled.
     last_filled: u64,
     /// Entries read ahead.
     ready: VecDeque<Data>,
@@ -50,11 +62,6 @@ impl Refill {
     /// Whether every entry has a number.
     fn is_sent(&self) -> bool {
         self.begun && self.exhausted && self.ready.is_empty()
-    }
-
-    fn has_no_number_left(&self) -> bool {
-        let filled = self.filled.back().map_or(self.last_filled, |(seq, _)| *seq);
-        self.ranges.back().is_none_or(|(_, last)| *last <= filled)
     }
 }
 
@@ -74,17 +81,36 @@ pub(super) struct Answered {
 impl MasterState {
     /// A word of a consumer that is not known, about having everything up to `seq`. Whether it is one now.
     pub(super) fn resume(&mut self, consumer: EntityId, receiver: EntityId, seq: u64) -> bool {
-        if receiver != self.id
-            || self.is_ours(consumer.endpoint)
-            || seq == 0
-            || seq > self.updates.seq()
-            || !self.updates.attach_at(consumer, seq)
-        {
+        if receiver != self.id || self.is_ours(consumer.endpoint) || seq == 0 {
             return false;
         }
-        tracing::info!(store = %self.name, clone = %consumer, seq, "a clone goes on that was not remembered");
-        if self.unnumbered_at.is_some_and(|at| seq <= at) {
-            // It misses something that has no number.
+        let ahead = seq.saturating_sub(self.updates.seq());
+        if ahead > MAX_AHEAD {
+            if self.may_complain() {
+                tracing::error!(store = %self.name, clone = %consumer, seq, own = self.updates.seq(), "a clone has seen far more updates than this storage knows of, it has to be restarted");
+            }
+            return false;
+        }
+        let misses = ahead > 0
+            || self.unrecorded.contains(&seq)
+            // Something that has no number.
+            || self.unnumbered_at.is_some_and(|at| seq <= at)
+            || self.unfinished.contains(&consumer);
+        if ahead > 0 {
+            // Whatever others have up to there is not what this storage has.
+            self.unnumbered_at = Some(seq);
+            self.record.unnumbered_at = seq;
+        }
+        // From now on it lacks a number until it has everything.
+        if misses && self.skip(ahead + 1).is_none() {
+            return false;
+        }
+        if !self.updates.attach_at(consumer, seq) {
+            return false;
+        }
+        tracing::info!(store = %self.name, clone = %consumer, seq, ahead, "a clone goes on that was not remembered");
+        self.unfinished.remove(&consumer);
+        if misses {
             self.to_be_refilled.insert(consumer);
             self.begin_refills();
         }
@@ -94,12 +120,12 @@ impl MasterState {
     /// A clone that does not understand ours misses these numbers, which ascend and do not begin with 0.
     pub(super) fn serve(&mut self, consumer: EntityId, seqs: &[u64]) {
         let Some(&first) = seqs.first() else { return };
-        if self.to_be_refilled.contains(&consumer) {
-            // Nothing that is sent before counts.
-            return;
-        }
         self.updates.handle_ack(consumer, first - 1);
         self.trim_refill(consumer, first - 1);
+        if self.to_be_refilled.contains(&consumer) {
+            // Its turn has not come.
+            return;
+        }
         if seqs.len() > FEW && !self.may_answer(consumer, first) {
             return;
         }
@@ -108,39 +134,48 @@ impl MasterState {
         let acked = self.updates.acked(consumer).unwrap_or(0);
         let seqs = &seqs[seqs.partition_point(|seq| *seq <= acked)..];
         let Some(&first) = seqs.first() else { return };
+        let (known, mut bytes) = (self.updates.seq(), 0);
         for &seq in seqs.iter().take(MAX_SERVED) {
-            if seq > self.updates.seq() {
+            if seq > known || bytes > MAX_SERVED_BYTES {
                 break;
             }
-            let payload = match (self.updates.kept(seq), self.updates.skipped_to(seq)) {
-                (Some(message), _) => message,
-                (None, Some(_)) => match self.filling(consumer, seq) {
-                    Ok(Some(content)) => self.numbered(seq, &content),
-                    Ok(None) => break,
-                    Err(error) => {
-                        if self.may_complain() {
-                            tracing::error!(store = %self.name, clone = %consumer, error = &error as &dyn std::error::Error, "cannot read what a clone has missed");
+            let payload = match self.updates.kept(seq) {
+                Some(message) => message,
+                None => {
+                    if !self.is_free(consumer, seq)
+                        && (seq != first || !self.begin_refill(consumer))
+                    {
+                        break;
+                    }
+                    match self.filling(consumer, seq) {
+                        Ok(Some(content)) => self.numbered(seq, &content),
+                        Ok(None) => break,
+                        Err(error) => {
+                            if self.may_complain() {
+                                tracing::error!(store = %self.name, clone = %consumer, error = &error as &dyn std::error::Error, "cannot read what a clone has missed");
+                            }
+                            break;
                         }
-                        break;
                     }
-                },
-                (None, None) => {
-                    let before = self
-                        .refills
-                        .get(&consumer)
-                        .and_then(|refill| refill.ranges.front());
-                    let will_be_cleared = before.is_some_and(|(begin, _)| seq < *begin);
-                    if !will_be_cleared && (seq != first || !self.begin_refill(consumer)) {
-                        break;
-                    }
-                    self.numbered(seq, &self.nothing())
                 }
             };
+            bytes += payload.len();
             self.outputs.push_back(MasterOutput::Unicast {
                 to: consumer.endpoint,
                 payload,
             });
         }
+        if self.updates.seq() > known {
+            // It goes on asking at once.
+            let seq = self.updates.seq();
+            self.unicast(consumer, Content::Keepalive { seq });
+        }
+    }
+
+    /// Whether `seq`, which is not kept, may be filled for this clone.
+    fn is_free(&self, consumer: EntityId, seq: u64) -> bool {
+        let refill = self.refills.get(&consumer);
+        self.updates.skipped_to(seq).is_some() || refill.is_some_and(|refill| seq <= refill.from)
     }
 
     /// Whether to answer a long nack: the answer to the same one may still be on its way.
@@ -157,25 +192,27 @@ impl MasterState {
         !again
     }
 
-    /// Skips the numbers for a refill. False if there is one already that has to end first, or too many at a time.
+    /// Begins to refill a clone, or begins again. False if there are too many at a time, or the storage does not take it.
     fn begin_refill(&mut self, consumer: EntityId) -> bool {
         if self.refills.len() >= MAX_REFILLS && !self.refills.contains_key(&consumer) {
             return false;
         }
         self.commit();
-        let Some(range) = self.skip(self.record.entries + 1) else {
-            return false;
-        };
-        tracing::warn!(store = %self.name, clone = %consumer, entries = self.record.entries, "a clone has missed more than is kept, it gets everything anew");
+        let from = self.updates.seq();
         let refill = Refill {
-            ranges: VecDeque::from([range]),
+            from,
+            last_filled: from,
             ..Refill::default()
         };
+        if !self.extend(&refill) {
+            return false;
+        }
+        tracing::warn!(store = %self.name, clone = %consumer, entries = self.record.entries, "a clone has missed more than is kept, it gets everything anew");
         self.refills.insert(consumer, refill);
         true
     }
 
-    /// Begins what had to wait, for the storage or for others.
+    /// Begins what had to wait for others.
     fn begin_refills(&mut self) {
         while let Some(consumer) = self.to_be_refilled.first().copied()
             && self.begin_refill(consumer)
@@ -186,15 +223,9 @@ impl MasterState {
 
     /// Skips numbers and says so to whoever can be told. `None` if the storage does not take it.
     pub(super) fn skip(&mut self, count: u64) -> Option<(u64, u64)> {
-        let mut record = self.record;
-        record.seq = self.updates.seq() + count;
-        if let Err(error) = self.backend.apply(&[record.note()]) {
-            if self.may_complain() {
-                tracing::error!(store = %self.name, error = &error as &dyn std::error::Error, "cannot keep the number of the last update");
-            }
+        if !self.keep_seq(self.updates.seq() + count) {
             return None;
         }
-        self.record = record;
         let (first, last) = self.updates.skip(count);
         let followers: Vec<_> = self.followers.keys().copied().collect();
         for follower in followers {
@@ -203,7 +234,31 @@ impl MasterState {
         Some((first, last))
     }
 
-    /// What the skipped number `seq` is filled with for `consumer`; `None` if that cannot be said yet.
+    /// Records that numbers up to `seq` are used. False if the storage does not take it.
+    fn keep_seq(&mut self, seq: u64) -> bool {
+        let record = Record { seq, ..self.record };
+        if let Err(error) = self.backend.apply(&[record.note()]) {
+            if self.may_complain() {
+                tracing::error!(store = %self.name, error = &error as &dyn std::error::Error, "cannot keep the number of the last update");
+            }
+            return false;
+        }
+        self.record = record;
+        true
+    }
+
+    /// Records the numbers of what changed nothing, once a second.
+    pub(super) fn tick_record(&mut self) {
+        let seq = self.updates.seq();
+        if self.tick.is_multiple_of(RECORD_TICKS)
+            && seq > self.record.seq
+            && seq >= self.unrecorded.end
+        {
+            self.keep_seq(seq);
+        }
+    }
+
+    /// What the free number `seq` is filled with for `consumer`; `None` if that cannot be said yet.
     fn filling(&mut self, consumer: EntityId, seq: u64) -> Result<Option<Content>, BackendError> {
         let Some(mut refill) = self.refills.remove(&consumer) else {
             return Ok(Some(self.nothing()));
@@ -230,39 +285,44 @@ impl MasterState {
         refill: &mut Refill,
         seq: u64,
     ) -> Result<Option<Option<Filling>>, BackendError> {
-        if !refill
-            .ranges
-            .iter()
-            .any(|(first, last)| (*first..=*last).contains(&seq))
-        {
-            return Ok(Some(None));
-        }
         let at = refill.filled.partition_point(|(filled, _)| *filled < seq);
         if let Some((filled, filling)) = refill.filled.get(at)
             && *filled == seq
         {
             return Ok(Some(filling.clone()));
         }
-        if at < refill.filled.len() {
-            // Before one that was filled already, and never asked for: it cannot have been acknowledged without.
+        if seq <= refill.last_filled {
+            // Old, or before one that was filled already and not asked for then: the clone has it.
             return Ok(Some(None));
         }
-        let filling = if !refill.begun {
+        let filling = if refill.begun {
+            self.next_key(refill)?.map(Filling::Entry)
+        } else {
             refill.begun = true;
             Some(Filling::Clear)
-        } else {
-            self.next_key(refill)?.map(Filling::Entry)
         };
+        let before = std::mem::replace(&mut refill.last_filled, seq);
+        if !self.extend(refill) {
+            // It must go on lacking a number.
+            refill.last_filled = before;
+            match filling {
+                Some(Filling::Entry(key)) => refill.ready.push_front(key),
+                Some(Filling::Clear) => refill.begun = false,
+                None => {}
+            }
+            return Ok(None);
+        }
         refill.filled.push_back((seq, filling.clone()));
-        self.extend(refill);
         Ok(Some(filling))
     }
 
-    /// There may be more entries than numbers.
-    fn extend(&mut self, refill: &mut Refill) {
-        if !refill.is_sent() && refill.has_no_number_left() {
-            refill.ranges.extend(self.skip(MORE));
+    /// Sees to it that there is a number left as long as there are entries. False if the storage does not take it.
+    fn extend(&mut self, refill: &Refill) -> bool {
+        if refill.is_sent() || refill.last_filled < self.updates.last_skipped() {
+            return true;
         }
+        let enough = self.record.entries.saturating_add(2).min(STEP);
+        self.skip(enough).is_some()
     }
 
     fn next_key(&self, refill: &mut Refill) -> Result<Option<Data>, BackendError> {
@@ -283,9 +343,9 @@ impl MasterState {
             return;
         };
         while refill.filled.front().is_some_and(|(seq, _)| *seq <= acked) {
-            refill.last_filled = refill.filled.pop_front().map_or(0, |(seq, _)| seq);
+            refill.filled.pop_front();
         }
-        if refill.is_sent() && refill.ranges.back().is_none_or(|(_, last)| *last <= acked) {
+        if refill.is_sent() && refill.filled.is_empty() {
             self.refills.remove(&consumer);
             tracing::info!(store = %self.name, clone = %consumer, "the clone is up to date");
         }
@@ -293,15 +353,18 @@ impl MasterState {
 
     pub(super) fn tick_refills(&mut self) {
         let updates = &self.updates;
-        self.refills.retain(|id, _| updates.acked(*id).is_some());
-        self.answered.retain(|id, _| updates.acked(*id).is_some());
-        self.to_be_refilled
-            .retain(|id| updates.acked(*id).is_some());
+        let unfinished = &mut self.unfinished;
+        let mut is_here = |id: &EntityId, waits: bool| {
+            let here = updates.acked(*id).is_some();
+            if !here && waits && unfinished.len() < MAX_UNFINISHED {
+                unfinished.insert(*id);
+            }
+            here
+        };
+        self.refills.retain(|id, _| is_here(id, true));
+        self.to_be_refilled.retain(|id| is_here(id, true));
+        self.answered.retain(|id, _| is_here(id, false));
         self.begin_refills();
-        // Where the storage did not take it before.
-        let mut refills = std::mem::take(&mut self.refills);
-        refills.values_mut().for_each(|refill| self.extend(refill));
-        self.refills = refills;
     }
 
     const fn nothing(&self) -> Content {
@@ -342,8 +405,20 @@ const ANSWER_AGAIN: u64 = 10;
 /// Clones that are refilled at a time; others are answered later.
 const MAX_REFILLS: usize = 4;
 
-/// Numbers skipped where those of a refill were not enough.
-const MORE: u64 = 1024;
+/// Numbers skipped at a time.
+const STEP: u64 = 8192;
+
+/// Ticks after which used numbers are recorded.
+const RECORD_TICKS: u64 = 10;
+
+/// Bytes after which the answer to a nack ends.
+const MAX_SERVED_BYTES: usize = 8 << 20;
+
+/// How many updates a clone may be ahead. Other clones of C++ have to ask for each number that is skipped.
+const MAX_AHEAD: u64 = 1 << 20;
+
+/// Clones that were forgotten with a refill under way.
+const MAX_UNFINISHED: usize = 4096;
 
 /// Entries read at a time.
 const PAGE: usize = 256;

@@ -1,76 +1,10 @@
 //! Clones of C++ whose master was restarted, or has forgotten them: they never know.
 
-use broker_core::{DataKind, EntityId, StoreOperation};
-use broker_store::Memory;
+use broker_core::StoreOperation;
 use broker_store::command::Content;
-use broker_store::conformance::Shared;
 
-use super::cpp_clone::CppClone;
-use super::world::{OurMaster, World, add, count, entity, put};
-
-type Disk = Shared<Memory>;
-
-struct Site {
-    world: World<OurMaster, CppClone>,
-    disk: Disk,
-    starts: u64,
-}
-
-impl Site {
-    fn new(clones: u8) -> Self {
-        let disk = Shared::new(Memory::new());
-        let clones = (1..=clones).map(|n| CppClone::new(entity(n))).collect();
-        let master = OurMaster::new(entity(9), disk.clone());
-        let mut site = Self {
-            world: World::new(master, clones),
-            disk,
-            starts: 0,
-        };
-        site.world.ticks(1);
-        site
-    }
-
-    /// The master's process ends, with all that was under way, and another one begins over the same storage.
-    fn restart(&mut self) {
-        self.starts += 1;
-        let object = self.world.master.state.id().object + 1000 + self.starts;
-        let id = EntityId::new(entity(9).endpoint, object);
-        self.world.master.restart(id, self.disk.clone());
-        self.world.settle();
-    }
-
-    fn put(&mut self, key: impl Into<broker_core::Data>, value: u64) {
-        let put = StoreOperation::Put {
-            key: key.into(),
-            value: value.into(),
-            expiry: None,
-        };
-        self.world.master.call(put).unwrap();
-        self.world.settle();
-    }
-
-    fn write(&mut self, clone: usize, content: Content) {
-        self.world.clones[clone].write(content);
-        self.world.settle();
-    }
-
-    fn increment(&mut self, clone: usize, key: &str) {
-        let me = self.world.clones[clone].id;
-        let mut content = add(me, key, 1);
-        if let Content::Add { init, .. } = &mut content {
-            *init = DataKind::Count;
-        }
-        self.write(clone, content);
-    }
-
-    fn check_equal(&mut self) {
-        let content = self.world.master.content();
-        for (n, clone) in self.world.clones.iter().enumerate() {
-            assert!(clone.is_initialised(), "clone {n} has not given up");
-            assert!(clone.content == content, "clone {n} equals the master");
-        }
-    }
-}
+use super::site::Site;
+use super::world::{count, entity, put};
 
 #[test]
 fn a_clone_that_missed_nothing_goes_on_without_noticing() {

@@ -13,4 +13,6 @@ mod followed;
 mod following;
 mod healed;
 mod quirks;
+mod refilled;
+mod site;
 mod world;
