@@ -25,6 +25,30 @@
 //! Between endpoints that both announce [`FEATURE`], clones are also told how each of their writes went; against a C++
 //! master, which tells nothing, the echo of a write is its success.
 //!
+//! A clone of C++ never follows a master with another ID. So a program whose stores outlast it gives its endpoint the ID
+//! that the storage remembers; the masters then go on under their own, and such clones notice nothing of a restart:
+//!
+//! ```
+//! use broker_core::Endpoint;
+//! use broker_store::{FEATURE, MasterOptions, MasterState, Memory, StoreExt};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! # fn open() -> Memory { Memory::new() }
+//! let backend = open(); // a Sqlite, in earnest
+//! let mut builder = Endpoint::builder().name("manager").feature(FEATURE);
+//! if let Some(id) = MasterState::kept_endpoint(&backend)? {
+//!     builder = builder.id(id);
+//! }
+//! let node = builder.start();
+//! let hosts = node.attach_master("hosts", backend, MasterOptions::default()).await?;
+//! # hosts.put("a", 1u64, None).await?;
+//! # node.shutdown().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Two endpoints with one ID cannot have the same peers: [`Endpoint::id_refused`](broker_core::Endpoint::id_refused) tells.
+//!
 //! # Tools
 //!
 //! A tool that comes for one operation peers with the node that has the master, over any transport, and opens the store

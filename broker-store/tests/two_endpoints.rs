@@ -170,7 +170,8 @@ async fn a_storage_failure_reaches_a_caller_at_the_clone_and_nothing_is_echoed()
     let network = MemNetwork::new();
     let manager = endpoint(&network, "manager", &[FEATURE]);
     manager.listen(&url("manager")).await.unwrap();
-    let failing = FailsNth::new(Memory::new(), 2);
+    // The first write is the master's own, about who it is.
+    let failing = FailsNth::new(Memory::new(), 3);
     manager
         .attach_master("s", failing, MasterOptions::default())
         .await

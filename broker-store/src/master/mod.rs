@@ -190,21 +190,28 @@ impl MasterState {
             complaints: 0,
             outputs: VecDeque::new(),
         };
-        if !is_new {
-            state.take_over(positions);
+        if is_new || !state.take_over(positions) {
+            state.introduce();
         }
         Ok(state)
     }
 
-    /// Goes on as the master that had this storage before, if this is its endpoint.
-    fn take_over(&mut self, positions: Positions) {
+    /// Writes down who the master is, before anybody can attach: clones of C++ follow no other.
+    fn introduce(&mut self) {
+        if let Err(error) = self.backend.apply(&[self.record.note()]) {
+            tracing::warn!(store = %self.name, error = &error as &dyn std::error::Error, "cannot record who the master is, the next write will");
+        }
+    }
+
+    /// Goes on as the master that had this storage before, if this is its endpoint. False if it is not.
+    fn take_over(&mut self, positions: Positions) -> bool {
         let was = self.record.id;
         if was.endpoint != self.id.endpoint {
             tracing::info!(store = %self.name, %was, "the store had its master on another endpoint: clones of C++ have to be restarted");
             self.record.id = self.id;
             self.record.seq = 1;
             self.record.unnumbered_at = 0;
-            return;
+            return false;
         }
         self.id = was;
         self.positions = positions;
@@ -214,6 +221,7 @@ impl MasterState {
         // that is used is written down at once.
         let (first, last) = self.updates.skip(UNRECORDED);
         self.unrecorded = first..last + 1;
+        true
     }
 
     /// `speaks` says which endpoints announce [`FEATURE`](crate::command::FEATURE); without, none does.

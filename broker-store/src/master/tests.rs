@@ -213,7 +213,8 @@ fn a_snapshot_holds_the_writes_that_came_before_it_in_the_same_group() {
 
 #[test]
 fn a_failed_group_is_answered_and_forgotten() {
-    let mut bench = Bench::over(FailsNth::new(Memory::new(), 2));
+    // The first write is the master's own, about who it is.
+    let mut bench = Bench::over(FailsNth::new(Memory::new(), 3));
     bench.attach();
     bench.say(0, Content::WantResults);
     bench.put("a", 1);

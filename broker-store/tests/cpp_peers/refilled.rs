@@ -45,6 +45,19 @@ fn no_number_is_used_twice_however_often_the_master_starts() {
 }
 
 #[test]
+fn a_clone_of_a_store_that_was_never_written_goes_on_after_a_restart() {
+    let mut site = Site::new(1);
+    site.world.seconds(2);
+    let master = site.world.master.state.id();
+    site.restart();
+    assert_eq!(site.world.master.state.id(), master);
+    site.increment(0, "sum");
+    site.world.seconds(2);
+    site.check_equal();
+    assert_eq!(count(&site.world.clones[0].content, "sum"), Some(1));
+}
+
+#[test]
 fn a_master_that_is_restarted_at_any_moment_of_a_refill_begins_it_again() {
     // A step of numbers is used up after 8192.
     for ticks in [2, 5, 8, 12, 15] {
