@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::{FAILED, MISUSED, complain};
@@ -109,7 +109,7 @@ pub(crate) enum Invocation {
 /// Reads the arguments. A mistake becomes one line on stderr.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
     let args = options_first(args.into_iter().collect());
-    let error = match Cli::try_parse_from(args) {
+    let error = match Cli::try_parse_from(&args) {
         Ok(cli) => return Invocation::Run(Box::new(cli)),
         Err(error) => error,
     };
@@ -122,6 +122,10 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             // Printed on stderr; a stderr that is gone leaves nobody to tell.
             let _ = error.print();
+            MISUSED
+        }
+        ErrorKind::InvalidSubcommand => {
+            complain(&unknown(&error, &args));
             MISUSED
         }
         _ => {
@@ -184,6 +188,34 @@ fn options_first(args: Vec<OsString>) -> Vec<OsString> {
     rest.extend(behind.cloned());
     front.extend(rest);
     front
+}
+
+/// That there is no such command or operation, and which there are.
+fn unknown(error: &clap::Error, args: &[OsString]) -> String {
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
+        return one_line(error);
+    };
+    let program = Cli::command();
+    let (mut parent, mut what) = (&program, "command");
+    for arg in args.iter().skip(1).filter_map(|arg| arg.to_str()) {
+        if let Some(below) = parent.find_subcommand(arg) {
+            parent = below;
+            what = if arg == "store" {
+                "operation"
+            } else {
+                "command"
+            };
+        }
+    }
+    let known: Vec<_> = parent
+        .get_subcommands()
+        .map(|known| known.get_name())
+        .filter(|known| *known != "help")
+        .collect();
+    format!(
+        "no {what} {name:?}; there are {} (see --help)",
+        known.join(", ")
+    )
 }
 
 /// What clap says in several paragraphs, without the usage that `--help` shows.
@@ -277,6 +309,30 @@ mod tests {
         ] {
             assert_eq!(sorted(given), expected);
         }
+    }
+
+    #[test]
+    fn an_unknown_operation_is_told_with_those_there_are() {
+        let unknown = |line: &str| {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            unknown(&Cli::try_parse_from(&args).expect_err("wrong"), &args)
+        };
+        let line = unknown("broker store grpc://h hosts frob");
+        assert!(
+            line.starts_with("no operation \"frob\"; there are get, exists, keys, put,"),
+            "{line}"
+        );
+        assert!(
+            line.contains("load") && line.contains("watch") && !line.contains("bench"),
+            "{line}"
+        );
+        let line = unknown("broker frob");
+        assert!(
+            line.starts_with("no command \"frob\"; there are demo, node,"),
+            "{line}"
+        );
+        let line = unknown("broker bench frob");
+        assert!(line.contains("pubsub") && !line.contains("demo"), "{line}");
     }
 
     #[test]

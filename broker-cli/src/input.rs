@@ -7,14 +7,14 @@ use anyhow::Context as _;
 /// A line may have so many bytes.
 const MAX_LINE: u64 = 128 << 20;
 
-/// Parses each line that is not blank and gives it to `take`, until one is bad or `take` wants no more.
+/// Parses each line that is not blank and gives it to `take` with its number, until one is bad or `take` wants no more.
 ///
 /// # Errors
 /// Reading fails, or a line is too long or not what `parse` takes; the error names the line.
 pub(crate) fn each_line<T>(
     mut input: impl BufRead,
     parse: impl Fn(&[u8]) -> anyhow::Result<T>,
-    mut take: impl FnMut(T) -> bool,
+    mut take: impl FnMut(u64, T) -> bool,
 ) -> anyhow::Result<()> {
     let mut line = Vec::new();
     for number in 1u64.. {
@@ -33,7 +33,8 @@ pub(crate) fn each_line<T>(
         if line.trim_ascii().is_empty() {
             continue;
         }
-        if !take(parse(&line).with_context(|| format!("stdin:{number}"))?) {
+        let parsed = parse(&line).with_context(|| format!("stdin:{number}"))?;
+        if !take(number, parsed) {
             break;
         }
     }
@@ -50,7 +51,7 @@ mod tests {
 
     fn numbers(input: &str, most: usize) -> (Vec<u32>, anyhow::Result<()>) {
         let mut taken = Vec::new();
-        let result = each_line(input.as_bytes(), number, |value| {
+        let result = each_line(input.as_bytes(), number, |_, value| {
             taken.push(value);
             taken.len() < most
         });

@@ -120,7 +120,7 @@ fn report_unclaimed(published: &Published) {
 async fn publish_stdin(door: Door, node: &NodeArgs) -> anyhow::Result<()> {
     let (sender, receiver) = mpsc::channel(LINES_AHEAD);
     let reader = tokio::task::spawn_blocking(move || {
-        each_line(std::io::stdin().lock(), read_message, |message| {
+        each_line(std::io::stdin().lock(), read_message, |_, message| {
             sender.blocking_send(message).is_ok()
         })
     });

@@ -225,6 +225,84 @@ fn a_dump_can_be_loaded_into_another_store() {
     assert!(other.contains("expiry"));
 }
 
+/// A line of a dump.
+fn line(key: u64, value: u64) -> String {
+    let count = |number| format!("{{\"@data-type\":\"count\",\"data\":{number}}}");
+    format!("{{\"key\":{},\"value\":{}}}\n", count(key), count(value))
+}
+
+/// Loads `input` and returns what is said on stderr.
+fn load(store: &Store, options: &[&str], input: String) -> String {
+    let mut load = Running::start(
+        broker()
+            .args(["store", &store.url, "s", "load"])
+            .args(options),
+    );
+    load.write(input);
+    let done = load.wait();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    done.stderr
+}
+
+#[test]
+fn a_load_into_a_store_with_entries_overwrites_keeps_or_replaces_them() {
+    let store = Store::start();
+    let input = || line(1, 10) + &line(2, 20);
+    store.ok(&["put", "2u", "0u"]);
+    store.ok(&["put", "3u", "0u"]);
+    let told = load(&store, &["--keep"], input());
+    assert!(told.contains("loaded 1 entry, kept 1"), "{told}");
+    assert_eq!(store.ok(&["get", "2u"]), "0u");
+    let told = load(&store, &[], input());
+    assert!(told.contains("loaded 2 entries"), "{told}");
+    assert_eq!(
+        (store.ok(&["get", "2u"]), store.ok(&["keys"])),
+        ("20u".to_owned(), "1u\n2u\n3u".to_owned())
+    );
+    let told = load(&store, &["--replace"], input());
+    assert!(told.contains("loaded 2 entries, erased 1"), "{told}");
+    assert_eq!(store.ok(&["keys"]), "1u\n2u");
+    assert!(
+        store
+            .run(&["load", "--keep", "--replace"])
+            .failed(2)
+            .contains("--keep")
+    );
+}
+
+#[test]
+fn a_replacing_load_that_is_cut_off_erases_nothing() {
+    let store = Store::start();
+    store.ok(&["put", "3u", "0u"]);
+    let mut load = Running::start(broker().args(["store", &store.url, "s", "load", "--replace"]));
+    load.write(line(1, 10) + "{\"key\":");
+    assert!(load.wait().failed(1).contains("stdin:2"));
+    assert_eq!(store.ok(&["keys"]), "1u\n3u");
+}
+
+#[test]
+fn the_last_line_of_a_key_counts_in_a_long_load() {
+    let store = Store::start();
+    let input: String = (0..20_000)
+        .map(|number| line(number % 5_000, number))
+        .collect();
+    let told = load(&store, &[], input);
+    assert!(told.contains("loaded 20000 entries"), "{told}");
+    let dump = store.ok(&["dump"]);
+    assert_eq!(dump.lines().count(), 5_000);
+    assert_eq!(store.ok(&["get", "4999u"]), "19999u");
+    assert_eq!(store.ok(&["get", "0u"]), "15000u");
+}
+
+#[test]
+fn an_unknown_operation_is_misuse_and_the_known_ones_are_listed() {
+    let line = Done::of(broker().args(["store", "grpc://127.0.0.1:1", "s", "frob"])).failed(2);
+    assert!(
+        line.contains("no operation \"frob\"; there are get, exists, keys"),
+        "{line}"
+    );
+}
+
 #[test]
 fn a_bad_line_ends_a_load_with_its_number() {
     let store = Store::start();

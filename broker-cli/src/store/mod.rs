@@ -45,7 +45,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
     let outcome = match request {
         operation::Request::Dump => dump::dump(&remote).await,
-        operation::Request::Load => dump::load(&remote).await,
+        operation::Request::Load(existing) => dump::load(&remote, existing).await,
         operation::Request::Verify => verify::verify(&remote).await,
         operation::Request::Watch { request, count } => watch::watch(&remote, request, count).await,
         operation::Request::Keys => remote.keys().await,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use broker_core::{Data, Revision, StoreOperation, WatchKeys, WatchRequest};
 use clap::Subcommand;
 
+use super::dump::Existing;
 use crate::client;
 use crate::failure::misuse;
 use crate::publish::parse_value;
@@ -91,7 +92,18 @@ pub(crate) enum Operation {
     /// Print all entries as JSON lines that `load` takes
     Dump,
     /// Put the entries that stdin holds as JSON lines
-    Load,
+    ///
+    /// Entries of the input replace those of the same key, and other keys stay. Loading the same input again does no
+    /// harm, so a load that was cut off is simply repeated. A line that is wrong, or an entry that is refused, ends it
+    /// with the number of the line.
+    Load {
+        /// Leave keys that are there already as they are
+        #[arg(long)]
+        keep: bool,
+        /// Erase keys that are not in the input, once all of it is stored
+        #[arg(long, conflicts_with = "keep")]
+        replace: bool,
+    },
     /// Store a value if the key has the expected one, and print whether it had
     ///
     /// Instead of EXPECTED, `--if-missing` wants the key to be free; instead of VALUE, `--erase` removes it.
@@ -174,7 +186,7 @@ pub(crate) enum Request {
     Get(Data),
     Keys,
     Dump,
-    Load,
+    Load(Existing),
     Verify,
     Watch {
         request: WatchRequest,
@@ -191,7 +203,13 @@ impl Operation {
             Self::Get { key } => return Ok(Request::Get(value(key)?)),
             Self::Keys => return Ok(Request::Keys),
             Self::Dump => return Ok(Request::Dump),
-            Self::Load => return Ok(Request::Load),
+            Self::Load { keep, replace } => {
+                return Ok(Request::Load(match (keep, replace) {
+                    (true, _) => Existing::Keep,
+                    (_, true) => Existing::Replace,
+                    _ => Existing::Overwrite,
+                }));
+            }
             Self::Verify => return Ok(Request::Verify),
             Self::Watch {
                 key,
