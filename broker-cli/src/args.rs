@@ -124,12 +124,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
             let _ = error.print();
             MISUSED
         }
-        ErrorKind::InvalidSubcommand => {
-            complain(&unknown(&error, &args));
-            MISUSED
-        }
         _ => {
-            complain(&one_line(&error));
+            complain(&unknown(&error, &args).unwrap_or_else(|| one_line(&error)));
             MISUSED
         }
     };
@@ -190,11 +186,18 @@ fn options_first(args: Vec<OsString>) -> Vec<OsString> {
     front
 }
 
-/// That there is no such command or operation, and which there are.
-fn unknown(error: &clap::Error, args: &[OsString]) -> String {
-    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
-        return one_line(error);
+/// That there is no such command or operation, and which there are, if that is the mistake.
+fn unknown(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    // An operation that does not exist looks like one argument too many behind the store's name.
+    let (ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument) = error.kind() else {
+        return None;
     };
+    let name = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg]
+        .into_iter()
+        .find_map(|kind| match error.get(kind) {
+            Some(ContextValue::String(name)) if !name.starts_with('-') => Some(name),
+            _ => None,
+        })?;
     let program = Cli::command();
     let (mut parent, mut what) = (&program, "command");
     for arg in args.iter().skip(1).filter_map(|arg| arg.to_str()) {
@@ -212,10 +215,12 @@ fn unknown(error: &clap::Error, args: &[OsString]) -> String {
         .map(|known| known.get_name())
         .filter(|known| *known != "help")
         .collect();
-    format!(
-        "no {what} {name:?}; there are {} (see --help)",
-        known.join(", ")
-    )
+    (!known.is_empty()).then(|| {
+        format!(
+            "no {what} {name:?}; there are {} (see --help)",
+            known.join(", ")
+        )
+    })
 }
 
 /// What clap says in several paragraphs, without the usage that `--help` shows.
@@ -317,6 +322,9 @@ mod tests {
             let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             unknown(&Cli::try_parse_from(&args).expect_err("wrong"), &args)
         };
+        assert_eq!(unknown("broker store grpc://h hosts get k too-many"), None);
+        assert_eq!(unknown("broker status grpc://h --bogus"), None);
+        let unknown = |line| unknown(line).expect("it is unknown");
         let line = unknown("broker store grpc://h hosts frob");
         assert!(
             line.starts_with("no operation \"frob\"; there are get, exists, keys, put,"),

@@ -194,7 +194,10 @@ fn the_stores_of_a_peer_are_seen_by_its_filter() {
     let status: serde_json::Value = serde_json::from_str(&json).expect("json");
     assert_eq!(
         status["stores"],
-        serde_json::json!([{"name": "hosts", "role": "master", "backend": null, "entries": null}])
+        serde_json::json!([{
+            "name": "hosts", "role": "master", "backend": null, "entries": null,
+            "revision": null, "lag": null, "digest": null, "freshness": null
+        }])
     );
 }
 

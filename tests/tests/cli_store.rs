@@ -174,6 +174,8 @@ fn a_watch_shows_changes_in_their_order() {
     store.ok(&["put", "k", "2u"]);
     store.ok(&["erase", "k"]);
     let mut change = || serde_json::from_str::<serde_json::Value>(&watch.line()).expect("json");
+    let position = change();
+    assert_eq!(position["change"], "none");
     let (insert, update, erase) = (change(), change(), change());
     assert_eq!(
         (&insert["change"], &insert["value"]["data"]),
@@ -192,6 +194,115 @@ fn a_watch_shows_changes_in_their_order() {
         (&"erase".into(), &"k".into())
     );
     assert_eq!(watch.stop().code, Some(0));
+}
+
+#[test]
+fn a_watch_of_a_prefix_that_was_killed_goes_on_from_the_last_revision_it_told() {
+    let store = Store::start();
+    let watch = |options: &[&str]| {
+        let watch = Running::start(
+            broker()
+                .args(["store", &store.url, "s", "watch", "--json", "--prefix", "a"])
+                .args(options),
+        );
+        watch
+    };
+    let next = |watch: &mut Running| {
+        serde_json::from_str::<serde_json::Value>(&watch.line()).expect("json")
+    };
+    let mut first = watch(&[]);
+    first.stderr_line("watching");
+    assert_eq!(next(&mut first)["change"], "none");
+    store.ok(&["put", "a1", "1u"]);
+    store.ok(&["put", "b1", "1u"]);
+    let told = next(&mut first);
+    assert_eq!(
+        (&told["change"], &told["key"]["data"]),
+        (&"insert".into(), &"a1".into())
+    );
+    let revision = told["revision"].as_str().expect("a revision").to_owned();
+    first.signal("KILL");
+    first.wait();
+    store.ok(&["put", "a1", "2u"]);
+    store.ok(&["erase", "b1"]);
+    store.ok(&["put", "a2", "3u"]);
+    let mut again = watch(&["--from", &revision, "--count", "2"]);
+    assert_eq!(next(&mut again)["revision"], revision.as_str());
+    let (update, insert) = (next(&mut again), next(&mut again));
+    assert_eq!(
+        (&update["change"], &update["value"]["data"]),
+        (&"update".into(), &2.into())
+    );
+    assert_eq!(
+        (&insert["change"], &insert["key"]["data"]),
+        (&"insert".into(), &"a2".into())
+    );
+    again.wait().ok();
+
+    let mut strange = watch(&["--from", "00000000deadbeef-1"]);
+    let lines: Vec<_> = (0..4).map(|_| next(&mut strange)).collect();
+    let changes: Vec<_> = lines
+        .iter()
+        .map(|line| line["change"].as_str().unwrap_or(""))
+        .collect();
+    assert_eq!(changes, ["reset", "entry", "entry", "none"]);
+    assert_eq!(strange.stop().code, Some(0));
+    assert!(
+        store
+            .run(&["watch", "--from", "yesterday"])
+            .failed(2)
+            .contains("no revision")
+    );
+}
+
+#[test]
+fn compare_and_set_changes_a_key_only_if_it_has_what_was_expected() {
+    let store = Store::start();
+    let set = |args: &[&str]| store.ok(&[&["compare-and-set"], args].concat());
+    assert_eq!(set(&["k", "1u", "--if-missing"]), "true");
+    assert_eq!(set(&["k", "--if-missing", "2u"]), "false");
+    assert_eq!(set(&["k", "1u", "2u", "--expiry", "3600"]), "true");
+    assert_eq!(set(&["k", "1u", "3u"]), "false");
+    assert_eq!(store.ok(&["get", "k"]), "2u");
+    assert!(store.ok(&["dump"]).contains("expiry"));
+    assert_eq!(set(&["--erase", "k", "2u"]), "true");
+    assert_eq!(store.ok(&["exists", "k"]), "false");
+    assert_eq!(set(&["n", "-5", "--if-missing"]), "true");
+    assert!(
+        store
+            .run(&["compare-and-set", "k", "1u"])
+            .failed(2)
+            .contains("EXPECTED")
+    );
+}
+
+#[test]
+fn verify_and_status_tell_the_same_revision_and_digest() {
+    let store = Store::start();
+    store.ok(&["put", "k", "1u"]);
+    let report: serde_json::Value =
+        serde_json::from_str(&store.ok(&["verify", "--json"])).expect("json");
+    assert_eq!(
+        (&report["entries"], &report["copies"]),
+        (&1.into(), &serde_json::json!([]))
+    );
+    let status = Done::of(broker().args(["status", &store.url, "--json"])).ok();
+    let status: serde_json::Value = serde_json::from_str(&status).expect("json");
+    let stores = status["stores"].as_array().expect("stores");
+    let told = stores.iter().find(|told| told["name"] == "s").expect("s");
+    for member in ["revision", "digest"] {
+        assert_eq!(told[member], report[member], "{member}");
+    }
+    assert_eq!(
+        (&told["freshness"], &told["lag"]),
+        (&"live".into(), &serde_json::Value::Null)
+    );
+    let table = Done::of(broker().args(["status", &store.url])).ok();
+    let revision = report["revision"].as_str().expect("text");
+    assert!(
+        table.contains(revision) && table.contains("live"),
+        "{table}"
+    );
 }
 
 #[test]

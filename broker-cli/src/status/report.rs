@@ -55,6 +55,12 @@ pub(super) struct Store {
     pub(super) role: String,
     pub(super) backend: Option<String>,
     pub(super) entries: Option<u64>,
+    /// Where it is in its history.
+    pub(super) revision: Option<String>,
+    /// How many changes of the master it knows and has not applied yet; none at a master.
+    pub(super) lag: Option<u64>,
+    pub(super) digest: Option<String>,
+    pub(super) freshness: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -88,6 +94,10 @@ impl Report {
             role: store.role.clone(),
             backend: Some(store.backend.clone()),
             entries: Some(store.entries),
+            revision: store.revision.map(|revision| revision.to_string()),
+            lag: store.lag,
+            digest: told(&store.digest),
+            freshness: told(&store.freshness),
         });
         let logs = status.logs.iter().map(|(name, log)| {
             let log = Log {
@@ -151,6 +161,10 @@ impl Report {
 #[cfg(feature = "ws")]
 const JSON_VERSION: u32 = 1;
 
+fn told(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
 /// The stores whose commands a filter asks for.
 fn stores_of(filter: &Filter) -> Vec<Store> {
     let store = |topic: &broker_core::Topic| {
@@ -164,6 +178,10 @@ fn stores_of(filter: &Filter) -> Vec<Store> {
             role: role.to_owned(),
             backend: None,
             entries: None,
+            revision: None,
+            lag: None,
+            digest: None,
+            freshness: None,
         })
     };
     filter.iter().filter_map(store).collect()
@@ -180,7 +198,7 @@ fn micros(duration: Duration) -> f64 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use broker_core::{LogCounters, PeerStatus, StoreStatus, Topic};
+    use broker_core::{LogCounters, PeerStatus, Revision, StoreStatus, Topic};
 
     use super::*;
 
@@ -198,6 +216,12 @@ pub(super) mod tests {
                 role: "master".to_owned(),
                 backend: "memory".to_owned(),
                 entries: 7,
+                revision: Some(Revision {
+                    history: 0xc0_ffee,
+                    number: 42,
+                }),
+                digest: "0123456789abcdef".to_owned(),
+                freshness: "live".to_owned(),
                 ..StoreStatus::default()
             }],
             logs: BTreeMap::from([(
@@ -256,6 +280,8 @@ pub(super) mod tests {
             "dropped filter id name queued queued_bytes received rtt_us sent state url"
         );
         assert_eq!(json["stores"][0]["entries"], 7);
+        assert_eq!(json["stores"][0]["revision"], "0000000000c0ffee-42");
+        assert_eq!(json["stores"][0]["digest"], "0123456789abcdef");
         assert_eq!(
             json["logs"]["Conn::LOG"],
             serde_json::json!({"in": 3, "written": 2, "dropped": 1})
@@ -292,7 +318,12 @@ pub(super) mod tests {
             (&json["protocol_version"], &json["rtt_us"]),
             (&1.into(), &120.0.into())
         );
-        let store = |name, role| serde_json::json!({"name": name, "role": role, "backend": null, "entries": null});
+        let store = |name, role| {
+            serde_json::json!({
+                "name": name, "role": role, "backend": null, "entries": null,
+                "revision": null, "lag": null, "digest": null, "freshness": null
+            })
+        };
         assert_eq!(
             json["stores"],
             serde_json::json!([store("a/b", "clone"), store("hosts", "master")])

@@ -73,17 +73,28 @@ pub(super) fn tables(report: &Report) -> String {
     let stores = report.stores.iter().flatten();
     section(
         "Stores",
-        &["name", "role", "backend", "entries"],
-        &[0, 1, 2],
+        &[
+            "name",
+            "role",
+            "backend",
+            "entries",
+            "revision",
+            "lag",
+            "freshness",
+            "digest",
+        ],
+        &[0, 1, 2, 6, 7],
         stores
             .map(|store| {
                 vec![
                     store.name.clone(),
                     store.role.clone(),
-                    store.backend.clone().unwrap_or_else(|| "-".to_owned()),
-                    store
-                        .entries
-                        .map_or_else(|| "-".to_owned(), |entries| entries.to_string()),
+                    store.backend.clone().unwrap_or_else(dash),
+                    number(store.entries),
+                    store.revision.clone().unwrap_or_else(dash),
+                    number(store.lag),
+                    store.freshness.clone().unwrap_or_else(dash),
+                    store.digest.as_deref().map_or_else(dash, first_digits),
                 ]
             })
             .collect(),
@@ -139,6 +150,19 @@ fn table(title: &str, header: &[&str], text_columns: &[usize], rows: Vec<Vec<Str
         .map(|line| line.trim_end().to_owned())
         .collect();
     format!("\n{title}\n{}\n", lines.join("\n"))
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn number(number: Option<u64>) -> String {
+    number.map_or_else(dash, |number| number.to_string())
+}
+
+/// Enough of a digest to compare by eye.
+fn first_digits(digest: &str) -> String {
+    digest.chars().take(8).collect()
 }
 
 fn or_none(text: String) -> String {

@@ -111,9 +111,12 @@ pub(crate) enum Operation {
         /// The key
         #[arg(allow_hyphen_values = true)]
         key: String,
-        /// EXPECTED and VALUE, as far as no option takes their place
-        #[arg(allow_hyphen_values = true, value_name = "EXPECTED VALUE", num_args = 0..=2)]
-        values: Vec<String>,
+        /// What must be there; with --if-missing this is VALUE already
+        #[arg(allow_hyphen_values = true)]
+        expected: Option<String>,
+        /// What is to be there
+        #[arg(allow_hyphen_values = true)]
+        value: Option<String>,
         /// Only if the key is free
         #[arg(long)]
         if_missing: bool,
@@ -227,11 +230,13 @@ impl Operation {
             }
             Self::CompareAndSet {
                 key,
-                values,
+                expected,
+                value: new,
                 if_missing,
                 erase,
                 expiry,
             } => {
+                let values: Vec<_> = [expected, new].into_iter().flatten().collect();
                 let wanted = 2 - usize::from(if_missing) - usize::from(erase);
                 if values.len() != wanted {
                     return Err(misuse(format!(
