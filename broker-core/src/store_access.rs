@@ -4,6 +4,7 @@
 //! Operations are those of the broker-wire reference, 8.2, plus what tools need (pages of entries, watching).
 
 use std::any::Any;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::code::ErrorCode;
@@ -34,6 +35,25 @@ pub trait StoreAccess: Any + Send + Sync {
         store: &'a str,
         request: WatchRequest,
     ) -> BoxFuture<'a, Result<Box<dyn StoreWatch>, StoreFailure>>;
+
+    /// Copies the store called `store` to the file `to` of this machine while the store goes on. Refused unless said
+    /// otherwise.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the copy goes on to its end or fails.
+    fn backup<'a>(
+        &'a self,
+        store: &'a str,
+        to: &'a Path,
+    ) -> BoxFuture<'a, Result<(), StoreFailure>> {
+        let _ = (store, to);
+        Box::pin(async {
+            Err(StoreFailure::Code {
+                code: ErrorCode::BackendFailure,
+                detail: "stores of this kind cannot be backed up".to_owned(),
+            })
+        })
+    }
 }
 
 /// One operation on a store. `expiry` is relative to the moment the master applies it.

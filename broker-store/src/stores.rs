@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -378,6 +379,14 @@ impl StoreAccess for Stores {
             let watch = self.find_or_fail(store)?.watch(request).await?;
             Ok(Box::new(watch) as Box<dyn StoreWatch>)
         })
+    }
+
+    fn backup<'a>(
+        &'a self,
+        store: &'a str,
+        to: &'a Path,
+    ) -> BoxFuture<'a, Result<(), StoreFailure>> {
+        Box::pin(async move { Ok(self.find_or_fail(store)?.backup(to).await?) })
     }
 }
 

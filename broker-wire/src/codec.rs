@@ -106,6 +106,7 @@ screened! {
     WatchReply: WATCH_REPLY,
     CompareRequest: COMPARE,
     VerifyReply: VERIFY_REPLY,
+    BackupReply: LEAF,
 }
 
 /// Checks `message`, which is to be decoded as what `schema` says.

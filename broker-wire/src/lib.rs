@@ -47,7 +47,7 @@ mod ws;
 
 pub use client::{
     BrokerClient, CONNECT_TIMEOUT, ClientError, ClientPublisher, ClientSubscription, Published,
-    StoreChanges,
+    StoreBackup, StoreChanges,
 };
 pub use convert::{
     BadStatus, BadValue, MAX_TYPED_DEPTH, status_from_proto, status_to_proto, value_from_proto,

@@ -477,3 +477,124 @@ fn a_store_on_disk_survives_a_restart_of_its_node() {
         }
     }
 }
+
+/// A manager with the store `s` on SQLite.
+fn on_sqlite() -> Cluster {
+    Cluster::new(
+        "[cluster]\nname = \"test\"\n[stores.s]\nbackend = \"sqlite\"\npath = \"s.sqlite\"\n\
+         [node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:0\", \"broker://127.0.0.1:0\"]\n",
+    )
+}
+
+#[test]
+fn a_backup_is_a_private_file_that_opens_as_a_store_of_its_own() {
+    let cluster = on_sqlite();
+    let (node, url) = cluster.node("manager");
+    let directory = tempfile::tempdir().expect("a directory");
+    let copy = directory.path().join("s.sqlite");
+    let store = |url: &str, args: &[&str]| Done::of(broker().args(["store", url, "s"]).args(args));
+    store(&url, &["put", "k", "[1, \"x\"]", "--expiry", "3600"]).ok();
+    let path = copy.to_str().expect("text");
+    store(&url, &["backup", path]).ok();
+    store(&url, &["put", "later", "1u"]).ok();
+    assert!(store(&url, &["backup", path]).failed(1).contains("--force"));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(&copy)
+            .expect("a file")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let other = Cluster::new(&format!(
+        "[cluster]\nname = \"test\"\n[stores.s]\nbackend = \"sqlite\"\npath = {path:?}\n\
+         [node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:0\"]\n"
+    ));
+    let (_restored, restored) = other.node("manager");
+    assert_eq!(store(&restored, &["keys"]).ok(), "\"k\"\n");
+    assert!(store(&restored, &["dump"]).ok().contains("\"expiry\":"));
+    let again = directory.path().join("again");
+    let again = again.to_str().expect("text");
+    store(&url, &["backup", again]).ok();
+    store(&url, &["backup", again, "--force"]).ok();
+    assert_eq!(
+        std::fs::read_dir(directory.path())
+            .expect("read")
+            .filter(|entry| {
+                entry
+                    .as_ref()
+                    .is_ok_and(|entry| entry.file_name().to_string_lossy().contains("partial"))
+            })
+            .count(),
+        0
+    );
+    node.stop();
+}
+
+#[test]
+fn a_backup_that_cannot_be_names_dump() {
+    let store = Store::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let copy = directory.path().join("copy");
+    let line = store
+        .run(&["backup", copy.to_str().expect("text")])
+        .failed(1);
+    assert!(line.contains("memory") && line.contains("dump"), "{line}");
+    assert!(!copy.exists());
+}
+
+#[test]
+fn a_watch_outlives_a_restart_of_a_node_whose_store_is_on_disk() {
+    let cluster = on_sqlite();
+    let (node, url) = cluster.node("manager");
+    let put = |url: &str, key: &str| {
+        Done::of(broker().args(["store", url, "s", "put", key, "1u"])).ok();
+    };
+    let watch = |url: &str, from: &[&str]| {
+        Running::start(
+            broker()
+                .args(["store", url, "s", "watch", "--json"])
+                .args(from),
+        )
+    };
+    let next = |watch: &mut Running| {
+        serde_json::from_str::<serde_json::Value>(&watch.line()).expect("json")
+    };
+    let mut first = watch(&url, &[]);
+    first.stderr_line("watching");
+    next(&mut first);
+    put(&url, "a");
+    let revision = next(&mut first)["revision"]
+        .as_str()
+        .expect("text")
+        .to_owned();
+    node.signal("KILL");
+    node.wait();
+    first.wait();
+
+    let (node, url) = cluster.node("manager");
+    // The history goes on, so nothing was missed.
+    let mut second = watch(&url, &["--from", &revision]);
+    let position = next(&mut second);
+    assert_eq!(
+        (&position["change"], &position["revision"]),
+        (&"none".into(), &revision.as_str().into())
+    );
+    put(&url, "b");
+    assert_eq!(next(&mut second)["key"]["data"], "b");
+    node.signal("KILL");
+    node.wait();
+    second.wait();
+
+    let (_node, url) = cluster.node("manager");
+    // What happened since is not known any more: everything is told.
+    let mut third = watch(&url, &["--from", &revision]);
+    let changes: Vec<_> = (0..4).map(|_| next(&mut third)).collect();
+    assert_eq!(changes[0]["change"], "reset");
+    assert_eq!(
+        (&changes[1]["key"]["data"], &changes[2]["key"]["data"]),
+        (&"a".into(), &"b".into())
+    );
+    assert_eq!(changes[3]["change"], "none");
+}

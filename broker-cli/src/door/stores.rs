@@ -17,6 +17,7 @@ use broker_wire::{BrokerClient, ClientError};
 use super::peer::{PeerDoor, lost};
 use super::{grpc, no_door};
 use crate::client::NodeArgs;
+use crate::failure::misuse;
 
 /// A store of a node.
 #[derive(Clone)]
@@ -98,6 +99,22 @@ impl StoreDoor {
                 let changes = changes.map_err(|error| explain(&error))?;
                 Ok(StoreChanges::Peer(Arc::clone(door), changes))
             }
+        }
+    }
+
+    /// Makes the node copy the store, and fetches the copy.
+    ///
+    /// # Errors
+    /// The door does not carry files (misuse), or the store cannot be copied.
+    pub(crate) async fn backup(&self) -> anyhow::Result<broker_wire::StoreBackup> {
+        match &self.way {
+            Way::Grpc(client) => client
+                .backup(&self.name)
+                .await
+                .map_err(|error| self.explain(error)),
+            Way::Peer(..) => Err(misuse(
+                "a backup takes grpc:// or grpcs://; over broker:// use dump",
+            )),
         }
     }
 

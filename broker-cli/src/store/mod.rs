@@ -1,5 +1,6 @@
 //! `broker store`: the operations of a store, at a node that has it (master or clone).
 
+mod backup;
 mod dump;
 mod operation;
 mod verify;
@@ -45,6 +46,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
     let outcome = match request {
         operation::Request::Dump => dump::dump(&remote).await,
+        operation::Request::Backup { file, force } => backup::backup(&remote, &file, force).await,
         operation::Request::Load(existing) => dump::load(&remote, existing).await,
         operation::Request::Verify => verify::verify(&remote).await,
         operation::Request::Watch { request, count } => watch::watch(&remote, request, count).await,

@@ -1,5 +1,6 @@
 //! The operations as they stand on the command line, and what they ask of the store.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use broker_core::{Data, Revision, StoreOperation, WatchKeys, WatchRequest};
@@ -104,6 +105,17 @@ pub(crate) enum Operation {
         #[arg(long, conflicts_with = "keep")]
         replace: bool,
     },
+    /// Fetch a copy of the store's SQLite file while the store goes on
+    ///
+    /// PEER must have the master, and be a grpc:// address. FILE appears when the copy is complete and on disk; it
+    /// opens as a store of its own.
+    Backup {
+        /// Where to
+        file: PathBuf,
+        /// Replace FILE if it is there
+        #[arg(long)]
+        force: bool,
+    },
     /// Store a value if the key has the expected one, and print whether it had
     ///
     /// Instead of EXPECTED, `--if-missing` wants the key to be free; instead of VALUE, `--erase` removes it.
@@ -190,6 +202,10 @@ pub(crate) enum Request {
     Keys,
     Dump,
     Load(Existing),
+    Backup {
+        file: PathBuf,
+        force: bool,
+    },
     Verify,
     Watch {
         request: WatchRequest,
@@ -213,6 +229,7 @@ impl Operation {
                     _ => Existing::Overwrite,
                 }));
             }
+            Self::Backup { file, force } => return Ok(Request::Backup { file, force }),
             Self::Verify => return Ok(Request::Verify),
             Self::Watch {
                 key,

@@ -21,7 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 pub use self::error::ClientError;
 pub use self::publish::{ClientPublisher, Published};
-pub use self::store::StoreChanges;
+pub use self::store::{StoreBackup, StoreChanges};
 pub use self::subscription::ClientSubscription;
 
 use self::channel::Channel;

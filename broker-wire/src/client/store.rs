@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use broker_core::{Data, StoreOperation, StoreReply, WatchItem, WatchRequest};
+use bytes::Bytes;
 use futures_core::Stream;
 use tonic::{Response, Status, Streaming};
 
@@ -200,6 +201,72 @@ impl BrokerClient {
             Some(Err(status)) => Err(ClientError::from_store_status(&status, name)),
             None => Err(ClientError::Lost {
                 reason: "closed by the node".to_owned(),
+            }),
+        }
+    }
+}
+
+impl BrokerClient {
+    /// Makes the node copy the store called `name`, which goes on meanwhile, and fetches the copy: the file of a master
+    /// on SQLite. Resolves once the copy is made.
+    ///
+    /// # Errors
+    /// What the store says no to is [`ClientError::Store`]; a second backup of a store at a time is refused.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, there is no copy.
+    pub async fn backup(&self, name: &str) -> Result<StoreBackup, ClientError> {
+        let request = proto::StoreRequest {
+            store: name.to_owned(),
+            encoded: true,
+        };
+        let replies = self.stores().backup(request).await;
+        let replies = replies.map_err(|status| ClientError::from_store_status(&status, name))?;
+        Ok(StoreBackup {
+            replies: replies.into_inner(),
+            received: 0,
+            total: None,
+            _channel: self.channel.clone(),
+        })
+    }
+}
+
+/// The copy of a store on its way. Dropping it ends the transfer.
+#[derive(Debug)]
+#[must_use = "the transfer ends when it is dropped"]
+pub struct StoreBackup {
+    replies: Streaming<proto::BackupReply>,
+    received: u64,
+    total: Option<u64>,
+    _channel: Channel,
+}
+
+impl StoreBackup {
+    /// How many bytes the copy has, known with the first of them.
+    #[must_use]
+    pub const fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// Waits for the next bytes; `None` when the copy is complete.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; there is no more after an error, and what came is not a whole copy.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is lost if the future is dropped.
+    pub async fn recv(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let reply = poll_fn(|cx| Pin::new(&mut self.replies).poll_next(cx)).await;
+        match reply {
+            Some(Ok(proto::BackupReply { data, total })) => {
+                self.received += data.len() as u64;
+                self.total = Some(total);
+                Ok(Some(data))
+            }
+            Some(Err(status)) => Err(ClientError::from_status(&status)),
+            None if self.total == Some(self.received) => Ok(None),
+            None => Err(ClientError::Lost {
+                reason: "the node ended the copy early".to_owned(),
             }),
         }
     }

@@ -1569,6 +1569,16 @@ pub mod difference {
         }
     }
 }
+/// The next bytes of a copy.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackupReply {
+    /// The bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: ::prost::bytes::Bytes,
+    /// How many there are in all; a copy with fewer is not complete.
+    #[prost(uint64, tag = "2")]
+    pub total: u64,
+}
 /// Asks for the changes of a store.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchRequest {
@@ -2148,6 +2158,28 @@ pub mod store_client {
             req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Verify"));
             self.inner.unary(req, path, codec).await
         }
+        /// A copy of the store's file as it is now, for a master on SQLite; the store goes on meanwhile. One at a time and store.
+        pub async fn backup(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StoreRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::BackupReply>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::ScreenedCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Backup");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Backup"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// Every change from now on or from a revision, in the order of application. The first reply says that the watch is in
         /// place.
         pub async fn watch(
@@ -2281,6 +2313,17 @@ pub mod store_server {
             &self,
             request: tonic::Request<super::StoreRequest>,
         ) -> std::result::Result<tonic::Response<super::VerifyReply>, tonic::Status>;
+        /// Server streaming response type for the Backup method.
+        type BackupStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::BackupReply, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A copy of the store's file as it is now, for a master on SQLite; the store goes on meanwhile. One at a time and store.
+        async fn backup(
+            &self,
+            request: tonic::Request<super::StoreRequest>,
+        ) -> std::result::Result<tonic::Response<Self::BackupStream>, tonic::Status>;
         /// Server streaming response type for the Watch method.
         type WatchStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchReply, tonic::Status>,
@@ -3184,6 +3227,52 @@ pub mod store_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/broker.v1.Store/Backup" => {
+                    #[allow(non_camel_case_types)]
+                    struct BackupSvc<T: Store>(pub Arc<T>);
+                    impl<
+                        T: Store,
+                    > tonic::server::ServerStreamingService<super::StoreRequest>
+                    for BackupSvc<T> {
+                        type Response = super::BackupReply;
+                        type ResponseStream = T::BackupStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StoreRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Store>::backup(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BackupSvc(inner);
+                        let codec = crate::codec::ScreenedCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

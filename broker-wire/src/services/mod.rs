@@ -1,5 +1,6 @@
 //! What a listener offers to clients, beside the peering.
 
+mod backup;
 mod broker;
 mod store;
 

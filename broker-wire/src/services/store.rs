@@ -2,11 +2,12 @@
 
 use broker_core::{LocalNode, StoreAccess, StoreFailure, StoreOperation, StoreReply};
 use prost::Message as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status};
 
+use super::backup::Backups;
 use crate::convert::{
     BadValue, duration_from_proto, entry_to_proto, item_to_proto, report_to_proto,
     value_from_proto, value_to_proto, watch_from_proto,
@@ -32,15 +33,22 @@ const PAGE_BYTES: usize = 4 << 20;
 /// Changes between the store and the connection.
 const CHANGES_IN_FLIGHT: usize = 64;
 
+/// Parts of a backup between the file and the connection.
+const CHUNKS_IN_FLIGHT: usize = 4;
+
 /// The service of one node.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreService {
     local: LocalNode,
+    backups: Backups,
 }
 
 impl StoreService {
-    pub(crate) const fn new(local: LocalNode) -> Self {
-        Self { local }
+    pub(crate) fn new(local: LocalNode) -> Self {
+        Self {
+            local,
+            backups: Backups::default(),
+        }
     }
 
     fn access(&self, store: &str) -> Result<std::sync::Arc<dyn StoreAccess>, Status> {
@@ -107,6 +115,7 @@ macro_rules! put {
 
 #[tonic::async_trait]
 impl Store for StoreService {
+    type BackupStream = ReceiverStream<Result<proto::BackupReply, Status>>;
     type WatchStream = ReceiverStream<Result<proto::WatchReply, Status>>;
 
     async fn list(
@@ -372,6 +381,28 @@ impl Store for StoreService {
             StoreReply::Verified(report) => Ok(Response::new(report_to_proto(report, encoded))),
             other => Err(unexpected(&other)),
         }
+    }
+
+    async fn backup(
+        &self,
+        request: Request<proto::StoreRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let proto::StoreRequest { store, .. } = request.into_inner();
+        let access = self.access(&store)?;
+        let place = self.backups.begin(&store)?;
+        let (made, copied) = oneshot::channel();
+        // A client that goes away does not leave a copy behind that nobody removes.
+        self.local.spawn(async move {
+            let result = access.backup(&store, &place.file()).await;
+            let _ = made.send(result.map(|()| place));
+        });
+        let copied = copied
+            .await
+            .map_err(|_| Status::unavailable("shutting_down"))?;
+        let place = copied.map_err(refused)?;
+        let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+        tokio::task::spawn_blocking(move || place.send(&sender));
+        Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
     async fn watch(
