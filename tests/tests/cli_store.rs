@@ -200,12 +200,11 @@ fn a_watch_shows_changes_in_their_order() {
 fn a_watch_of_a_prefix_that_was_killed_goes_on_from_the_last_revision_it_told() {
     let store = Store::start();
     let watch = |options: &[&str]| {
-        let watch = Running::start(
+        Running::start(
             broker()
                 .args(["store", &store.url, "s", "watch", "--json", "--prefix", "a"])
                 .args(options),
-        );
-        watch
+        )
     };
     let next = |watch: &mut Running| {
         serde_json::from_str::<serde_json::Value>(&watch.line()).expect("json")

@@ -2,16 +2,13 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use broker_core::{Endpoint, PeerUrl};
-use broker_store::{FEATURE, MasterOptions, Store, StoreError, StoreExt, open_backend};
+use broker_store::{FEATURE, MasterOptions, Store, StoreExt, open_backend};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::task::JoinSet;
 
 use super::{Backends, memory};
 use crate::output::Output;
@@ -112,14 +109,11 @@ pub(super) async fn obey(store: &Store, order: Order) -> anyhow::Result<State> {
 }
 
 async fn fill(store: &Store, entries: u64, writers: NonZeroUsize) -> anyhow::Result<u64> {
-    let next = Arc::new(AtomicU64::new(0));
-    spread(store, writers, move |_| {
-        Some(next.fetch_add(1, Ordering::Relaxed)).filter(|key| *key < entries)
-    })
-    .await
+    let mut keys = 0..entries;
+    spread(store, writers, || keys.next()).await
 }
 
-/// Puts keys below `entries` for `time` with so many writers at once; says how often. Every put was acknowledged.
+/// Puts keys below `entries` for `time` with so many puts under way; says how often. Every put was acknowledged.
 pub(super) async fn put_for(
     store: &Store,
     entries: u64,
@@ -127,9 +121,12 @@ pub(super) async fn put_for(
     time: Duration,
 ) -> anyhow::Result<u64> {
     let end = Instant::now() + time;
-    let next = Arc::new(AtomicU64::new(0));
-    spread(store, writers, move |now| {
-        (now < end).then(|| next.fetch_add(1, Ordering::Relaxed) % entries)
+    let mut next = 0;
+    spread(store, writers, || {
+        next += 1;
+        // The clock is looked at now and then: it costs as much as a put.
+        let goes_on = !u64::is_multiple_of(next, 64) || Instant::now() < end;
+        goes_on.then_some(next % entries)
     })
     .await
 }
@@ -137,24 +134,24 @@ pub(super) async fn put_for(
 async fn spread(
     store: &Store,
     writers: NonZeroUsize,
-    next: impl Fn(Instant) -> Option<u64> + Clone + Send + 'static,
+    mut next: impl FnMut() -> Option<u64>,
 ) -> anyhow::Result<u64> {
-    let mut tasks = JoinSet::new();
-    for _ in 0..writers.get() {
-        let (store, next) = (store.clone(), next.clone());
-        tasks.spawn(async move {
-            let mut puts = 0;
-            while let Some(key) = next(Instant::now()) {
-                store.put(key, key.wrapping_add(puts), None).await?;
-                puts += 1;
-            }
-            Ok::<u64, StoreError>(puts)
-        });
+    let proxy = store.proxy_with(writers);
+    let (mut puts, mut acknowledged) = (0, 0);
+    while let Some(key) = next() {
+        while proxy.put(key, key.wrapping_add(puts), None).is_err() {
+            let answer = proxy.recv().await.context("the store is closed")?;
+            answer.result?;
+            acknowledged += 1;
+        }
+        puts += 1;
     }
-    let mut puts = 0;
-    while let Some(done) = tasks.join_next().await {
-        puts += done??;
+    while !proxy.is_idle() {
+        let answer = proxy.recv().await.context("the store is closed")?;
+        answer.result?;
+        acknowledged += 1;
     }
+    anyhow::ensure!(acknowledged == puts, "{acknowledged} of {puts} puts were answered");
     Ok(puts)
 }
 

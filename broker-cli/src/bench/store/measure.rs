@@ -19,7 +19,7 @@ use crate::transports::Transports;
 #[derive(Debug)]
 enum Master {
     Process {
-        process: Child,
+        process: Box<Child>,
         orders: ChildStdin,
         answers: Lines<BufReader<ChildStdout>>,
     },
@@ -193,7 +193,7 @@ async fn start(args: &StoreArgs, dir: &Path) -> anyhow::Result<(Master, Endpoint
         .feature(FEATURE)
         .start();
     let master = Master::Process {
-        process,
+        process: Box::new(process),
         orders,
         answers,
     };

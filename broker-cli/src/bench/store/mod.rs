@@ -40,7 +40,7 @@ pub(crate) struct StoreArgs {
     #[arg(long, value_name = "N")]
     entries: Option<NonZeroU64>,
     /// How many writes are under way at a time
-    #[arg(long, value_name = "N", default_value = "512")]
+    #[arg(long, value_name = "N", default_value = "2048")]
     writers: NonZeroUsize,
     /// Where to put the files of a backend [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
