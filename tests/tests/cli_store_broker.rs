@@ -131,8 +131,17 @@ fn entries_are_dumped_loaded_and_watched() {
         100
     );
     let dump = stores.run(&["dump"]);
-    assert!(dump.stderr.contains("expiries"), "{}", dump.stderr);
+    assert!(!dump.stderr.contains("expiries"), "{}", dump.stderr);
     assert_eq!(dump.ok(), lines);
+    // A master of ours is asked, and tells how long entries have.
+    stores.run(&["put", "brief", "x", "--expiry", "3600"]).ok();
+    assert!(stores.run(&["dump"]).ok().contains("\"expiry\":3"));
+    let copy = std::env::temp_dir().join("broker-no-such-copy");
+    let line = stores
+        .run(&["backup", copy.to_str().expect("text")])
+        .failed(2);
+    assert!(line.contains("grpc://") && line.contains("dump"), "{line}");
+    assert!(!copy.exists());
 }
 
 #[test]

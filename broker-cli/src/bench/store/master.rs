@@ -151,7 +151,10 @@ async fn spread(
         answer.result?;
         acknowledged += 1;
     }
-    anyhow::ensure!(acknowledged == puts, "{acknowledged} of {puts} puts were answered");
+    anyhow::ensure!(
+        acknowledged == puts,
+        "{acknowledged} of {puts} puts were answered"
+    );
     Ok(puts)
 }
 
