@@ -151,6 +151,12 @@ impl<T: Clone> Producer<T> {
         }
     }
 
+    /// Keeps so many unacknowledged messages from now on.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) const fn keep_at_most(&mut self, messages: usize) {
+        self.limits.max_messages = messages;
+    }
+
     /// Moves the stream of a producer without consumers on to `seq`, from which an earlier run of it had come.
     pub fn go_on_from(&mut self, seq: u64) {
         if self.consumers.is_empty() && seq > self.seq {

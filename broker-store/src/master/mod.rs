@@ -231,6 +231,16 @@ impl MasterState {
         self
     }
 
+    /// Keeps so many updates at most for clones that lack them; 0 is as many as usual.
+    #[cfg(any(test, feature = "simulation"))]
+    #[must_use]
+    pub(crate) const fn keeping_updates(mut self, most: usize) -> Self {
+        if most > 0 {
+            self.updates.keep_at_most(most);
+        }
+        self
+    }
+
     /// The endpoint of the master that had this storage last, if there was one. An endpoint with this ID goes on in its
     /// name, so that clones of C++ notice nothing of a restart.
     ///

@@ -127,7 +127,10 @@ fn is_unknown(result: &Result<StoreReply, StoreError>) -> bool {
 fn check_sums(world: &World, held: &HashMap<Data, Data>, context: &str) {
     let mut sums: BTreeMap<&Data, (u64, u64)> = BTreeMap::new();
     for (question, operation) in &world.asked {
-        if let StoreOperation::Increment { key, .. } = operation {
+        if let StoreOperation::Increment {
+            key, expiry: None, ..
+        } = operation
+        {
             let result = &world.answered[question];
             let (acknowledged, unknown) = sums.entry(key).or_default();
             *acknowledged += u64::from(result.is_ok());

@@ -63,7 +63,7 @@ mod tests {
     /// More with `SIMULATION_SEEDS`.
     fn seeds() -> u64 {
         let asked = std::env::var("SIMULATION_SEEDS").ok();
-        asked.and_then(|text| text.parse().ok()).unwrap_or(300)
+        asked.and_then(|text| text.parse().ok()).unwrap_or(200)
     }
 
     #[test]

@@ -26,6 +26,12 @@ pub(super) struct Plan {
     pub(super) writes: u32,
     /// Bytes of the pages that clones ask for.
     pub(super) page_bytes: u32,
+    /// Whether many commands come a second time, long after the first.
+    pub(super) echoes: bool,
+    /// Whether all links are cut once, for longer than the master remembers anybody.
+    pub(super) blackout: bool,
+    /// Updates that the master keeps for clones that lack them; 0 is as many as ever.
+    pub(super) keeps_updates: usize,
 }
 
 impl Plan {
@@ -63,6 +69,13 @@ impl Plan {
             changes,
             writes: rng.u32(1..6),
             page_bytes: *rng.choice(&[40, 200, 2000, 256 << 10]).unwrap_or(&200),
+            echoes: rng.u32(0..100) < 12,
+            blackout: rng.u32(0..100) < 12,
+            keeps_updates: if rng.u32(0..100) < 15 {
+                rng.usize(4..40)
+            } else {
+                0
+            },
         }
     }
 }

@@ -21,29 +21,39 @@ use crate::master::{MasterOutput, MasterState};
 use crate::memory::Memory;
 use crate::operation::Request;
 
-/// How hostile the network is: of a hundred commands, how many are lost, doubled, and delayed so that others overtake
-/// them.
+/// How hostile the network is: of a hundred commands, how many are lost, doubled, delayed so that others overtake them,
+/// and heard again much later.
 #[derive(Clone, Copy)]
 struct Weather {
     lost: u32,
     doubled: u32,
     delayed: u32,
+    echoed: u32,
 }
 
 const CALM: Weather = Weather {
     lost: 0,
     doubled: 0,
     delayed: 0,
+    echoed: 0,
 };
 const DRIZZLE: Weather = Weather {
     lost: 1,
     doubled: 1,
     delayed: 5,
+    echoed: 0,
 };
 const STORM: Weather = Weather {
     lost: 10,
     doubled: 5,
     delayed: 20,
+    echoed: 0,
+};
+const ECHOES: Weather = Weather {
+    lost: 0,
+    doubled: 0,
+    delayed: 5,
+    echoed: 60,
 };
 
 /// Whose write it is, and which.
@@ -101,7 +111,7 @@ impl World {
         let mut world = Self {
             plan: plan.clone(),
             rng: fastrand::Rng::with_seed(plan.seed),
-            weather: STORM,
+            weather: if plan.echoes { ECHOES } else { STORM },
             now: Timestamp::EPOCH,
             step: 0,
             master: master(plan, 0, disk.clone()),
@@ -122,10 +132,23 @@ impl World {
 
     /// What happens until the network heals.
     pub(super) fn play(&mut self) {
-        for _ in 0..self.plan.ticks {
+        self.bustle(self.plan.ticks);
+        if self.plan.blackout {
+            self.black_out();
+            self.bustle(self.plan.ticks / 4);
+        }
+    }
+
+    /// Everybody writes, and everything happens.
+    fn bustle(&mut self, ticks: u64) {
+        // A clone that does not stay.
+        let mut visit: Option<(u64, usize)> = None;
+        for _ in 0..ticks {
             let plan = self.plan.clone();
             if self.happens(plan.changes) {
-                self.weather = *self.rng.choice(&[CALM, DRIZZLE, STORM]).unwrap_or(&STORM);
+                let kinds = [CALM, DRIZZLE, STORM];
+                let weather = *self.rng.choice(&kinds).unwrap_or(&STORM);
+                self.weather = if plan.echoes { ECHOES } else { weather };
             }
             let n = self.rng.usize(0..self.clones.len());
             if self.happens(plan.cuts) {
@@ -133,7 +156,15 @@ impl World {
             }
             if self.happens(plan.departures) {
                 self.replace_clone(n);
+                visit = self.rng.bool().then(|| (self.rng.u64(3..40), n));
             }
+            visit = match visit {
+                Some((0, n)) => {
+                    self.replace_clone(n);
+                    None
+                }
+                other => other.map(|(ticks, n)| (ticks - 1, n)),
+            };
             if self.happens(plan.restarts) {
                 self.restart_master();
             }
@@ -141,6 +172,26 @@ impl World {
                 self.random_write();
             }
             self.step();
+        }
+    }
+
+    /// All links are cut until the master has forgotten everybody. It changes nothing before, or as it likes.
+    fn black_out(&mut self) {
+        self.weather = CALM;
+        self.clones.iter_mut().for_each(|node| node.cut = false);
+        for _ in 0..self.rng.u64(0..80) {
+            self.step();
+        }
+        self.clones.iter_mut().for_each(|node| node.cut = true);
+        let busy_before = self.rng.bool();
+        for tick in 0..FORGOTTEN_AFTER + self.rng.u64(0..100) {
+            if (busy_before || tick > FORGOTTEN_AFTER) && self.rng.u32(0..20) == 0 {
+                self.random_write_of(Writer::Master);
+            }
+            self.step();
+        }
+        for n in 0..self.clones.len() {
+            self.clones[n].cut = self.rng.bool();
         }
     }
 
@@ -189,6 +240,39 @@ impl World {
         self.clones.iter_mut().for_each(|node| node.state.tick());
         self.carry_out();
         self.check_digests();
+        self.check_deadlines();
+    }
+
+    /// At every moment: what lives shortly has a deadline, which the master does not miss by more than a second; and no
+    /// copy at the master's revision takes one to be earlier, or to be none where the master tells it.
+    fn check_deadlines(&self) {
+        let seed = self.plan.seed;
+        for (group, told) in [(SHORT, true), (BRIEF, false)] {
+            for number in 0..KEYS {
+                let key = key(group, number);
+                let Some(entry) = self.disk.get(&key).expect("memory can be read") else {
+                    continue;
+                };
+                let Some(at) = entry.expires_at else {
+                    panic!("seed {seed}: {key} has lost its deadline");
+                };
+                assert!(
+                    at.saturating_add(TOLERANCE) >= self.now,
+                    "seed {seed}: {key} should have expired at {at}, it is {}",
+                    self.now
+                );
+                for (n, node) in self.clones.iter().enumerate() {
+                    if node.state.revision() != Some(self.master.revision()) {
+                        continue;
+                    }
+                    let known = node.state.view().content.expires_at(&key, &entry.value);
+                    assert!(
+                        known.map_or(!told, |known| known >= at),
+                        "seed {seed}: clone {n} takes {key} to expire at {known:?}, the master at {at}"
+                    );
+                }
+            }
+        }
     }
 
     /// At every moment, what a copy of ours holds is what the master held at that revision.
@@ -283,6 +367,13 @@ impl World {
         } else {
             1
         };
+        if self.rng.u32(0..100) < self.weather.echoed {
+            let at = (self.step + self.rng.u64(1..MAX_ECHO)) * ROUNDS;
+            self.network.insert(
+                (at, self.figures.commands * 4 + 3),
+                (to, from, payload.clone()),
+            );
+        }
         for copy in 0..copies {
             let late = if self.rng.u32(0..100) < self.weather.delayed {
                 self.rng.u64(1..8 * ROUNDS)
@@ -292,7 +383,7 @@ impl World {
             // A delayed command is overtaken by those behind it; the others keep their order.
             let at = self.step * ROUNDS + self.round() + 1 + late;
             self.network.insert(
-                (at, self.figures.commands * 2 + copy),
+                (at, self.figures.commands * 4 + copy),
                 (to, from, payload.clone()),
             );
         }
@@ -350,14 +441,17 @@ impl World {
             0 => Writer::Master,
             n => Writer::Clone(n - 1),
         };
-        let number = self.rng.u64(0..4);
-        let key = |group: &str, number: u64| Data::vector([group.into(), Data::from(number)]);
+        self.random_write_of(writer);
+    }
+
+    fn random_write_of(&mut self, writer: Writer) {
+        let number = self.rng.u64(0..KEYS);
         let short = Duration::from_millis(self.rng.u64(100..3000));
         self.counter += 1;
         let count = self.counter;
-        let operation = match self.rng.u32(0..14) {
+        let operation = match self.rng.u32(0..17) {
             0 | 1 => StoreOperation::Increment {
-                key: key("sum", number),
+                key: key(SUM, number),
                 amount: 1u64.into(),
                 expiry: None,
             },
@@ -372,7 +466,7 @@ impl World {
                 expiry: None,
             },
             5 => StoreOperation::Put {
-                key: key("short", number),
+                key: key(SHORT, number),
                 value: count.into(),
                 expiry: Some(short),
             },
@@ -405,6 +499,22 @@ impl World {
             },
             12 if self.plan.clears && self.rng.u32(0..8) == 0 => StoreOperation::Clear,
             12 => StoreOperation::Erase(key("filler", self.rng.u64(0..self.plan.preloaded.max(1)))),
+            13 => StoreOperation::Increment {
+                key: key(&format!("{SUM} of {}", self.only(writer)), 0),
+                amount: 1u64.into(),
+                expiry: None,
+            },
+            14 => StoreOperation::Increment {
+                key: key(BRIEF, number),
+                amount: count.into(),
+                expiry: Some(short),
+            },
+            // Without a key this does nothing, so all that is there has had an expiry.
+            15 => StoreOperation::Decrement {
+                key: key(BRIEF, number),
+                amount: 1u64.into(),
+                expiry: None,
+            },
             _ => StoreOperation::InsertInto {
                 key: key("any set", number),
                 index: self.rng.u64(0..9).into(),
@@ -486,6 +596,7 @@ fn master(plan: &Plan, start: u64, disk: Shared<Memory>) -> MasterState {
         Timers::default(),
     )
     .expect("memory can be read")
+    .keeping_updates(plan.keeps_updates)
     .with_speakers(move |id| ours[usize::from(id.as_bytes()[0]) - 1])
 }
 
@@ -494,6 +605,31 @@ fn endpoint(n: usize, generation: u8) -> EndpointId {
     id[15] = generation;
     EndpointId::from_bytes(id)
 }
+
+fn key(group: &str, number: u64) -> Data {
+    Data::vector([group.into(), Data::from(number)])
+}
+
+/// How the groups of keys begin that are only incremented, by one.
+const SUM: &str = "sum";
+
+/// The group of keys that are only put, with a short life.
+const SHORT: &str = "short";
+
+/// The group of keys that are added to with a short life, and subtracted from without a word about it.
+const BRIEF: &str = "brief";
+
+/// Keys in a group.
+const KEYS: u64 = 4;
+
+/// How much too late the master may be: several of its groups in a row may fail.
+const TOLERANCE: Timespan = Timespan::from_secs(1);
+
+/// Ticks after which a command has come for the last time.
+const MAX_ECHO: u64 = 200;
+
+/// Ticks of silence after which the master waits for nobody.
+const FORGOTTEN_AFTER: u64 = 510;
 
 /// Exchanges that a tick has time for where nothing is delayed.
 const ROUNDS: u64 = 16;
