@@ -68,6 +68,8 @@ async fn a_master_whose_disk_stalls_is_not_given_up_and_acknowledges_nothing_mea
         .unwrap();
     let (asked, mut asks) = tokio::sync::mpsc::channel(1);
     let (open, gate) = mpsc::channel();
+    // The master first writes down who it is.
+    open.send(()).unwrap();
     let backend = Gated {
         inner: Memory::new(),
         asked,
@@ -81,6 +83,7 @@ async fn a_master_whose_disk_stalls_is_not_given_up_and_acknowledges_nothing_mea
         )
         .await
         .unwrap();
+    asks.recv().await.unwrap();
     let clone = worker
         .attach_clone("s", CloneOptions::default().request_timeout(LIMIT))
         .await
