@@ -15,7 +15,9 @@ use tokio::sync::{mpsc, watch};
 use crate::backend::Backend;
 use crate::channel::Timers;
 use crate::clone::{CloneState, Freshness};
-use crate::driver::{Clock, CloneDriver, MAX_ASKS, MasterDriver, Shared, Topics, position, speaks};
+use crate::driver::{
+    Clock, CloneDriver, MAX_ASKS, MasterDriver, Shared, Topics, name_of, position, speaks,
+};
 use crate::error::AttachError;
 use crate::ids::EntityIds;
 use crate::master::MasterState;
@@ -147,9 +149,11 @@ impl StoreExt for Endpoint {
         let shared_name: Arc<str> = name.into();
         let state_name = Arc::clone(&shared_name);
         let endpoint = self.unowned();
+        let names = self.unowned();
         let backup = backend.backup().ok();
         let open = move || {
             MasterState::new(state_name, id, Box::new(backend), Timers::default())
+                .map(|state| state.with_names(move |id| name_of(&names, id)))
                 .map(|state| state.with_speakers(move |id| speaks(&endpoint, id)))
         };
         let state = tokio::task::spawn_blocking(open)

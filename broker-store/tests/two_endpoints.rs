@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use broker_core::topic::reserved;
 use broker_core::{
-    Data, Endpoint, EndpointId, ErrorCode, Filter, MemNetwork, MemTransport, PeerUrl, QueueOptions,
-    Set, StoreEntry, StoreFailure, StoreOperation, StoreReply, Topic, WatchRequest,
+    CopyOutcome, Data, Endpoint, EndpointId, ErrorCode, Filter, MemNetwork, MemTransport, PeerUrl,
+    QueueOptions, Set, StoreEntry, StoreFailure, StoreOperation, StoreReply, Topic, WatchRequest,
 };
 use broker_store::conformance::FailsNth;
 use broker_store::{
@@ -594,4 +594,22 @@ async fn bursts_beyond_the_queue_of_a_link_cut_nothing() {
     clone.sync(LIMIT).await.unwrap();
     assert_eq!(clone.len(), 6000);
     assert_eq!(statuses.try_recv(), None, "nothing happened to the peering");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_copies_are_compared_with_the_master_and_named() {
+    let cluster = Cluster::new(2).await;
+    for n in 0..3000u64 {
+        cluster.master.put(n, n, None).await.unwrap();
+    }
+    let stores = [&cluster.master, &cluster.clones[1]];
+    for store in stores {
+        let report = store.verify(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(report.entries, 3000);
+        assert_eq!(report.copies.len(), 2);
+        for copy in &report.copies {
+            assert_eq!(copy.outcome, CopyOutcome::Equal, "{copy:?}");
+            assert!(!copy.name.is_empty(), "{copy:?}");
+        }
+    }
 }

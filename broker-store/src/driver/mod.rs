@@ -391,6 +391,12 @@ impl Common {
     }
 }
 
+/// What the peer `id` of `endpoint` is called; empty if it has no name.
+pub(crate) fn name_of(endpoint: &Endpoint, id: EndpointId) -> String {
+    let peer = endpoint.peers().into_iter().find(|peer| peer.id == id);
+    peer.map(|peer| peer.name).unwrap_or_default()
+}
+
 /// Whether the peer `id` of `endpoint` understands our own store commands.
 pub(crate) fn speaks(endpoint: &Endpoint, id: EndpointId) -> bool {
     endpoint

@@ -63,6 +63,7 @@ pub struct MasterState {
     timers: Timers,
     backend: Box<dyn Backend>,
     speaks: Box<dyn Fn(EndpointId) -> bool + Send>,
+    name_of: Box<dyn Fn(EndpointId) -> String + Send>,
     /// Which start of the master this is.
     incarnation: u64,
     record: Record,
@@ -169,6 +170,7 @@ impl MasterState {
             record,
             backend,
             speaks: Box::new(|_| false),
+            name_of: Box::new(|_| String::new()),
             incarnation: fastrand::u64(1..),
             group: Group::default(),
             updates: Producer::new(timers, attached::updates_limits()),
@@ -238,6 +240,13 @@ impl MasterState {
         if most > 0 {
             self.updates.keep_at_most(most);
         }
+        self
+    }
+
+    /// `name_of` says what an endpoint is called, for reports; without, none has a name.
+    #[must_use]
+    pub fn with_names(mut self, name_of: impl Fn(EndpointId) -> String + Send + 'static) -> Self {
+        self.name_of = Box::new(name_of);
         self
     }
 

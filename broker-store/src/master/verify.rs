@@ -277,7 +277,7 @@ impl MasterState {
             .into_iter()
             .map(|(id, copy)| CopyReport {
                 endpoint: id.endpoint,
-                name: String::new(),
+                name: (self.name_of)(id.endpoint),
                 outcome: match copy {
                     Copy::Comparing { count: 0, .. } => CopyOutcome::Equal,
                     Copy::Comparing { differences, count } => {
