@@ -253,9 +253,20 @@ fn status_has_exactly_the_promised_keys() {
     assert_eq!(status["peers"][0]["name"], "friend");
     assert_eq!(status["peers"][0]["state"], "peered");
     assert_eq!(status["peers"][0]["filter"], serde_json::json!(["/asked"]));
+    let store = &status["stores"][0];
     assert_eq!(
-        status["stores"],
-        serde_json::json!([{"name": "hosts", "role": "master", "backend": "memory", "entries": 0}])
+        keys(store),
+        "backend digest entries freshness lag name revision role"
+    );
+    assert_eq!(
+        (&store["name"], &store["role"], &store["backend"]),
+        (&"hosts".into(), &"master".into(), &"memory".into())
+    );
+    assert_eq!(store["entries"], 0);
+    assert!(
+        store["revision"]
+            .as_str()
+            .is_some_and(|revision| revision.ends_with("-0"))
     );
     let text = Done::of(broker().args(["status", &url])).ok();
     assert!(text.contains("friend") && text.contains("hosts"), "{text}");

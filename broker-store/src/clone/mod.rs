@@ -236,7 +236,7 @@ impl CloneState {
         if std::mem::take(&mut self.without_copy) {
             self.view.set_remote(false);
             self.view.set_freshness(Freshness::Empty);
-            self.start_over("a copy is wanted");
+            self.begin_anew();
             self.set_freshness(Freshness::Empty);
         }
     }
@@ -454,6 +454,13 @@ impl CloneState {
     }
 
     fn start_over(&mut self, why: &str) {
+        if let Some(master) = self.master {
+            tracing::warn!(store = %self.name, master = %master.id, why, in_flight = self.writes.in_flight(), "lost the master, searching again");
+            self.begin_anew();
+        }
+    }
+
+    fn begin_anew(&mut self) {
         let Some(master) = self.master.take() else {
             return;
         };
@@ -464,7 +471,6 @@ impl CloneState {
             delivered: self.updates.delivered(),
         });
         self.checks.clear();
-        tracing::warn!(store = %self.name, master = %master.id, why, in_flight = self.writes.in_flight(), "lost the master, searching again");
         self.id = self.ids.next_id();
         self.updates = Consumer::new(Timers::default(), ConsumerLimits::default());
         self.writer = Producer::new(Timers::default(), writer_limits());
