@@ -257,7 +257,7 @@ impl Operation {
                 let wanted = 2 - usize::from(if_missing) - usize::from(erase);
                 if values.len() != wanted {
                     return Err(misuse(format!(
-                        "compare-and-set takes KEY EXPECTED VALUE (without EXPECTED if --if-missing, without VALUE if --erase), and there are {} values behind KEY",
+                        "compare-and-set takes KEY EXPECTED VALUE (without EXPECTED if --if-missing, without VALUE if --erase), and {} stand behind KEY",
                         values.len()
                     )));
                 }

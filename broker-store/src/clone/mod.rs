@@ -8,7 +8,7 @@
 //! one speaks in its place, or when an update is lost: C++ clones give up instead. Starting over keeps the content
 //! readable until the new snapshot replaces it; writes that left the node but were not answered stay unanswered.
 //!
-//! **Invariant:** the content changes only by what the master says, in the order it says it: a snapshot, then every update
+//! **Invariant:** the content changes only by what the master says, in the order it says it: a whole copy, then every update
 //! after it.
 
 mod attach;
