@@ -8,6 +8,7 @@
 //! encodings, in every backend alike. The master hands in keys in [normal form](crate::semantics::normalize_key), for
 //! which equal encodings and equal values are the same thing.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
@@ -370,11 +371,30 @@ pub type KeyBytes = ByteString;
 /// The canonical encoding of `key`.
 #[must_use]
 pub fn key_bytes(key: &Data) -> KeyBytes {
-    // Few keys are longer; the copy to the inline form costs no allocation.
-    let mut bytes = Vec::with_capacity(40);
-    binary::encode_to_vec(key, &mut bytes);
-    KeyBytes::from(bytes.as_slice())
+    with_scratch(|bytes| {
+        binary::encode_to_vec(key, bytes);
+        KeyBytes::from(bytes.as_slice())
+    })
 }
+
+/// Lends an empty buffer that this thread keeps, so that encoding something for a moment costs no allocation.
+pub(crate) fn with_scratch<R>(write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    thread_local! {
+        static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    SCRATCH.with(|scratch| {
+        let mut bytes = scratch.take();
+        bytes.clear();
+        let result = write(&mut bytes);
+        if bytes.capacity() <= MAX_SCRATCH {
+            scratch.set(bytes);
+        }
+        result
+    })
+}
+
+/// A larger buffer is not kept.
+const MAX_SCRATCH: usize = 64 << 10;
 
 /// The key that `bytes` encode.
 ///

@@ -9,6 +9,8 @@ use std::fmt;
 use broker_core::{Data, binary};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::backend::with_scratch;
+
 /// The digest of a set of entries; zero is that of none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(u128);
@@ -17,10 +19,11 @@ impl Digest {
     /// That of a single entry.
     #[must_use]
     pub fn of(key: &Data, value: &Data) -> Self {
-        let mut bytes = Vec::with_capacity(128);
-        binary::encode_to_vec(key, &mut bytes);
-        binary::encode_to_vec(value, &mut bytes);
-        Self(xxh3_128(&bytes))
+        with_scratch(|bytes| {
+            binary::encode_to_vec(key, bytes);
+            binary::encode_to_vec(value, bytes);
+            Self(xxh3_128(bytes))
+        })
     }
 
     /// That of both sets together.

@@ -132,15 +132,37 @@ impl Mailbox {
         self.lock().responses.len()
     }
 
-    fn deliver(&self, id: u64, result: Answer) {
-        {
-            let mut state = self.lock();
-            if !state.settle(id) {
-                return; // its time was up before
+    /// Delivers many answers, opening a mailbox once for those in a row that go to the same one.
+    pub(crate) fn deliver_all(answers: impl Iterator<Item = (Ticket, Answer)>) {
+        let mut answers = answers.peekable();
+        while let Some((mut ticket, mut answer)) = answers.next() {
+            let Some(mailbox) = ticket.mailbox.take() else {
+                continue;
+            };
+            let mut arrived = false;
+            let mut state = mailbox.lock();
+            loop {
+                arrived |= state.deliver(ticket.id, answer);
+                let next = answers.next_if(|(ticket, _)| {
+                    let to = ticket.mailbox.as_ref();
+                    to.is_some_and(|to| Arc::ptr_eq(to, &mailbox))
+                });
+                let Some(next) = next else { break };
+                (ticket, answer) = next;
+                // The lock is held: it must not be delivered to a second time.
+                ticket.mailbox = None;
             }
-            state.responses.push_back(Response { id, result });
+            drop(state);
+            if arrived {
+                mailbox.wake();
+            }
         }
-        self.wake();
+    }
+
+    fn deliver(&self, id: u64, result: Answer) {
+        if self.lock().deliver(id, result) {
+            self.wake();
+        }
     }
 
     fn is_waiting(&self, id: u64) -> bool {
@@ -164,6 +186,15 @@ impl State {
     fn has_room(&self, capacity: usize) -> bool {
         self.waiting + self.responses.len() < capacity
             && self.window.len() < capacity.saturating_mul(WINDOW_PER_CAPACITY)
+    }
+
+    /// Puts an answer in; `false` if the request's time was up before.
+    fn deliver(&mut self, id: u64, result: Answer) -> bool {
+        let waited = self.settle(id);
+        if waited {
+            self.responses.push_back(Response { id, result });
+        }
+        waited
     }
 
     /// The request is answered; `false` if it was already.

@@ -14,6 +14,7 @@
 mod attach;
 mod checks;
 mod differences;
+mod in_flight;
 mod questions;
 mod update;
 mod view;

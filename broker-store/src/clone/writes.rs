@@ -11,10 +11,11 @@
 //!
 //! **Invariant:** every write is answered exactly once.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use broker_core::{EntityId, StoreReply};
 
+use super::in_flight::InFlight;
 use crate::command::{Content, outcome};
 use crate::error::StoreError;
 
@@ -29,7 +30,7 @@ pub(super) struct Writes {
     queued: VecDeque<Write>,
     queued_bytes: usize,
     /// By number in the writer's stream.
-    in_flight: BTreeMap<u64, Flight>,
+    in_flight: InFlight<Flight>,
     /// The callers of `put_unique` by request number, until the master has decided.
     uniques: HashMap<u64, u64>,
 }
@@ -114,7 +115,7 @@ impl Writes {
     pub(super) fn answered_up_to(&self, place: u64) -> bool {
         let oldest = self
             .in_flight
-            .first_key_value()
+            .oldest()
             .map(|(_, flight)| flight.write.place);
         oldest
             .or_else(|| self.queued.front().map(|write| write.place))
@@ -130,19 +131,19 @@ impl Writes {
 
     /// The write is being sent as number `seq`.
     pub(super) fn sent(&mut self, seq: u64, write: Write) {
-        self.in_flight.insert(seq, Flight { write, left: false });
+        self.in_flight.push(seq, Flight { write, left: false });
     }
 
     /// Write `seq` has left this node.
     pub(super) fn left(&mut self, seq: u64) {
-        if let Some(flight) = self.in_flight.get_mut(&seq) {
+        if let Some(flight) = self.in_flight.get_mut(seq) {
             flight.left = true;
         }
     }
 
     /// Our master tells how write `seq` went.
     pub(super) fn outcome(&mut self, seq: u64, code: u8) -> Option<Answer> {
-        let write = self.in_flight.remove(&seq)?.write;
+        let write = self.in_flight.remove(seq)?.write;
         match code {
             0 | outcome::DECLINED => {
                 let reply = match write.content {
@@ -159,7 +160,7 @@ impl Writes {
 
     /// The number of the oldest write that has no outcome.
     pub(super) fn oldest_in_flight(&self) -> Option<u64> {
-        self.in_flight.first_key_value().map(|(seq, _)| *seq)
+        self.in_flight.oldest().map(|(seq, _)| seq)
     }
 
     /// The master has decided a `put_unique` of ours.
@@ -174,7 +175,7 @@ impl Writes {
             self.in_flight
                 .iter()
                 .find(|(_, flight)| matches(&flight.write.content))
-                .map(|(seq, _)| *seq)
+                .map(|(seq, _)| seq)
         };
         let seq = match update {
             Content::Put { key, value, .. } => find(&|write| matches!(write, Content::Put { key: k, value: v, .. } if k == key && v == value))
@@ -183,16 +184,15 @@ impl Writes {
             Content::Clear { .. } => find(&|write| matches!(write, Content::Clear { .. })),
             _ => None,
         }?;
-        let write = self.in_flight.remove(&seq)?.write;
+        let write = self.in_flight.remove(seq)?.write;
         Some((write.token, Ok(StoreReply::Done)))
     }
 
     /// A master that tells no outcomes has taken all writes up to `seq`, and all its updates before that are here: what
     /// was not echoed never will be.
     pub(super) fn acknowledged_without_echo(&mut self, seq: u64) -> Vec<Answer> {
-        let later = self.in_flight.split_off(&(seq + 1));
-        let settled = std::mem::replace(&mut self.in_flight, later);
-        let answers = settled.into_values().filter_map(|Flight { write, .. }| {
+        let settled = self.in_flight.take_up_to(seq);
+        let answers = settled.into_iter().filter_map(|Flight { write, .. }| {
             let result = match write.content {
                 // There was nothing to erase.
                 Content::Erase { .. } | Content::Clear { .. } => Ok(StoreReply::Done),
@@ -206,7 +206,7 @@ impl Writes {
     /// The master is lost: what never left waits for the next one, in its old place; the rest stays unanswered for good.
     pub(super) fn abandon_in_flight(&mut self) -> Vec<Answer> {
         let mut answers = Vec::new();
-        for Flight { write, left } in std::mem::take(&mut self.in_flight).into_values().rev() {
+        for Flight { write, left } in self.in_flight.take_up_to(u64::MAX).into_iter().rev() {
             if left {
                 answers.extend(self.answer(&write, Err(StoreError::Unanswered)));
             } else {

@@ -9,6 +9,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::ours::{self, Answer, Question, Verdict};
 use super::{Command, CommandError, Content, HEADER_LEN};
 
+/// The tag of a put.
+const PUT: u8 = 0;
+
 impl Command {
     /// A command without a number.
     #[must_use]
@@ -53,7 +56,7 @@ impl Command {
 impl Content {
     fn decode(tag: u8, r: &mut Reader<'_>) -> Result<Self, CommandError> {
         Ok(match tag {
-            0 => Self::Put {
+            PUT => Self::Put {
                 key: value(r)?,
                 value: value(r)?,
                 expiry: expiry(r)?,
@@ -202,7 +205,7 @@ impl Content {
     #[must_use]
     pub const fn tag(&self) -> u8 {
         match self {
-            Self::Put { .. } => 0,
+            Self::Put { .. } => PUT,
             Self::PutUnique { .. } => 1,
             Self::PutUniqueResult { .. } => 2,
             Self::Erase { .. } => 3,
@@ -239,19 +242,19 @@ impl Content {
 
     /// Appends tag and body to `out`.
     pub fn encode(&self, out: &mut BytesMut) {
+        if let Self::Put {
+            key,
+            value,
+            expiry,
+            publisher,
+        } = self
+        {
+            return put_body(key, value, *expiry, *publisher, out);
+        }
         out.put_u8(self.tag());
         match self {
-            Self::Put {
-                key,
-                value,
-                expiry,
-                publisher,
-            } => {
-                binary::encode(key, out);
-                binary::encode(value, out);
-                put_expiry(*expiry, out);
-                put_entity(*publisher, out);
-            }
+            // Above.
+            Self::Put { .. } => {}
             Self::PutUnique {
                 key,
                 value,
@@ -433,6 +436,21 @@ impl Content {
             }
         }
     }
+}
+
+/// Appends tag and body of a put.
+pub(crate) fn put_body(
+    key: &Data,
+    value: &Data,
+    expiry: Option<Timespan>,
+    publisher: EntityId,
+    out: &mut BytesMut,
+) {
+    out.put_u8(PUT);
+    binary::encode(key, out);
+    binary::encode(value, out);
+    put_expiry(expiry, out);
+    put_entity(publisher, out);
 }
 
 /// Appends what stands before the tag.

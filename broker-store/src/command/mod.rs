@@ -59,7 +59,7 @@ use broker_core::{Data, DataKind, DecodeError, EntityId, Timespan};
 
 use crate::digest::Digest;
 
-pub(crate) use self::codec::{encode_ack_clone, put_header};
+pub(crate) use self::codec::{encode_ack_clone, put_body, put_header};
 pub use self::ours::{Answer, PageEntry, Question, Verdict, outcome};
 
 /// The feature that an endpoint announces when its stores understand the commands from tag 128.

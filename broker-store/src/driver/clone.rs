@@ -61,7 +61,7 @@ impl CloneDriver {
             if batch.tick {
                 state.tick();
                 let answers = &self.common.answers;
-                state.forget_waits(|token| Common::is_gone(answers, token));
+                state.forget_waits(|token| answers.is_gone(token));
             }
             if batch.last {
                 state.leave();
@@ -97,7 +97,7 @@ impl CloneDriver {
                     }
                 }
                 CloneOutput::Unicast { to, payload } => self.common.unicast(to, payload).await,
-                CloneOutput::Event { at, event } => self.common.tell(at, event),
+                CloneOutput::Event { at, event } => self.common.tell(at, Arc::new(event)),
                 CloneOutput::Difference { at, event } => self.common.tell_difference(at, event),
                 CloneOutput::Position(at) => self.common.tell_position(at),
                 CloneOutput::Reply { token, result } => self.common.reply(token, result),
@@ -106,6 +106,7 @@ impl CloneDriver {
                 }
             }
         }
+        self.common.post();
         publish(&self.common, state);
         self.common.start_watches(state.revision());
     }

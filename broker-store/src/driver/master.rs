@@ -1,5 +1,6 @@
 //! The task of a master.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use broker_core::{Endpoint, EntityId, Revision, Timestamp};
@@ -43,9 +44,26 @@ impl MasterDriver {
     /// Runs until the endpoint shuts down.
     pub(crate) async fn run(mut self, state: MasterState) {
         let mut state = Box::new(state);
+        // What the last group led to, if it is to be carried out while the next one is applied.
+        let mut before: Option<Turn> = None;
         loop {
-            let batch = self.common.next_batch(false).await;
-            state.set_watched(self.common.is_watched());
+            let batch = if before.is_some() {
+                tokio::select! {
+                    biased;
+                    batch = self.common.next_batch(false) => Some(batch),
+                    () = std::future::ready(()) => None,
+                }
+            } else {
+                Some(self.common.next_batch(false).await)
+            };
+            let watched = self.common.is_watched();
+            if (watched || batch.is_none())
+                && let Some(turn) = before.take()
+            {
+                self.carry_out(turn).await;
+            }
+            let Some(batch) = batch else { continue };
+            state.set_watched(watched);
             let last = batch.last;
             let (now, front) = (self.common.clock.now(), self.front);
             let work = move |mut state: Box<MasterState>| {
@@ -55,6 +73,9 @@ impl MasterDriver {
             state = if state.may_block() {
                 let signs = state.signs_of_life();
                 let working = tokio::task::spawn_blocking(move || work(state));
+                if let Some(turn) = before.take() {
+                    self.carry_out(turn).await;
+                }
                 match self.keep_alive_while(working, &signs).await {
                     Ok(state) => state,
                     Err(error) => {
@@ -64,11 +85,22 @@ impl MasterDriver {
                     }
                 }
             } else {
+                if let Some(turn) = before.take() {
+                    self.carry_out(turn).await;
+                }
                 work(state)
             };
-            self.carry_out(&mut state).await;
-            if last {
-                break;
+            let turn = Turn::take(&mut state);
+            // Whoever watches begins between two groups.
+            if last || watched || !state.may_block() || self.common.is_watched() {
+                let at = turn.position.revision;
+                self.carry_out(turn).await;
+                self.common.start_watches(at);
+                if last {
+                    break;
+                }
+            } else {
+                before = Some(turn);
             }
         }
         self.common.close();
@@ -103,26 +135,41 @@ impl MasterDriver {
         }
     }
 
-    async fn carry_out(&mut self, state: &mut MasterState) {
+    async fn carry_out(&mut self, turn: Turn) {
         // Before the answers, so that who has one finds the figures up to date.
-        self.common.set_position(position(state));
-        while let Some(output) = state.poll_output() {
+        self.common.set_position(turn.position);
+        for output in turn.outputs {
             match output {
                 output @ (MasterOutput::Broadcast(_) | MasterOutput::Unicast { .. }) => {
                     self.send(output).await;
                 }
                 MasterOutput::Event { revision, event } => {
-                    let history = state.revision().history;
-                    let at = Revision {
-                        history,
+                    let at = turn.position.revision.map(|at| Revision {
                         number: revision,
-                    };
-                    self.common.tell(Some(at), event);
+                        ..at
+                    });
+                    self.common.tell(at, event);
                 }
                 MasterOutput::Reply { token, result } => self.common.reply(token, result),
             }
         }
-        self.common.start_watches(Some(state.revision()));
+        self.common.post();
+    }
+}
+
+/// What a group led to, and where the store is behind it.
+#[derive(Debug)]
+struct Turn {
+    position: Position,
+    outputs: VecDeque<MasterOutput>,
+}
+
+impl Turn {
+    fn take(state: &mut MasterState) -> Self {
+        Self {
+            position: position(state),
+            outputs: state.take_outputs(),
+        }
     }
 }
 

@@ -3,11 +3,11 @@
 //! One task per store. It takes what has arrived, up to a bound, as one batch; a batch is one group of a master. The task
 //! ends when the endpoint shuts down, after it has dealt with what had arrived by then.
 
+mod answers;
 mod clone;
 mod master;
 mod pace;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use self::answers::Answers;
 pub(crate) use self::clone::CloneDriver;
 pub(crate) use self::master::{MasterDriver, position};
 use self::pace::Pace;
@@ -31,7 +32,7 @@ use crate::error::StoreError;
 use crate::event::StoreEvent;
 use crate::follow::Start;
 use crate::history::History;
-use crate::mailbox::Ticket;
+use crate::mailbox::{Mailbox, Ticket};
 use crate::watch::Watchers;
 
 /// What the handle of a store asks its task for.
@@ -185,8 +186,9 @@ struct Common {
     shared: Arc<Shared>,
     clock: Clock,
     interval: Interval,
-    answers: HashMap<u64, Caller>,
-    tokens: u64,
+    answers: Answers,
+    /// Answers to proxies that are on their way out: a mailbox is opened once for many of them.
+    mail: Vec<(Ticket, Answer)>,
     pace: Pace,
     history: History,
     /// Since when nobody watches, while history is kept.
@@ -226,8 +228,8 @@ impl Common {
             shared,
             clock,
             interval,
-            answers: HashMap::new(),
-            tokens: 0,
+            answers: Answers::default(),
+            mail: Vec::new(),
             pace: Pace::default(),
             history: History::default(),
             unwatched: None,
@@ -267,11 +269,11 @@ impl Common {
         {
             asks.push(ask);
         }
-        for Ask { what, answer } in asks {
-            self.tokens += 1;
-            self.answers.insert(self.tokens, answer);
-            batch.asks.push((self.tokens, what));
-        }
+        let answers = &mut self.answers;
+        let asks = asks.into_iter();
+        batch.asks = asks
+            .map(|Ask { what, answer }| (answers.insert(answer), what))
+            .collect();
         // The port takes what is below its topic as well.
         let topic = self.port.topic();
         batch.commands.retain(|command| command.topic == *topic);
@@ -337,8 +339,7 @@ impl Common {
     }
 
     /// Tells of a change; `at` is the revision to go on from behind it.
-    fn tell(&mut self, at: Option<Revision>, event: StoreEvent) {
-        let event = Arc::new(event);
+    fn tell(&mut self, at: Option<Revision>, event: Arc<StoreEvent>) {
         if let Some(at) = at {
             self.history.push(at, &event);
         }
@@ -364,22 +365,28 @@ impl Common {
     }
 
     fn reply(&mut self, token: u64, answer: Answer) {
-        if let Some(caller) = self.answers.remove(&token) {
-            caller.answer(answer);
+        match self.answers.remove(token) {
+            Some(Caller::Mailbox(ticket)) => {
+                self.mail.push((ticket, answer));
+                if self.mail.len() >= MAX_MAIL {
+                    self.post();
+                }
+            }
+            Some(caller) => caller.answer(answer),
+            None => {}
         }
     }
 
-    /// Whether the caller behind `token` does not wait any more.
-    fn is_gone(answers: &HashMap<u64, Caller>, token: u64) -> bool {
-        answers.get(&token).is_none_or(Caller::is_gone)
+    /// Delivers the answers to proxies; to be called at the end of a turn.
+    fn post(&mut self) {
+        Mailbox::deliver_all(self.mail.drain(..));
     }
 
     fn close(&mut self) {
         self.shared.watchers.close();
         self.shared.lock_asks().clear();
-        for (_, caller) in self.answers.drain() {
-            caller.answer(Err(StoreError::Closed));
-        }
+        self.post();
+        self.answers.answer_all(&Err(StoreError::Closed));
         self.asks.close();
         while let Ok(ask) = self.asks.try_recv() {
             ask.answer.answer(Err(StoreError::Closed));
@@ -407,6 +414,9 @@ pub(crate) fn speaks(endpoint: &Endpoint, id: EndpointId) -> bool {
 
 /// How long the latest changes are kept once nobody watches.
 const KEEP_HISTORY: Duration = Duration::from_secs(600);
+
+/// Answers to proxies that are held back until others are there as well, or the turn ends.
+const MAX_MAIL: usize = 256;
 
 /// Commands, and requests, taken at one turn.
 const MAX_BATCH: usize = 1024;

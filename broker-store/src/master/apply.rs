@@ -1,5 +1,7 @@
 //! What writes do: they are staged in the group, and have their consequences once it is applied.
 
+use std::sync::Arc;
+
 use broker_core::{
     Data, EntityId, ErrorCode, MAX_PAYLOAD, StoreReply, Timespan, Timestamp, binary,
 };
@@ -8,7 +10,7 @@ use bytes::BytesMut;
 use super::group::Effect;
 use super::{MasterOutput, MasterState, Origin, normal, normal_value, report, report_ref};
 use crate::backend::{BackendError, Entry};
-use crate::command::{Answer, Content, HEADER_LEN, outcome, put_header};
+use crate::command::{Answer, Content, HEADER_LEN, outcome, put_body, put_header};
 use crate::error::StoreError;
 use crate::event::StoreEvent;
 use crate::semantics;
@@ -64,13 +66,12 @@ impl MasterState {
             (Err(_), _) if hears_nothing_else => &Data::Boolean(false),
             _ => return,
         };
-        let decision = Content::PutUniqueResult {
-            inserted: *decision == Data::Boolean(true),
+        let inserted = *decision == Data::Boolean(true);
+        self.group.then(Effect::Decision {
+            inserted,
             who,
             request,
-            publisher: self.id,
-        };
-        self.group.then(Effect::Broadcast(decision));
+        });
     }
 
     pub(super) fn apply(
@@ -177,8 +178,7 @@ impl MasterState {
             key: key.clone(),
             publisher,
         });
-        self.group
-            .then(Effect::Broadcast(Content::Erase { key, publisher }));
+        self.update(&Content::Erase { key, publisher });
     }
 
     /// Stores `value` where `old` is.
@@ -214,12 +214,9 @@ impl MasterState {
     ) {
         self.group.count_change();
         if self.updates.has_consumers() {
-            self.group.then(Effect::Broadcast(Content::Put {
-                key: key.clone(),
-                value: entry.value.clone(),
-                expiry,
-                publisher,
-            }));
+            let mut out = self.unnumbered();
+            put_body(&key, &entry.value, expiry, publisher, &mut out);
+            self.group.then(Effect::Update(out));
         }
         if self.watched {
             self.group.put(key.clone(), old.as_ref(), entry.clone());
@@ -279,12 +276,11 @@ impl MasterState {
                     publisher,
                 };
                 let revision = after - u64::from(index < last);
-                self.group.then(Effect::Event(revision, event));
+                self.group.then(Effect::Event(revision, Arc::new(event)));
             }
         }
         self.group.clear();
-        self.group
-            .then(Effect::Broadcast(Content::Clear { publisher }));
+        self.update(&Content::Clear { publisher });
         Ok(())
     }
 
@@ -311,10 +307,10 @@ impl MasterState {
                     key: key.clone(),
                     publisher: self.id,
                 });
-                self.group.then(Effect::Broadcast(Content::Expire {
+                self.update(&Content::Expire {
                     key,
                     publisher: self.id,
-                }));
+                });
             }
             self.commit();
             if last {
@@ -367,13 +363,18 @@ impl MasterState {
     pub(super) fn event(&mut self, event: StoreEvent) {
         if self.watched {
             let revision = self.record.revision + self.group.changes();
-            self.group.then(Effect::Event(revision, event));
+            self.group.then(Effect::Event(revision, Arc::new(event)));
         }
     }
 
     pub(super) fn let_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Broadcast(content) => self.broadcast(&content),
+            Effect::Update(update) => self.broadcast(update),
+            Effect::Decision {
+                inserted,
+                who,
+                request,
+            } => self.broadcast_decision(inserted, who, request),
             Effect::Event(revision, event) => self
                 .outputs
                 .push_back(MasterOutput::Event { revision, event }),
@@ -422,15 +423,15 @@ impl MasterState {
                     let answer = Answer::Refused(ErrorCode::BackendFailure);
                     self.unicast(to, Content::Answer { id, answer });
                 }
-                Effect::Broadcast(Content::PutUniqueResult { who, request, .. })
+                Effect::Decision { who, request, .. }
                     if self
                         .writers
                         .keys()
                         .any(|id| id.endpoint == who.endpoint && self.hears_no_outcomes(*id)) =>
                 {
-                    self.broadcast(&self.refusal(who, request));
+                    self.broadcast_decision(false, who, request);
                 }
-                Effect::Broadcast(_) | Effect::Event(..) => {}
+                Effect::Update(_) | Effect::Decision { .. } | Effect::Event(..) => {}
                 unaffected => self.let_out(unaffected),
             }
         }
@@ -444,16 +445,6 @@ impl MasterState {
             .is_some_and(|writer| writer.outcomes.is_none())
     }
 
-    /// The answer to a put_unique that could not be done, as C++ gives it.
-    const fn refusal(&self, who: EntityId, request: u64) -> Content {
-        Content::PutUniqueResult {
-            inserted: false,
-            who,
-            request,
-            publisher: self.id,
-        }
-    }
-
     pub(super) fn note_outcome(&mut self, writer: EntityId, seq: u64, code: u8) {
         if let Some(outcomes) = self
             .writers
@@ -464,14 +455,40 @@ impl MasterState {
         }
     }
 
-    pub(super) fn broadcast(&mut self, content: &Content) {
-        if !self.updates.has_consumers() {
-            return;
+    /// The beginning of a command to all clones, without its number.
+    fn unnumbered(&self) -> BytesMut {
+        let mut out = BytesMut::with_capacity(UPDATE_CAPACITY);
+        put_header(0, self.id, EntityId::NIL, &mut out);
+        out
+    }
+
+    /// A change that clones are told of once the group is applied.
+    fn update(&mut self, content: &Content) {
+        // Whoever attaches later in this group gets a snapshot with the change in it.
+        if self.updates.has_consumers() {
+            let mut out = self.unnumbered();
+            content.encode(&mut out);
+            self.group.then(Effect::Update(out));
         }
-        let mut out = BytesMut::with_capacity(HEADER_LEN + 64);
-        let id = self.id;
-        put_header(0, id, EntityId::NIL, &mut out);
-        content.encode(&mut out);
+    }
+
+    fn broadcast_decision(&mut self, inserted: bool, who: EntityId, request: u64) {
+        if self.updates.has_consumers() {
+            let publisher = self.id;
+            let mut out = self.unnumbered();
+            let decision = Content::PutUniqueResult {
+                inserted,
+                who,
+                request,
+                publisher,
+            };
+            decision.encode(&mut out);
+            self.broadcast(out);
+        }
+    }
+
+    /// Numbers a command to all clones and lets it out.
+    fn broadcast(&mut self, mut out: BytesMut) {
         let weight = out.len();
         let numbered = self.updates.produce(weight, |seq| {
             out[..8].copy_from_slice(&seq.to_be_bytes());
@@ -480,6 +497,9 @@ impl MasterState {
         self.outputs.extend(numbered.map(MasterOutput::Broadcast));
     }
 }
+
+/// Bytes that nearly every update fits into while it is encoded.
+const UPDATE_CAPACITY: usize = HEADER_LEN + 128;
 
 /// Keys removed in one group when their time is up.
 const EXPIRY_GROUP: usize = 1024;

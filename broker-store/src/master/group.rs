@@ -5,11 +5,13 @@
 //! is forgotten and each of its operations is answered with the failure; no number of the stream has been used up.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use broker_core::{Data, EntityId, StoreReply};
+use bytes::BytesMut;
 
 use crate::backend::{Backend, BackendError, Entry, Mutation};
-use crate::command::{Answer, Content};
+use crate::command::Answer;
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::event::StoreEvent;
@@ -34,10 +36,16 @@ pub(super) struct Group {
 /// What happens once the group is applied, in this order.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// To all clones, numbered.
-    Broadcast(Content),
+    /// A change, to all clones: an encoded command whose number is filled in when it goes out.
+    Update(BytesMut),
+    /// How a put_unique was decided, to all clones, numbered.
+    Decision {
+        inserted: bool,
+        who: EntityId,
+        request: u64,
+    },
     /// To whoever watches, with the revision the change leads to.
-    Event(u64, StoreEvent),
+    Event(u64, Arc<StoreEvent>),
     /// To the caller at this node.
     Reply { token: u64, reply: StoreReply },
     /// To the caller at this node, whatever happens to the group.

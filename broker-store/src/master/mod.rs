@@ -114,7 +114,7 @@ pub enum MasterOutput {
         /// The revision that the change leads to.
         revision: u64,
         /// The change.
-        event: StoreEvent,
+        event: Arc<StoreEvent>,
     },
     /// Answer a request.
     Reply {
@@ -480,7 +480,7 @@ impl MasterState {
         let numbered = closed
             .effects
             .iter()
-            .filter(|effect| matches!(effect, Effect::Broadcast(_)))
+            .filter(|effect| matches!(effect, Effect::Update(_) | Effect::Decision { .. }))
             .count() as u64;
         let unnumbered_at = if closed.changes > 0 && !self.updates.has_consumers() {
             self.updates.seq()
@@ -504,6 +504,11 @@ impl MasterState {
     /// What is to be done, in this order, until there is no more.
     pub fn poll_output(&mut self) -> Option<MasterOutput> {
         self.outputs.pop_front()
+    }
+
+    /// All that is to be done, in this order.
+    pub fn take_outputs(&mut self) -> VecDeque<MasterOutput> {
+        std::mem::take(&mut self.outputs)
     }
 
     fn knows(&self, id: EntityId) -> bool {

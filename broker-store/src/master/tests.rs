@@ -456,7 +456,7 @@ fn keys_expire_strictly_after_their_time_with_an_event() {
         tick_at(1_000_000_001),
         Some(MasterOutput::Event {
             revision: 2,
-            event: expired
+            event: expired.into()
         })
     );
     assert_eq!(bench.get("e"), None);
