@@ -5,6 +5,7 @@ mod backoff;
 pub mod binary;
 mod byte_string;
 mod code;
+pub mod convert;
 mod cycle_guard;
 mod data;
 mod endpoint;
@@ -44,6 +45,7 @@ pub use backoff::Backoff;
 pub use binary::DecodeError;
 pub use byte_string::ByteString;
 pub use code::{ErrorCode, StatusCode};
+pub use convert::{ArgsError, ConversionError, FromArgs, FromData, ToArgs, ToData};
 pub use data::{Data, DataKind, EnumValue};
 pub use endpoint::{
     Admit, AttachedLink, Command, CommandPort, DRAIN_TIMEOUT, DropRecord, Endpoint,
