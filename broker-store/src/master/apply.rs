@@ -285,7 +285,12 @@ impl MasterState {
     }
 
     pub(super) fn expire(&mut self, now: Timestamp) {
-        for _ in 0..MAX_EXPIRY_GROUPS {
+        let groups = if self.backend.may_block() {
+            MAX_SLOW_EXPIRY_GROUPS
+        } else {
+            MAX_EXPIRY_GROUPS
+        };
+        for _ in 0..groups {
             let due = match self.backend.due(now, EXPIRY_GROUP) {
                 Ok(due) => due,
                 Err(error) => {
@@ -507,3 +512,6 @@ const EXPIRY_GROUP: usize = 1024;
 /// Such groups in one tick; what is left waits for the next one, so that a master that slept does not hold up its
 /// clones.
 const MAX_EXPIRY_GROUPS: usize = 16;
+
+/// Likewise with a backend that may wait for a disk: requests are not to wait for long behind it.
+const MAX_SLOW_EXPIRY_GROUPS: usize = 4;
