@@ -29,6 +29,36 @@ pub trait StoreAccess: Any + Send + Sync {
         operation: StoreOperation,
     ) -> BoxFuture<'a, Result<StoreReply, StoreFailure>>;
 
+    /// Does all of `operations` on the store called `store` in their order, and answers each, whatever became of the
+    /// others. A store that can begins them together, so that those that arrive together are one transaction; unless said
+    /// otherwise they are done one after the other.
+    ///
+    /// # Errors
+    /// There is no such store, which is told for no operations as well.
+    ///
+    /// # Cancel safety
+    /// A dropped future may leave each write applied or not.
+    fn execute_all<'a>(
+        &'a self,
+        store: &'a str,
+        operations: Vec<StoreOperation>,
+    ) -> BoxFuture<'a, Result<Vec<Result<StoreReply, StoreFailure>>, StoreFailure>> {
+        Box::pin(async move {
+            let available = self.store_names();
+            if !available.iter().any(|name| name == store) {
+                return Err(StoreFailure::NoSuchStore {
+                    name: store.to_owned(),
+                    available,
+                });
+            }
+            let mut replies = Vec::with_capacity(operations.len());
+            for operation in operations {
+                replies.push(self.execute(store, operation).await);
+            }
+            Ok(replies)
+        })
+    }
+
     /// Starts to watch the store called `store`; see [`WatchItem`](crate::WatchItem) for what comes.
     fn watch<'a>(
         &'a self,

@@ -11,7 +11,7 @@ use broker_core::{Data, StoreOperation};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::driver::{Ask, Caller};
+use crate::driver::{Ask, Asked, Caller};
 use crate::mailbox::{Mailbox, Response};
 use crate::store::{Begun, Store};
 
@@ -162,10 +162,10 @@ impl StoreProxy {
         let id = ticket.id();
         match self.store.begin(operation) {
             Begun::Answered(answer) => ticket.answer(answer),
-            Begun::Asks(what) => permit.send(Ask {
+            Begun::Asks(what) => permit.send(Asked::One(Ask {
                 what,
                 answer: Caller::Mailbox(ticket),
-            }),
+            })),
             Begun::Waits(operation) => {
                 let store = self.store.clone();
                 self.runtime

@@ -10,14 +10,16 @@ use broker_core::{
     Data, ErrorCode, QueueOptions, Revision, Set, StoreEntry, StoreOperation, StoreReply,
     VerifyReport, WatchKeys, WatchRequest,
 };
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backend::{BackendError, Backup};
 use crate::clone::{CloneView, Freshness};
 use crate::command::Question;
 use crate::content::Content;
-use crate::driver::{Answer, Ask, Caller, Clock, Position, Shared, WatchAsk, What};
+use crate::driver::{
+    Answer, Ask, Asked, Caller, Clock, MAX_BATCH, MAX_TOGETHER, Position, Shared, WatchAsk, What,
+};
 use crate::error::StoreError;
 use crate::follow::StoreWatcher;
 use crate::master::{remaining, report};
@@ -66,7 +68,9 @@ pub(crate) struct Inner {
     pub(crate) name: Arc<str>,
     pub(crate) role: Role,
     pub(crate) backend: String,
-    pub(crate) asks: mpsc::Sender<Ask>,
+    pub(crate) asks: mpsc::Sender<Asked>,
+    /// The room in `asks` for requests that are taken together.
+    pub(crate) together: Arc<Semaphore>,
     pub(crate) copy: Option<Copy>,
     /// What copies the master's backend while it runs.
     pub(crate) backup: Option<Backup>,
@@ -617,6 +621,26 @@ impl Store {
         self.read(copy.view.readable()?, operation)
     }
 
+    /// Does all of `operations` in their order, and answers each, whatever became of the others. Writes are asked for a
+    /// thousand at a time, and a master applies those as one transaction where it can; reads of a copy may overtake them.
+    ///
+    /// # Cancel safety
+    /// A future that is dropped leaves each write applied or not.
+    pub async fn execute_all(
+        &self,
+        operations: impl IntoIterator<Item = StoreOperation>,
+    ) -> Vec<Result<StoreReply, StoreError>> {
+        let mut operations = operations.into_iter();
+        let mut answers = Vec::new();
+        loop {
+            let some: Vec<_> = operations.by_ref().take(MAX_BATCH).collect();
+            if some.is_empty() {
+                return answers;
+            }
+            answers.extend(self.ask_together(some).await);
+        }
+    }
+
     /// Requests that do not wait, with answers that come to a mailbox.
     ///
     /// # Panics
@@ -635,8 +659,13 @@ impl Store {
         StoreProxy::new(self.clone(), capacity, self.inner.request_timeout)
     }
 
-    pub(crate) fn asks(&self) -> &mpsc::Sender<Ask> {
+    pub(crate) fn asks(&self) -> &mpsc::Sender<Asked> {
         &self.inner.asks
+    }
+
+    /// See [`Inner::together`].
+    pub(crate) fn room_together() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(MAX_TOGETHER))
     }
 
     /// Begins `operation` without waiting; what [`execute`](Self::execute) would do.
@@ -698,15 +727,63 @@ impl Store {
             .map(drop)
     }
 
+    /// Asks for at most [`MAX_BATCH`] operations, together as far as the store's task is to be asked.
+    async fn ask_together(&self, operations: Vec<StoreOperation>) -> Vec<Answer> {
+        enum Pending {
+            Answered(Answer),
+            Asked(oneshot::Receiver<Answer>),
+            Waits(StoreOperation),
+        }
+        let limit = self.inner.request_timeout;
+        let deadline = Instant::now() + limit;
+        let mut asks = Vec::with_capacity(operations.len());
+        let begun = operations
+            .into_iter()
+            .map(|operation| match self.begin(operation) {
+                Begun::Answered(answer) => Pending::Answered(answer),
+                Begun::Waits(operation) => Pending::Waits(operation),
+                Begun::Asks(what) => {
+                    let (answer, answered) = oneshot::channel();
+                    let answer = Caller::Once(answer);
+                    asks.push(Ask { what, answer });
+                    Pending::Asked(answered)
+                }
+            });
+        let begun: Vec<_> = begun.collect();
+        if !asks.is_empty() {
+            // What could not be asked is dropped, and with it who would have answered.
+            let _ = timeout_at(deadline, async {
+                let room = Arc::clone(&self.inner.together).acquire_owned().await;
+                if let Ok(room) = room {
+                    let _ = self.inner.asks.send(Asked::Together(asks, room)).await;
+                }
+            })
+            .await;
+        }
+        let mut answers = Vec::with_capacity(begun.len());
+        for pending in begun {
+            answers.push(match pending {
+                Pending::Answered(answer) => answer,
+                Pending::Waits(operation) => self.execute(operation).await,
+                Pending::Asked(answered) => match timeout_at(deadline, answered).await {
+                    Ok(Ok(answer)) => answer,
+                    Ok(Err(_)) if self.is_closed() => Err(StoreError::Closed),
+                    Ok(Err(_)) | Err(_) => Err(StoreError::TimedOut(limit)),
+                },
+            });
+        }
+        answers
+    }
+
     async fn ask(&self, what: What, limit: Duration) -> Answer {
         let answered = async {
             let (answer, answered) = oneshot::channel();
             self.inner
                 .asks
-                .send(Ask {
+                .send(Asked::One(Ask {
                     what,
                     answer: Caller::Once(answer),
-                })
+                }))
                 .await
                 .map_err(|_| StoreError::Closed)?;
             answered.await.unwrap_or(Err(StoreError::Closed))

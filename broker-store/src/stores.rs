@@ -167,6 +167,7 @@ impl StoreExt for Endpoint {
             role: Role::Master,
             backend: state.backend_name().to_owned(),
             asks,
+            together: Store::room_together(),
             copy: None,
             backup,
             shared: Arc::clone(&shared),
@@ -254,6 +255,7 @@ async fn attach_follower(
         role,
         backend: COPY_BACKEND.to_owned(),
         asks,
+        together: Store::room_together(),
         backup: None,
         copy: Some(Copy {
             view: state.view(),
@@ -372,6 +374,18 @@ impl StoreAccess for Stores {
         operation: StoreOperation,
     ) -> BoxFuture<'a, Result<StoreReply, StoreFailure>> {
         Box::pin(async move { Ok(self.find_or_fail(store)?.execute(operation).await?) })
+    }
+
+    fn execute_all<'a>(
+        &'a self,
+        store: &'a str,
+        operations: Vec<StoreOperation>,
+    ) -> BoxFuture<'a, Result<Vec<Result<StoreReply, StoreFailure>>, StoreFailure>> {
+        Box::pin(async move {
+            let replies = self.find_or_fail(store)?.execute_all(operations).await;
+            let told = |reply: Result<StoreReply, crate::StoreError>| reply.map_err(Into::into);
+            Ok(replies.into_iter().map(told).collect())
+        })
     }
 
     fn watch<'a>(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use broker_core::{Endpoint, StoreReply};
 use tokio::sync::{mpsc, watch};
 
-use super::{Ask, Clock, Common, Position, Shared, Topics, What};
+use super::{Asked, Clock, Common, Position, Shared, Topics, What};
 use crate::clone::{CloneOutput, CloneState, Freshness};
 
 /// Feeds a clone.
@@ -19,7 +19,7 @@ impl CloneDriver {
     pub(crate) fn new(
         endpoint: Endpoint,
         topics: Topics,
-        asks: mpsc::Receiver<Ask>,
+        asks: mpsc::Receiver<Asked>,
         shared: Arc<Shared>,
         clock: Clock,
         freshness: watch::Sender<Freshness>,

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
-use super::{Ask, Batch, Clock, Common, Position, Shared, Topics, What};
+use super::{Asked, Batch, Clock, Common, Position, Shared, Topics, What};
 use crate::master::{MasterOutput, MasterState, SignsOfLife};
 use crate::operation::{Query, Request};
 
@@ -25,7 +25,7 @@ impl MasterDriver {
         endpoint: Endpoint,
         front: EntityId,
         topics: Topics,
-        asks: mpsc::Receiver<Ask>,
+        asks: mpsc::Receiver<Asked>,
         shared: Arc<Shared>,
         clock: Clock,
     ) -> Self {

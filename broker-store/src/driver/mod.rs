@@ -17,7 +17,7 @@ use broker_core::{
     Topic, TopicError,
 };
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use self::answers::Answers;
@@ -40,6 +40,15 @@ use crate::watch::Watchers;
 pub(crate) struct Ask {
     pub(crate) what: What,
     pub(crate) answer: Caller,
+}
+
+/// What is in a store's queue.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// A request.
+    One(Ask),
+    /// Requests that are taken together, at most [`MAX_BATCH`], and their share of the room for such.
+    Together(Vec<Ask>, OwnedSemaphorePermit),
 }
 
 /// Who waits for an answer.
@@ -182,7 +191,7 @@ struct Common {
     port: CommandPort,
     peers_topic: Topic,
     events_topic: Topic,
-    asks: mpsc::Receiver<Ask>,
+    asks: mpsc::Receiver<Asked>,
     shared: Arc<Shared>,
     clock: Clock,
     interval: Interval,
@@ -211,7 +220,7 @@ impl Common {
         own_topic: Topic,
         peers_topic: Topic,
         events_topic: Topic,
-        asks: mpsc::Receiver<Ask>,
+        asks: mpsc::Receiver<Asked>,
         shared: Arc<Shared>,
         clock: Clock,
     ) -> Self {
@@ -240,7 +249,7 @@ impl Common {
     /// requests where they are.
     async fn next_batch(&mut self, hold_back: bool) -> Batch {
         let mut batch = Batch::default();
-        let mut asks = Vec::new();
+        let mut asked = Vec::new();
         tokio::select! {
             biased;
             () = self.endpoint.stopping() => batch.last = true,
@@ -253,7 +262,7 @@ impl Common {
                 }
             }
             // The registry holds a handle as long as the store lives.
-            _ = self.asks.recv_many(&mut asks, MAX_BATCH), if !hold_back => {}
+            _ = self.asks.recv_many(&mut asked, MAX_BATCH), if !hold_back => {}
         }
         if batch.last {
             self.asks.close();
@@ -264,20 +273,30 @@ impl Common {
             batch.commands.push(command);
         }
         while (!hold_back || batch.last)
-            && asks.len() < MAX_BATCH
-            && let Ok(ask) = self.asks.try_recv()
+            && asked.len() < MAX_BATCH
+            && let Ok(more) = self.asks.try_recv()
         {
-            asks.push(ask);
+            asked.push(more);
         }
-        let answers = &mut self.answers;
-        let asks = asks.into_iter();
-        batch.asks = asks
-            .map(|Ask { what, answer }| (answers.insert(answer), what))
-            .collect();
+        batch.asks = Vec::with_capacity(asked.len());
+        for asked in asked {
+            match asked {
+                Asked::One(ask) => self.take(ask, &mut batch),
+                Asked::Together(asks, _room) => {
+                    batch.asks.reserve(asks.len());
+                    asks.into_iter().for_each(|ask| self.take(ask, &mut batch));
+                }
+            }
+        }
         // The port takes what is below its topic as well.
         let topic = self.port.topic();
         batch.commands.retain(|command| command.topic == *topic);
         batch
+    }
+
+    /// Makes a request part of the batch, and keeps who waits for the answer.
+    fn take(&mut self, Ask { what, answer }: Ask, batch: &mut Batch) {
+        batch.asks.push((self.answers.insert(answer), what));
     }
 
     /// Returns how many peers it was sent to.
@@ -388,8 +407,14 @@ impl Common {
         self.post();
         self.answers.answer_all(&Err(StoreError::Closed));
         self.asks.close();
-        while let Ok(ask) = self.asks.try_recv() {
-            ask.answer.answer(Err(StoreError::Closed));
+        while let Ok(asked) = self.asks.try_recv() {
+            let asks = match asked {
+                Asked::One(ask) => vec![ask],
+                Asked::Together(asks, _room) => asks,
+            };
+            for Ask { answer, .. } in asks {
+                answer.answer(Err(StoreError::Closed));
+            }
         }
     }
 
@@ -418,8 +443,11 @@ const KEEP_HISTORY: Duration = Duration::from_secs(600);
 /// Answers to proxies that are held back until others are there as well, or the turn ends.
 const MAX_MAIL: usize = 256;
 
-/// Commands, and requests, taken at one turn.
-const MAX_BATCH: usize = 1024;
+/// Commands, and requests, taken at one turn; requests that were asked together beyond that.
+pub(crate) const MAX_BATCH: usize = 1024;
+
+/// How many times up to [`MAX_BATCH`] requests that were asked together wait for a store's task; a caller beyond waits.
+pub(crate) const MAX_TOGETHER: usize = 4;
 
 /// Requests that wait for a store's task; a caller beyond waits for room.
 pub(crate) const MAX_ASKS: usize = 8192;
