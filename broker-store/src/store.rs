@@ -621,8 +621,9 @@ impl Store {
         self.read(copy.view.readable()?, operation)
     }
 
-    /// Does all of `operations` in their order, and answers each, whatever became of the others. Writes are asked for a
-    /// thousand at a time, and a master applies those as one transaction where it can; reads of a copy may overtake them.
+    /// Does all of `operations` in their order, and answers each, whatever became of the others. A master takes
+    /// about a thousand at a time, as one transaction where it can; a clone sends 256 at a time, and reads of its copy may
+    /// overtake them. Each of these has the request timeout.
     ///
     /// # Cancel safety
     /// A future that is dropped leaves each write applied or not.
@@ -630,10 +631,14 @@ impl Store {
         &self,
         operations: impl IntoIterator<Item = StoreOperation>,
     ) -> Vec<Result<StoreReply, StoreError>> {
+        let most = match self.inner.role {
+            Role::Master => MAX_BATCH,
+            Role::Clone | Role::Remote => SENT_TOGETHER,
+        };
         let mut operations = operations.into_iter();
         let mut answers = Vec::new();
         loop {
-            let some: Vec<_> = operations.by_ref().take(MAX_BATCH).collect();
+            let some: Vec<_> = operations.by_ref().take(most).collect();
             if some.is_empty() {
                 return answers;
             }
@@ -864,6 +869,9 @@ fn found(answer: Answer) -> Result<Option<Data>, StoreError> {
 
 /// How long a comparison of all copies may take.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Writes sent to a master together: a C++ one makes each a transaction of its own, and all have the time of one request.
+const SENT_TOGETHER: usize = 256;
 
 /// Entries of one page, whatever was asked for.
 const MAX_PAGE: usize = 4096;

@@ -1,8 +1,8 @@
 //! Operations that are asked for together: one transaction at a master, each with an answer of its own.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use broker_core::{
@@ -13,6 +13,7 @@ use broker_store::{
     Backend, BackendError, CloneOptions, Entry, FEATURE, MasterOptions, Memory, Mutation, Store,
     StoreError, StoreExt,
 };
+use tokio::sync::Mutex;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -30,7 +31,7 @@ struct CountedMemory {
 
 impl Backend for CountedMemory {
     fn apply(&mut self, batch: &[Mutation]) -> Result<(), BackendError> {
-        let _open = self.count.gate.lock().unwrap();
+        let _open = self.count.gate.blocking_lock();
         if batch
             .iter()
             .any(|mutation| matches!(mutation, Mutation::Put { .. }))
@@ -185,7 +186,7 @@ async fn what_waits_behind_a_backend_that_stands_still_ends_with_its_time_and_le
     let limit = Duration::from_millis(300);
     let options = MasterOptions::default().request_timeout(limit);
     let (_manager, master, count) = master(&network, options).await;
-    let closed = count.gate.lock().unwrap();
+    let closed = count.gate.lock().await;
     let callers: Vec<_> = (0..16u64)
         .map(|caller| {
             let master = master.clone();
