@@ -71,6 +71,7 @@ static WATCH_REPLY: Schema = Schema(&[
 ]);
 static COMPARE: Schema = Schema(&[(2, &VALUE), (3, &VALUE), (4, &VALUE)]);
 static WATCH: Schema = Schema(&[(3, &VALUE), (4, &VALUE)]);
+static LOAD: Schema = Schema(&[(3, &TABLE_ENTRY), (4, &VALUE)]);
 static VERIFY_REPLY: Schema = Schema(&[(4, &COPY)]);
 static COPY: Schema = Schema(&[(5, &DIFFERENCE)]);
 static DIFFERENCE: Schema = Schema(&[(1, &VALUE)]);
@@ -107,6 +108,8 @@ screened! {
     CompareRequest: COMPARE,
     VerifyReply: VERIFY_REPLY,
     BackupReply: LEAF,
+    LoadRequest: LOAD,
+    LoadReply: LEAF,
 }
 
 /// Checks `message`, which is to be decoded as what `schema` says.

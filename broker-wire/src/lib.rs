@@ -46,8 +46,8 @@ pub mod tls;
 mod ws;
 
 pub use client::{
-    BrokerClient, CONNECT_TIMEOUT, ClientError, ClientPublisher, ClientSubscription, Published,
-    StoreBackup, StoreChanges,
+    BrokerClient, CONNECT_TIMEOUT, ClientError, ClientPublisher, ClientSubscription, LoadError,
+    Loaded, Published, StoreBackup, StoreChanges, StoreLoad,
 };
 pub use convert::{
     BadStatus, BadValue, MAX_TYPED_DEPTH, status_from_proto, status_to_proto, value_from_proto,

@@ -12,7 +12,7 @@ use broker_core::{
     StoreAccess, StoreFailure, StoreOperation, StoreReply, StoreWatch, WatchItem, WatchRequest,
 };
 use broker_store::{CloneOptions, RemoteError, StoreExt as _};
-use broker_wire::{BrokerClient, ClientError};
+use broker_wire::{BrokerClient, ClientError, StoreLoad};
 
 use super::peer::{PeerDoor, lost};
 use super::{grpc, no_door};
@@ -86,6 +86,20 @@ impl StoreDoor {
         }
     }
 
+    /// Begins to load entries many at a time; with `keep`, what is there stays. `None`: that is not to be had here, and
+    /// entries are to be put one by one.
+    pub(crate) async fn load(&self, keep: bool) -> anyhow::Result<Option<StoreLoad>> {
+        let Way::Grpc(client) = &self.way else {
+            return Ok(None);
+        };
+        match client.load(&self.name, keep).await {
+            Ok(load) => Ok(Some(load)),
+            // The node is older than the call.
+            Err(ClientError::Unsupported) => Ok(None),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
     /// Starts to watch the store.
     pub(crate) async fn watch(&self, request: WatchRequest) -> anyhow::Result<StoreChanges> {
         match &self.way {
@@ -125,7 +139,8 @@ impl StoreDoor {
         }
     }
 
-    fn explain(&self, error: ClientError) -> anyhow::Error {
+    /// What went wrong with a call to this store.
+    pub(crate) fn explain(&self, error: ClientError) -> anyhow::Error {
         match error {
             ClientError::Store(failure) => explain(&failure),
             other => anyhow::Error::new(other).context(format!("store {}", self.name)),

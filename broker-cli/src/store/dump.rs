@@ -1,21 +1,15 @@
-//! `dump` and `load`: all entries as typed JSON lines, with the time they still have.
+//! `dump`: all entries as typed JSON lines, with the time they still have; and how `load` reads them.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_core::{Data, StoreEntry, StoreOperation, StoreReply, json};
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use super::{Remote, json_object};
 use crate::failure::complain;
-use crate::input::each_line;
 use crate::output::Output;
-use crate::supervisor::eprintln_line;
-use crate::value;
 
 /// Prints all entries, a page at a time.
 pub(super) async fn dump(remote: &Remote) -> anyhow::Result<()> {
@@ -34,137 +28,17 @@ pub(super) async fn dump(remote: &Remote) -> anyhow::Result<()> {
     output.flush()
 }
 
-/// What becomes of what is in the store already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Existing {
-    /// The input's entries replace it, other keys stay.
-    #[default]
-    Overwrite,
-    /// It stays; only keys that are free are filled.
-    Keep,
-    /// Keys that are not in the input are erased once all of it is stored.
-    Replace,
-}
-
-/// Puts the entries of stdin. The first bad line or refused entry ends it; what was put before stays, and loading the same
-/// again does no harm.
-pub(super) async fn load(remote: &Remote, existing: Existing) -> anyhow::Result<()> {
-    let (sender, mut entries) = mpsc::channel(WRITES_AHEAD);
-    let reader = tokio::task::spawn_blocking(move || {
-        each_line(std::io::stdin().lock(), read_entry, |line, entry| {
-            sender.blocking_send((line, entry)).is_ok()
-        })
-    });
-    let mut load = Load::default();
-    let mut progress = Progress::new("loaded");
-    let mut seen = HashSet::new();
-    while let Some((line, entry)) = entries.recv().await {
-        while load.writes.len() >= WRITES_AHEAD || load.keys.contains(&entry.key) {
-            load.finish_one().await?;
-            progress.add(1);
-        }
-        if existing == Existing::Replace {
-            seen.insert(entry.key.clone());
-        }
-        load.begin(remote, line, entry, existing);
-    }
-    while !load.writes.is_empty() {
-        load.finish_one().await?;
-        progress.add(1);
-    }
-    // Before anything is erased: input that was cut short must not empty a store.
-    reader.await.context("reading stdin")??;
-    let erased = match existing {
-        Existing::Replace => erase_others(remote, &seen).await?,
-        Existing::Overwrite | Existing::Keep => 0,
-    };
-    progress.finish();
-    let mut told = format!("loaded {}", entries_text(load.stored));
-    if load.kept > 0 {
-        told.push_str(&format!(", kept {} that were there", load.kept));
-    }
-    if erased > 0 {
-        told.push_str(&format!(", erased {erased} that were not in the input"));
-    }
-    eprintln_line(&told);
-    Ok(())
-}
-
-/// Writes under way. They are many at once, but never two of one key, so that the last line of a key counts.
-#[derive(Default)]
-struct Load {
-    writes: JoinSet<Write>,
-    keys: HashSet<Data>,
-    stored: u64,
-    kept: u64,
-}
-
-struct Write {
-    line: u64,
-    key: Data,
-    result: anyhow::Result<StoreReply>,
-}
-
-impl Load {
-    fn begin(&mut self, remote: &Remote, line: u64, entry: StoreEntry, existing: Existing) {
-        self.keys.insert(entry.key.clone());
-        let door = remote.door.clone();
-        self.writes.spawn(async move {
-            let (key, value, expiry) = (entry.key.clone(), entry.value, entry.expires_in);
-            let operation = match existing {
-                Existing::Keep => StoreOperation::PutUnique { key, value, expiry },
-                Existing::Overwrite | Existing::Replace => {
-                    StoreOperation::Put { key, value, expiry }
-                }
-            };
-            let (key, result) = (entry.key, door.execute(operation).await);
-            Write { line, key, result }
-        });
-    }
-
-    async fn finish_one(&mut self) -> anyhow::Result<()> {
-        let Some(done) = self.writes.join_next().await else {
-            return Ok(());
-        };
-        let Write { line, key, result } = done.context("a write ended early")?;
-        self.keys.remove(&key);
-        let reply = result.with_context(|| {
-            format!("stdin:{line}: put {} (what was stored before stays; loading all of it again does no harm)", value::print(&key))
-        })?;
-        match reply {
-            StoreReply::Value(Data::Boolean(false)) => self.kept += 1,
-            _ => self.stored += 1,
-        }
-        Ok(())
-    }
-}
-
-/// Erases every key that is not among `wanted`.
-async fn erase_others(remote: &Remote, wanted: &HashSet<Data>) -> anyhow::Result<u64> {
-    let (mut pages, mut erased) = (Pages::default(), 0);
-    while let Some(entries) = pages.next(remote).await? {
-        for entry in entries {
-            if !wanted.contains(&entry.key) {
-                remote
-                    .door
-                    .execute(StoreOperation::Erase(entry.key.clone()))
-                    .await
-                    .with_context(|| format!("erase {}", value::print(&entry.key)))?;
-                erased += 1;
-            }
-        }
-    }
-    Ok(erased)
-}
-
 /// The entries of a store in key order.
 #[derive(Default)]
-struct Pages {
+pub(super) struct Pages {
     after: Option<Data>,
 }
 
 impl Pages {
-    async fn next(&mut self, remote: &Remote) -> anyhow::Result<Option<Vec<StoreEntry>>> {
+    pub(super) async fn next(
+        &mut self,
+        remote: &Remote,
+    ) -> anyhow::Result<Option<Vec<StoreEntry>>> {
         let operation = StoreOperation::Scan {
             after: self.after.take(),
             limit: PAGE,
@@ -177,35 +51,39 @@ impl Pages {
     }
 }
 
-fn entries_text(count: u64) -> String {
+pub(super) fn entries_text(count: u64) -> String {
     let noun = if count == 1 { "entry" } else { "entries" };
     format!("{count} {noun}")
 }
 
 /// One line on stderr that counts, where stderr is a terminal.
-struct Progress {
+pub(super) struct Progress {
     bar: ProgressBar,
     done: u64,
     verb: &'static str,
 }
 
 impl Progress {
-    fn new(verb: &'static str) -> Self {
+    pub(super) fn new(verb: &'static str) -> Self {
         let bar = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
         Self { bar, done: 0, verb }
     }
 
     fn add(&mut self, entries: u64) {
-        let before = self.done / SHOW_EVERY;
-        self.done += entries;
-        if self.done / SHOW_EVERY != before {
+        self.show(self.done + entries);
+    }
+
+    /// So many are done.
+    pub(super) fn show(&mut self, done: u64) {
+        let before = std::mem::replace(&mut self.done, done);
+        if before / SHOW_EVERY != done / SHOW_EVERY {
             self.bar
-                .set_message(format!("{} {}", self.verb, entries_text(self.done)));
+                .set_message(format!("{} {}", self.verb, entries_text(done)));
             self.bar.tick();
         }
     }
 
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }
@@ -235,7 +113,8 @@ fn write_entry(entry: &StoreEntry) -> Vec<u8> {
     line
 }
 
-fn read_entry(line: &[u8]) -> anyhow::Result<StoreEntry> {
+/// Reads a line of a dump.
+pub(super) fn read_entry(line: &[u8]) -> anyhow::Result<StoreEntry> {
     #[derive(serde::Deserialize)]
     struct Line<'a> {
         #[serde(borrow)]
@@ -260,14 +139,13 @@ fn read_entry(line: &[u8]) -> anyhow::Result<StoreEntry> {
 /// Entries asked for at once.
 const PAGE: usize = 1000;
 
-/// Writes under way at once; those that arrive together at a master are one transaction.
-const WRITES_AHEAD: usize = 128;
-
 /// Progress is shown anew after so many entries.
 const SHOW_EVERY: u64 = 1000;
 
 #[cfg(test)]
 mod tests {
+    use crate::input::each_line;
+
     use super::*;
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod backup;
 mod dump;
+mod load;
+mod one_by_one;
 mod operation;
 mod verify;
 mod watch;
@@ -47,7 +49,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let outcome = match request {
         operation::Request::Dump => dump::dump(&remote).await,
         operation::Request::Backup { file, force } => backup::backup(&remote, &file, force).await,
-        operation::Request::Load(existing) => dump::load(&remote, existing).await,
+        operation::Request::Load(existing) => load::load(&remote, existing).await,
         operation::Request::Verify => verify::verify(&remote).await,
         operation::Request::Watch { request, count } => watch::watch(&remote, request, count).await,
         operation::Request::Keys => remote.keys().await,

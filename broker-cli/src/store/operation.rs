@@ -6,7 +6,7 @@ use std::time::Duration;
 use broker_core::{Data, Revision, StoreOperation, WatchKeys, WatchRequest};
 use clap::Subcommand;
 
-use super::dump::Existing;
+use super::load::Existing;
 use crate::client;
 use crate::failure::misuse;
 use crate::publish::parse_value;

@@ -5,6 +5,7 @@
 
 mod channel;
 mod error;
+mod load;
 mod publish;
 mod store;
 mod subscription;
@@ -20,6 +21,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 pub use self::error::ClientError;
+pub use self::load::{LoadError, Loaded, StoreLoad};
 pub use self::publish::{ClientPublisher, Published};
 pub use self::store::{StoreBackup, StoreChanges};
 pub use self::subscription::ClientSubscription;

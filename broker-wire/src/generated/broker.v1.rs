@@ -1456,6 +1456,30 @@ pub struct Entry {
     #[prost(uint64, optional, tag = "3")]
     pub expires_in_ns: ::core::option::Option<u64>,
 }
+/// A part of what is to be loaded: at most 1024 entries and keys.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LoadRequest {
+    /// The store's name; read in the first request only, which may hold nothing else.
+    #[prost(string, tag = "1")]
+    pub store: ::prost::alloc::string::String,
+    /// Whether what is in the store already stays: only keys that are free are filled.
+    #[prost(bool, tag = "2")]
+    pub keep: bool,
+    /// What is to be stored, in this order. `expires_in_ns` counts from when the master applies it.
+    #[prost(message, repeated, tag = "3")]
+    pub entries: ::prost::alloc::vec::Vec<Entry>,
+    /// What is to be erased, after the entries; a missing key is no error. Entries and keys of a call are numbered together,
+    /// from 0.
+    #[prost(message, repeated, tag = "4")]
+    pub erase: ::prost::alloc::vec::Vec<Value>,
+}
+/// The request is done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoadReply {
+    /// How many of its entries were stored; the others were there already and have stayed.
+    #[prost(uint32, tag = "1")]
+    pub stored: u32,
+}
 /// A key, what must be there, and what is to be there.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CompareRequest {
@@ -2139,6 +2163,31 @@ pub mod store_client {
                 .insert(GrpcMethod::new("broker.v1.Store", "CompareAndSet"));
             self.inner.unary(req, path, codec).await
         }
+        /// Stores many entries, and erases keys. Each request is answered, in order, once the master has applied all of it and
+        /// holds it as durably as configured. A master of this project applies a request as one transaction where it can. The
+        /// first entry or key that is refused ends the call, and the metadata `broker-entry` holds its number; what comes before
+        /// it is done, what comes behind it may be.
+        pub async fn load(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::LoadRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::LoadReply>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::ScreenedCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/broker.v1.Store/Load");
+            let mut req = request.into_streaming_request();
+            req.extensions_mut().insert(GrpcMethod::new("broker.v1.Store", "Load"));
+            self.inner.streaming(req, path, codec).await
+        }
         /// Compares every copy of the store with its master, key by key, while both go on changing.
         pub async fn verify(
             &mut self,
@@ -2308,6 +2357,20 @@ pub mod store_server {
             &self,
             request: tonic::Request<super::CompareRequest>,
         ) -> std::result::Result<tonic::Response<super::ValueReply>, tonic::Status>;
+        /// Server streaming response type for the Load method.
+        type LoadStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::LoadReply, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Stores many entries, and erases keys. Each request is answered, in order, once the master has applied all of it and
+        /// holds it as durably as configured. A master of this project applies a request as one transaction where it can. The
+        /// first entry or key that is refused ends the call, and the metadata `broker-entry` holds its number; what comes before
+        /// it is done, what comes behind it may be.
+        async fn load(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::LoadRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::LoadStream>, tonic::Status>;
         /// Compares every copy of the store with its master, key by key, while both go on changing.
         async fn verify(
             &self,
@@ -3184,6 +3247,50 @@ pub mod store_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/broker.v1.Store/Load" => {
+                    #[allow(non_camel_case_types)]
+                    struct LoadSvc<T: Store>(pub Arc<T>);
+                    impl<T: Store> tonic::server::StreamingService<super::LoadRequest>
+                    for LoadSvc<T> {
+                        type Response = super::LoadReply;
+                        type ResponseStream = T::LoadStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::LoadRequest>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Store>::load(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LoadSvc(inner);
+                        let codec = crate::codec::ScreenedCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -2,6 +2,7 @@
 
 mod backup;
 mod broker;
+mod load;
 mod store;
 
 use broker_core::LocalNode;
@@ -19,7 +20,8 @@ use crate::proto;
 use crate::proto::broker_server::BrokerServer;
 use crate::proto::store_server::StoreServer;
 
-pub(crate) use self::store::{ERROR_KEY, NO_SUCH_STORE, STORES_KEY};
+pub(crate) use self::load::MAX_ITEMS as MAX_LOAD_ITEMS;
+pub(crate) use self::store::{ENTRY_KEY, ERROR_KEY, NO_SUCH_STORE, STORES_KEY};
 
 /// The name by which health checks know the peering.
 const PEERING: &str = "broker.v1.Peering";

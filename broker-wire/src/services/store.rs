@@ -5,13 +5,15 @@ use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::backup::Backups;
+use super::load;
 use crate::convert::{
     BadValue, duration_from_proto, entry_to_proto, item_to_proto, report_to_proto,
     value_from_proto, value_to_proto, watch_from_proto,
 };
+use crate::grpc::stopping;
 use crate::proto::{self, store_server::Store, watch_reply};
 
 /// Broker's name of the error is in this metadata entry.
@@ -20,6 +22,8 @@ pub(crate) const ERROR_KEY: &str = "broker-error";
 pub(crate) const NO_SUCH_STORE: &str = "no_such_store";
 /// The stores there are instead.
 pub(crate) const STORES_KEY: &str = "broker-stores-bin";
+/// Which entry or key of a load was refused, from 0.
+pub(crate) const ENTRY_KEY: &str = "broker-entry";
 
 /// How many names of stores an error lists, and how many bytes of them; headers are bounded.
 const MAX_NAMES: usize = 64;
@@ -115,6 +119,7 @@ macro_rules! put {
 
 #[tonic::async_trait]
 impl Store for StoreService {
+    type LoadStream = ReceiverStream<Result<proto::LoadReply, Status>>;
     type BackupStream = ReceiverStream<Result<proto::BackupReply, Status>>;
     type WatchStream = ReceiverStream<Result<proto::WatchReply, Status>>;
 
@@ -383,6 +388,33 @@ impl Store for StoreService {
         }
     }
 
+    async fn load(
+        &self,
+        request: Request<Streaming<proto::LoadRequest>>,
+    ) -> Result<Response<Self::LoadStream>, Status> {
+        let mut requests = request.into_inner();
+        let Some(first) = requests.message().await? else {
+            return Err(Status::invalid_argument(
+                "the first request must name the store",
+            ));
+        };
+        let access = self.access(&first.store)?;
+        let found = access.execute_all(&first.store, Vec::new()).await;
+        found.map_err(refused)?;
+        let (sender, receiver) = mpsc::channel(load::REPLIES_IN_FLIGHT);
+        let endpoint = self.local.endpoint();
+        self.local.spawn(async move {
+            let loading = load::run(&*access, first, requests, &sender);
+            // What was begun is done or not, as with any write that is cut off.
+            tokio::select! {
+                () = loading => {}
+                () = sender.closed() => {}
+                () = endpoint.stopping() => drop(sender.try_send(Err(stopping()))),
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
     async fn backup(
         &self,
         request: Request<proto::StoreRequest>,
@@ -454,7 +486,7 @@ fn data(value: Option<proto::Value>) -> Result<broker_core::Data, Status> {
     value_from_proto(value).map_err(|error: BadValue| Status::invalid_argument(error.to_string()))
 }
 
-fn unexpected(reply: &StoreReply) -> Status {
+pub(super) fn unexpected(reply: &StoreReply) -> Status {
     let kind = match reply {
         StoreReply::Done => "nothing",
         StoreReply::Value(_) => "a value",
@@ -465,7 +497,7 @@ fn unexpected(reply: &StoreReply) -> Status {
 }
 
 /// A failure of the store as the client sees it.
-fn refused(failure: StoreFailure) -> Status {
+pub(super) fn refused(failure: StoreFailure) -> Status {
     let (code, name, text) = match &failure {
         StoreFailure::NoSuchStore { available, .. } => {
             let there_are = if available.is_empty() {
