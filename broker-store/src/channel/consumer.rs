@@ -51,6 +51,16 @@ pub enum Delivery<T> {
     Lost(u64),
 }
 
+impl<T> Delivery<T> {
+    /// The number it is about.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
+        match self {
+            Self::Message(seq, _) | Self::Lost(seq) => *seq,
+        }
+    }
+}
+
 /// What a consumer wants said after a tick.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Upkeep {
@@ -315,10 +325,7 @@ mod tests {
         }
 
         fn seqs(&self) -> Vec<u64> {
-            self.delivered
-                .iter()
-                .map(|(Delivery::Message(seq, _) | Delivery::Lost(seq))| *seq)
-                .collect()
+            self.delivered.iter().map(Delivery::seq).collect()
         }
 
         fn nack_within(&mut self, ticks: usize) -> Option<Vec<u64>> {

@@ -465,11 +465,14 @@ impl CloneState {
         let Some(master) = self.master.take() else {
             return;
         };
+        // What waits has been delivered and not applied: it is not gone on from, and nothing of it concerns the next stream.
+        let waits = self.held.front().map(|(_, delivery)| delivery.seq());
+        self.held.clear();
         self.former = master.incarnation.map(|incarnation| Stream {
             master: master.id,
             incarnation,
             object: self.id.object,
-            delivered: self.updates.delivered(),
+            delivered: waits.map_or_else(|| self.updates.delivered(), |first| first - 1),
         });
         self.checks.clear();
         self.id = self.ids.next_id();

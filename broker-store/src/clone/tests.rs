@@ -2,6 +2,7 @@ use broker_core::binary::MAX_DEPTH;
 use broker_core::{Data, DataKind, ErrorCode, Set, Timespan};
 
 use super::*;
+use crate::command::PageEntry;
 
 const HERE: EndpointId = EndpointId::from_bytes([0xaa; 16]);
 const THERE: EndpointId = EndpointId::from_bytes([0xbb; 16]);
@@ -755,6 +756,82 @@ fn expiry_is_the_masters_business() {
         },
     );
     assert_eq!(bench.events(), ["expire a"]);
+}
+
+/// What a clone of ours says when the master has lost it and offers the same stream again, with updates up to 9.
+fn goes_on_from(bench: &mut Bench) -> u64 {
+    bench.say(Content::Stranger);
+    bench.say(offer(9, 2));
+    let asked = bench.sent().into_iter().find_map(|content| match content {
+        Content::Follow { from, .. } => Some(from),
+        _ => None,
+    });
+    asked.expect("it answers the offer")
+}
+
+fn offer(seq: u64, oldest: u64) -> Content {
+    Content::Offer {
+        incarnation: 5,
+        history: 6,
+        revision: 1,
+        seq,
+        oldest,
+        entries: 1,
+        heartbeat: 5,
+    }
+}
+
+/// A clone of ours that has asked for the first page of what was there at number 1.
+fn pulling() -> Bench {
+    let mut bench = Bench::searching(true);
+    bench.say(offer(1, 2));
+    bench.say(Content::Following {
+        incarnation: 5,
+        seq: 1,
+        revision: 1,
+    });
+    bench.sent();
+    bench
+}
+
+fn only_page() -> Content {
+    Content::Page {
+        id: 1,
+        seq: 1,
+        last: true,
+        entries: vec![PageEntry {
+            key: "k".into(),
+            value: 1u64.into(),
+            expiry: None,
+        }],
+    }
+}
+
+#[test]
+fn a_clone_of_ours_goes_on_behind_the_last_update_it_has_applied() {
+    let mut bench = pulling();
+    bench.say(only_page());
+    bench.sent();
+    bench.update(2, put("l", 2));
+    assert_eq!(goes_on_from(&mut bench), 2);
+}
+
+#[test]
+fn what_waits_for_the_differences_to_be_told_is_not_gone_on_from() {
+    let mut bench = pulling();
+    bench.say(only_page());
+    // Nobody has taken the differences yet.
+    bench.update(2, put("l", 2));
+    assert_eq!(goes_on_from(&mut bench), 1);
+    bench.say(Content::Following {
+        incarnation: 5,
+        seq: 1,
+        revision: 0,
+    });
+    bench.update(2, put("l", 3));
+    bench.sent();
+    assert_eq!(bench.get("l"), Some(3u64.into()));
+    assert_eq!(bench.clone.revision().map(|at| at.number), Some(2));
 }
 
 #[test]
