@@ -228,6 +228,13 @@ impl<T: Clone> Producer<T> {
         self.consumers.get(&consumer).map(|attached| attached.acked)
     }
 
+    /// For how many ticks `consumer` has said nothing; `None` if it is not attached.
+    #[must_use]
+    pub fn silence(&self, consumer: EntityId) -> Option<u64> {
+        let attached = self.consumers.get(&consumer)?;
+        Some(self.tick - attached.last_seen)
+    }
+
     /// Messages kept for re-sending.
     #[must_use]
     pub fn buffered(&self) -> usize {

@@ -20,7 +20,8 @@
 //!
 //! Why it is not forgotten half way: a clone that needs a refill always lacks a number. One is skipped before it waits, and
 //! the next ones before the last one is filled, all recorded with the storage. So after a restart of the master it asks
-//! for a number that is gone. For one that was silent for so long that it was forgotten, that is remembered.
+//! for a number that is gone. For one that was silent for so long that it was forgotten, that is remembered. Only a few are
+//! refilled at a time; one that falls silent makes room for others, and begins again when it speaks.
 //!
 //! A clone may even be ahead of the record: the storage is an older copy, or lost its last transactions with the power. Then
 //! the master skips to where the clone is, and refills it. What changes nothing is numbered too and recorded a second later,
@@ -194,7 +195,10 @@ impl MasterState {
 
     /// Begins to refill a clone, or begins again. False if there are too many at a time, or the storage does not take it.
     fn begin_refill(&mut self, consumer: EntityId) -> bool {
-        if self.refills.len() >= MAX_REFILLS && !self.refills.contains_key(&consumer) {
+        if self.refills.len() >= MAX_REFILLS
+            && !self.refills.contains_key(&consumer)
+            && !self.put_off_silent_refill()
+        {
             return false;
         }
         self.commit();
@@ -212,11 +216,32 @@ impl MasterState {
         true
     }
 
-    /// Begins what had to wait for others.
+    /// Puts off the refill whose clone has been silent longest, if that is long: one that has gone must not keep others
+    /// waiting. False if none has.
+    fn put_off_silent_refill(&mut self) -> bool {
+        let silence = |id: &EntityId| self.updates.silence(*id).unwrap_or(u64::MAX);
+        let Some(longest) = self.refills.keys().copied().max_by_key(silence) else {
+            return false;
+        };
+        if silence(&longest) < SILENT {
+            return false;
+        }
+        self.refills.remove(&longest);
+        self.to_be_refilled.insert(longest);
+        true
+    }
+
+    /// Begins what had to wait for others, or for a word of the clone.
     fn begin_refills(&mut self) {
-        while let Some(consumer) = self.to_be_refilled.first().copied()
-            && self.begin_refill(consumer)
-        {
+        loop {
+            let mut waiting = self.to_be_refilled.iter();
+            let speaks = |id: &&EntityId| self.updates.silence(**id).is_some_and(|s| s < SILENT);
+            let Some(consumer) = waiting.find(speaks).copied() else {
+                return;
+            };
+            if !self.begin_refill(consumer) {
+                return;
+            }
             self.to_be_refilled.remove(&consumer);
         }
     }
@@ -404,6 +429,10 @@ const ANSWER_AGAIN: u64 = 10;
 
 /// Clones that are refilled at a time; others are answered later.
 const MAX_REFILLS: usize = 4;
+
+/// Silence of a clone, in ticks, after which its refill makes room for another's. One that lives says something twice a
+/// second.
+const SILENT: u64 = 50;
 
 /// Numbers skipped at a time.
 const STEP: u64 = 8192;

@@ -88,6 +88,22 @@ fn a_clone_that_is_forgotten_in_the_middle_of_a_refill_gets_the_rest() {
 }
 
 #[test]
+fn clones_that_vanish_in_the_middle_of_a_refill_keep_no_other_waiting() {
+    let mut site = left_behind(5, 9500);
+    (0..4).for_each(|n| site.world.join(n));
+    site.world.ticks(8);
+    (0..4).for_each(|n| site.world.cut(n));
+    site.world.join(4);
+    site.world.seconds(15);
+    let content = site.world.master.content();
+    assert!(site.world.clones[4].content == content);
+    // Nor are they forgotten.
+    join_all(&mut site);
+    site.world.seconds(15);
+    site.check_equal();
+}
+
+#[test]
 fn many_clones_that_miss_what_has_no_number_wait_for_their_turn() {
     let mut site = Site::new(9);
     site.put_all(0..300, 1);
