@@ -398,6 +398,7 @@ impl MasterState {
                 self.unicast(to, Content::SyncReply { id, seq });
             }
             Effect::Handshake { consumer } => {
+                self.step_over_what_nobody_was_told();
                 self.updates.handle_nack(consumer, &[0]);
                 if self.updates.acked(consumer).is_none() && self.may_complain() {
                     tracing::warn!(store = %self.name, clone = %consumer, "too many clones, this one is not attached");

@@ -39,6 +39,15 @@ impl MasterState {
         }
     }
 
+    /// To be called before somebody is attached. Where something has changed that has no number, the next update must not
+    /// have the next number: a clone that was attached before, to an earlier run of this master even, and has not noticed
+    /// that it is forgotten would take it for all that has happened. So it finds one missing, asks, and is told.
+    pub(super) fn step_over_what_nobody_was_told(&mut self) {
+        if self.unnumbered_at == Some(self.updates.seq()) {
+            self.updates.skip(1);
+        }
+    }
+
     pub(super) fn drain_updates(&mut self) {
         while let Some(transmit) = self.updates.poll_transmit() {
             match transmit {

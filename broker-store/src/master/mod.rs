@@ -461,12 +461,12 @@ impl MasterState {
         } else {
             closed.mutations.clear();
         }
-        let told = self.updates.has_consumers();
+        // Before somebody attaches in this very group, see `step_over_what_nobody_was_told`.
+        if closed.changes > 0 && !self.updates.has_consumers() {
+            self.unnumbered_at = Some(self.updates.seq());
+        }
         for effect in closed.effects {
             self.let_out(effect);
-        }
-        if closed.changes > 0 && !(told && self.updates.has_consumers()) {
-            self.unnumbered_at = Some(self.updates.seq());
         }
         self.send_outcomes();
     }

@@ -75,6 +75,7 @@ impl MasterState {
         if incarnation != self.incarnation {
             return self.offer(clone);
         }
+        self.step_over_what_nobody_was_told();
         let seq = self.updates.seq();
         let known = self
             .followers

@@ -59,6 +59,13 @@ impl Bench {
         self.commit();
     }
 
+    /// Somebody asks to be attached.
+    fn attach_as(&mut self, clone: EntityId) {
+        let nack = Command::control(clone, EntityId::NIL, Content::Nack { seqs: vec![0] });
+        self.master
+            .handle_command(self.now(), clone.endpoint, &nack.encode());
+    }
+
     /// A write of the clone, in its stream.
     fn write(&mut self, content: Content) {
         self.seq += 1;
@@ -128,6 +135,14 @@ fn put(key: &str, value: u64) -> Content {
     }
 }
 
+fn put_op(key: &str, value: u64) -> StoreOperation {
+    StoreOperation::Put {
+        key: key.into(),
+        value: value.into(),
+        expiry: None,
+    }
+}
+
 fn put_for(key: &str, seconds: i64) -> Content {
     Content::Put {
         key: key.into(),
@@ -178,13 +193,13 @@ fn a_clone_gets_the_content_and_then_what_follows() {
     assert_eq!(
         bench.commit(),
         [Content::AckClone {
-            offset: 1,
+            offset: 2,
             heartbeat: 5,
             snapshot
         }]
     );
     bench.ask(StoreOperation::Erase("a".into())).unwrap();
-    assert_eq!(bench.master.seq(), 2);
+    assert_eq!(bench.master.seq(), 3);
 }
 
 #[test]
@@ -751,4 +766,49 @@ fn a_store_too_large_for_a_snapshot_gives_none_and_goes_on() {
         );
     }
     assert_eq!(bench.get("missing"), None);
+}
+
+#[test]
+fn what_nobody_was_told_leaves_a_gap_before_the_next_update() {
+    let mut b = Bench::new();
+    let first = |sent: &[Content]| {
+        sent.iter().find_map(|content| match content {
+            Content::AckClone { offset, .. } => Some(*offset),
+            _ => None,
+        })
+    };
+    b.say(0, Content::Nack { seqs: vec![0] });
+    assert_eq!(first(&b.commit()), Some(1), "nothing has happened");
+    b.master.forget(CLONE);
+    let other = EntityId::new(EndpointId::from_bytes([0xcc; 16]), 1);
+    // In one group with the handshake, too.
+    for expected in [2, 3] {
+        let put = Request::from_operation(put_op("a", expected), MASTER, 1);
+        b.master.handle_request(b.now(), 1, put);
+        b.attach_as(other);
+        assert_eq!(first(&b.commit()), Some(expected));
+        b.attach_as(other);
+        b.commit();
+        assert_eq!(b.master.seq(), expected, "once is enough");
+        b.master.forget(other);
+        b.master.departed.clear();
+    }
+}
+
+#[test]
+fn a_clone_that_a_restart_left_alone_does_not_take_the_next_update_for_all_that_has_happened() {
+    let disk = crate::conformance::Shared::new(Memory::new());
+    let mut b = Bench::over(disk.clone());
+    b.ask(put_op("a", 1)).unwrap();
+    // Nothing is written down after this.
+    let mut b = Bench::over(disk.clone());
+    b.attach_as(CLONE);
+    b.commit();
+    let known = b.master.seq();
+    let mut b = Bench::over(disk);
+    b.ask(put_op("b", 1)).unwrap();
+    b.attach_as(EntityId::new(EndpointId::from_bytes([0xcc; 16]), 1));
+    b.commit();
+    b.ask(put_op("c", 1)).unwrap();
+    assert!(b.master.seq() > known + 1, "{known} is not gone on from");
 }
