@@ -9,6 +9,7 @@
 //! replays one.
 
 mod checks;
+mod cpp;
 mod plan;
 mod world;
 

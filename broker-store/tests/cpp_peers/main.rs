@@ -6,12 +6,18 @@
 //! writing dies after 50 s; a master that forgets clones after 50 s and reports nothing to anybody.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+use broker_store as store;
+
+#[path = "../../src/simulation/cpp/channel.rs"]
 mod channel;
+#[path = "../../src/simulation/cpp/cpp_clone.rs"]
 mod cpp_clone;
 mod cpp_master;
 mod followed;
 mod following;
 mod healed;
+#[path = "../../src/simulation/cpp/peer.rs"]
+mod peer;
 mod quirks;
 mod refilled;
 mod site;

@@ -11,22 +11,7 @@ use broker_store::{
     Backend, CloneOutput, CloneState, EntityIds, MasterOutput, MasterState, StoreError, StoreEvent,
 };
 
-/// The receiver that an envelope names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum To {
-    Everybody,
-    Endpoint(EndpointId),
-}
-
-/// One side of a link.
-pub(crate) trait Peer {
-    fn id(&self) -> EntityId;
-    fn hear(&mut self, command: Command);
-    fn tick(&mut self);
-    fn take_output(&mut self) -> Vec<(To, Command)>;
-    /// Whether anybody takes what is broadcast from now on.
-    fn set_connected(&mut self, _connected: bool) {}
-}
+pub(crate) use super::peer::{Peer, To};
 
 /// A master and clones that are linked to it.
 pub(crate) struct World<M, C> {

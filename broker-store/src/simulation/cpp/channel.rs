@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use broker_core::EntityId;
-use broker_store::command::Content;
+
+use super::store::command::Content;
 
 /// The sending side. The first message has number 2.
 #[derive(Default)]

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use broker_core::{Data, EntityId};
-use broker_store::command::{Command, Content};
 
 use super::channel::{Consumer, Delivery, Producer, Says, Wants};
-use super::world::{Peer, To};
+use super::peer::{Peer, To};
+use super::store::command::{Command, Content};
 
 pub(crate) struct CppClone {
     pub(crate) id: EntityId,
