@@ -339,7 +339,13 @@ impl MasterState {
         self.make_room(payload.len());
         let sender = command.sender;
         self.hear_writer(sender);
-        if command.content.tells_acquaintance() && !self.knows(sender) {
+        let known = match command.content {
+            // Who acknowledges follows, and being known as a writer is not enough: it announces itself until it is
+            // answered, to another start of the master even.
+            Content::CumulativeAck { .. } => self.updates.acked(sender).is_some(),
+            _ => self.knows(sender),
+        };
+        if command.content.tells_acquaintance() && !known {
             self.turn_away(sender);
         }
         match command.content {

@@ -618,6 +618,23 @@ fn a_silent_clone_of_ours_is_forgotten_after_fifty_seconds() {
 }
 
 #[test]
+fn a_clone_of_ours_that_is_known_by_its_writes_only_is_told_that_it_is_not_followed_on() {
+    let mut bench = Bench::new();
+    bench.master.speaks = Box::new(|_| true);
+    let attach = Content::AttachWriter {
+        offset: 1,
+        heartbeat: 5,
+    };
+    bench.say(0, attach);
+    assert_eq!(bench.outputs(), [Content::CumulativeAck { seq: 1 }]);
+    bench.say(0, Content::CumulativeAck { seq: 7 });
+    assert_eq!(bench.outputs(), [Content::Stranger]);
+    // One without a copy acknowledges nothing.
+    bench.say(0, Content::Keepalive { seq: 1 });
+    assert_eq!(bench.outputs(), []);
+}
+
+#[test]
 fn a_clone_of_cpp_that_was_silent_is_asked_to_announce_its_writes_and_followed_on() {
     let mut bench = Bench::new();
     bench.attach();
