@@ -459,6 +459,7 @@ impl MasterState {
             closed.mutations.push(record.note());
             closed.mutations.extend(self.positions.note());
             if let Err(error) = self.backend.apply(&closed.mutations) {
+                self.positions.not_kept();
                 self.fail_group(closed.effects, &error);
                 return;
             }

@@ -160,6 +160,11 @@ impl Positions {
         })
     }
 
+    /// What [`note`](Self::note) gave was not applied; the next one is to hold it.
+    pub(super) const fn not_kept(&mut self) {
+        self.changed = true;
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.by_writer.len() * 32);
         for (writer, applied) in &self.by_writer {
@@ -217,6 +222,19 @@ mod tests {
         assert_eq!(record.digest, Digest::of(&"k".into(), &1u64.into()));
         memory.apply(&[record.note()]).unwrap();
         assert_eq!(Record::read(&memory).unwrap(), Some(record));
+    }
+
+    #[test]
+    fn positions_that_were_not_kept_are_in_the_next_note() {
+        let writer = EntityId::new(EndpointId::from_bytes([3; 16]), 4);
+        let mut positions = Positions::default();
+        assert_eq!(positions.note(), None);
+        positions.set(writer, 7);
+        let note = positions.note();
+        assert!(note.is_some());
+        assert_eq!(positions.note(), None, "nothing is new");
+        positions.not_kept();
+        assert_eq!(positions.note(), note);
     }
 
     #[test]
