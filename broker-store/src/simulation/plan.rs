@@ -32,6 +32,10 @@ pub(super) struct Plan {
     pub(super) blackout: bool,
     /// Updates that the master keeps for clones that lack them; 0 is as many as ever.
     pub(super) keeps_updates: usize,
+    /// For each clone, whether it is the model of one of C++.
+    pub(super) cpp: Vec<bool>,
+    /// Whether the first commands of a clone that has gone come again, together and in order.
+    pub(super) ghosts: bool,
 }
 
 impl Plan {
@@ -50,9 +54,10 @@ impl Plan {
         let (departures, changes) = (sometimes(30, 20), sometimes(80, 60));
         let (fails_nth, clears) = (sometimes(30, 12), sometimes(25, 1) > 0);
         let clones = rng.usize(1..=4);
-        Self {
+        let ours: Vec<_> = (0..clones).map(|_| rng.u32(0..100) < ours_share).collect();
+        let mut plan = Self {
             seed,
-            ours: (0..clones).map(|_| rng.u32(0..100) < ours_share).collect(),
+            ours: ours.clone(),
             preloaded: if rng.bool() { rng.u64(0..300) } else { 0 },
             // Now and then long enough for a master to give a silent clone up.
             ticks: if rng.u32(0..20) == 0 {
@@ -76,6 +81,12 @@ impl Plan {
             } else {
                 0
             },
+            cpp: ours.iter().map(|ours| !ours && rng.bool()).collect(),
+            ghosts: rng.u32(0..100) < 12,
+        };
+        if plan.ghosts {
+            plan.departures = plan.departures.max(10);
         }
+        plan
     }
 }

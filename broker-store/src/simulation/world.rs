@@ -8,11 +8,12 @@ use broker_core::{
 };
 use bytes::Bytes;
 
+use super::cpp::{CppClone, Peer as _, To};
 use super::plan::Plan;
 use crate::backend::{Backend as _, Entry, Mutation};
 use crate::channel::Timers;
 use crate::clone::{CloneOutput, CloneState, Freshness, Patience};
-use crate::command::Command;
+use crate::command::{Command, Content};
 use crate::conformance::{FailsNth, Shared};
 use crate::digest::Digest;
 use crate::error::StoreError;
@@ -81,6 +82,8 @@ pub(super) struct World {
     pub(super) answered: HashMap<Question, Result<StoreReply, StoreError>>,
     /// What the digest was at each revision that the master has come to.
     digests: HashMap<Revision, Digest>,
+    /// Behind which number the writes of each clone of C++ begin, as the master has heard.
+    announced: HashMap<EntityId, u64>,
     tokens: u64,
     counter: u64,
     pub(super) figures: super::Summary,
@@ -89,10 +92,37 @@ pub(super) struct World {
 
 /// A clone and its link.
 pub(super) struct Node {
-    pub(super) state: CloneState,
+    pub(super) kind: Kind,
     /// Which of the clones of this place it is.
     generation: u8,
     cut: bool,
+    /// For how many ticks it has been cut in all.
+    pub(super) dark: u64,
+    /// What it said first to this run of the master, and when.
+    first: Vec<(u64, Bytes)>,
+}
+
+/// Whose clone it is.
+pub(super) enum Kind {
+    Ours(Box<CloneState>),
+    Cpp(Box<CppClone>),
+}
+
+impl Node {
+    /// The clone, if it is our code.
+    pub(super) fn ours(&self) -> Option<&CloneState> {
+        match &self.kind {
+            Kind::Ours(state) => Some(state),
+            Kind::Cpp(_) => None,
+        }
+    }
+
+    fn tick(&mut self) {
+        match &mut self.kind {
+            Kind::Ours(state) => state.tick(),
+            Kind::Cpp(clone) => clone.tick(),
+        }
+    }
 }
 
 impl World {
@@ -121,6 +151,7 @@ impl World {
             asked: BTreeMap::new(),
             answered: HashMap::new(),
             digests: HashMap::new(),
+            announced: HashMap::new(),
             tokens: 0,
             counter: 0,
             figures: super::Summary::default(),
@@ -188,6 +219,11 @@ impl World {
             if (busy_before || tick > FORGOTTEN_AFTER) && self.rng.u32(0..20) == 0 {
                 self.random_write_of(Writer::Master);
             }
+            // Clones of C++ go on writing, and nobody hears it.
+            let n = self.rng.usize(0..self.clones.len());
+            if self.plan.cpp[n] && self.rng.u32(0..20) == 0 {
+                self.random_write_of(Writer::Clone(n));
+            }
             self.step();
         }
         for n in 0..self.clones.len() {
@@ -212,7 +248,7 @@ impl World {
     /// 100 ms pass.
     fn step(&mut self) {
         self.step += 1;
-        self.now = self.now.saturating_add(Timespan::from_nanos(100_000_000));
+        self.now = self.now.saturating_add(TICK);
         // Several rounds, as far as the network is fast: a page a tick would take for ever.
         for round in 0..ROUNDS {
             let mut arrived = false;
@@ -222,11 +258,14 @@ impl World {
                 arrived = true;
                 let (place, from, payload) = entry.remove();
                 match place {
-                    Writer::Master => self.master.handle_command(self.now, from, &payload),
-                    Writer::Clone(n) => {
-                        let node = &mut self.clones[n];
-                        node.state.handle_command(self.now, from, &payload);
+                    Writer::Master => {
+                        self.master.handle_command(self.now, from, &payload);
+                        self.note_announcement(from, &payload);
                     }
+                    Writer::Clone(n) => match &mut self.clones[n].kind {
+                        Kind::Ours(state) => state.handle_command(self.now, from, &payload),
+                        Kind::Cpp(clone) => clone.hear(read(&payload)),
+                    },
                 }
                 if self.rng.bool() {
                     self.master.commit();
@@ -237,16 +276,24 @@ impl World {
             }
         }
         self.master.tick(self.now);
-        self.clones.iter_mut().for_each(|node| node.state.tick());
+        for node in &mut self.clones {
+            node.dark += u64::from(node.cut);
+            node.tick();
+        }
         self.carry_out();
         self.check_digests();
         self.check_deadlines();
     }
 
-    /// At every moment: what lives shortly has a deadline, which the master does not miss by more than a second; and no
+    /// At every moment: what lives shortly has a deadline, which the master does not miss by more than it can help; and no
     /// copy at the master's revision takes one to be earlier, or to be none where the master tells it.
     fn check_deadlines(&self) {
         let seed = self.plan.seed;
+        let tolerance = if self.plan.fails_nth == 0 {
+            Timespan::ZERO
+        } else {
+            TOLERANCE
+        };
         for (group, told) in [(SHORT, true), (BRIEF, false)] {
             for number in 0..KEYS {
                 let key = key(group, number);
@@ -257,15 +304,15 @@ impl World {
                     panic!("seed {seed}: {key} has lost its deadline");
                 };
                 assert!(
-                    at.saturating_add(TOLERANCE) >= self.now,
+                    at.saturating_add(tolerance) >= self.now,
                     "seed {seed}: {key} should have expired at {at}, it is {}",
                     self.now
                 );
-                for (n, node) in self.clones.iter().enumerate() {
-                    if node.state.revision() != Some(self.master.revision()) {
+                for (n, state) in self.clones_of_ours() {
+                    if state.revision() != Some(self.master.revision()) {
                         continue;
                     }
-                    let known = node.state.view().content.expires_at(&key, &entry.value);
+                    let known = state.view().content.expires_at(&key, &entry.value);
                     assert!(
                         known.map_or(!told, |known| known >= at),
                         "seed {seed}: clone {n} takes {key} to expire at {known:?}, the master at {at}"
@@ -278,12 +325,44 @@ impl World {
     /// At every moment, what a copy of ours holds is what the master held at that revision.
     fn check_digests(&self) {
         let seed = self.plan.seed;
-        for (n, node) in self.clones.iter().enumerate() {
-            let known = node.state.revision().and_then(|at| self.digests.get(&at));
+        for (n, state) in self.clones_of_ours() {
+            let known = state.revision().and_then(|at| self.digests.get(&at));
             if let Some(digest) = known {
-                let held = node.state.view().content.digest();
+                let held = state.view().content.digest();
                 assert_eq!(held, *digest, "seed {seed}: clone {n} is not what it says");
             }
+        }
+    }
+
+    fn clones_of_ours(&self) -> impl Iterator<Item = (usize, &CloneState)> {
+        let nodes = self.clones.iter().enumerate();
+        nodes.filter_map(|(n, node)| Some((n, node.ours()?)))
+    }
+
+    /// The master has heard where the writes of a clone of C++ begin.
+    fn note_announcement(&mut self, from: EndpointId, payload: &Bytes) {
+        if !self.plan.cpp[place(from)] {
+            return;
+        }
+        let command = read(payload);
+        if let Content::AttachWriter { offset, .. } = command.content {
+            let known = self.announced.entry(command.sender).or_default();
+            *known = offset.max(*known);
+        }
+    }
+
+    /// Nothing is asked for that a clone of C++ has given up.
+    fn check_nack(&self, payload: &Bytes) {
+        let command = read(payload);
+        if let Content::Nack { seqs } = command.content
+            && let Some(offset) = self.announced.get(&command.receiver)
+        {
+            let given_up = seqs.iter().find(|seq| (1..=*offset).contains(*seq));
+            assert_eq!(
+                given_up, None,
+                "seed {}: the writes of {} begin behind {offset}",
+                self.plan.seed, command.receiver
+            );
         }
     }
 
@@ -301,6 +380,9 @@ impl World {
                     let place = (0..self.clones.len())
                         .find(|n| endpoint(*n, self.clones[*n].generation) == to);
                     if let Some(n) = place {
+                        if self.plan.cpp[n] {
+                            self.check_nack(&payload);
+                        }
                         self.send(from, Writer::Clone(n), &payload);
                     }
                 }
@@ -311,29 +393,59 @@ impl World {
             }
         }
         for n in 0..self.clones.len() {
-            let from = endpoint(n, self.clones[n].generation);
-            while let Some(output) = self.clones[n].state.poll_output() {
-                match output {
-                    CloneOutput::Broadcast(payload) => self.send(from, Writer::Master, &payload),
-                    CloneOutput::Write { .. } if self.clones[n].cut => {}
-                    CloneOutput::Write { seq, payload } => {
-                        self.clones[n].state.handle_left(seq);
+            match self.clones[n].kind {
+                Kind::Ours(_) => self.carry_out_ours(n),
+                Kind::Cpp(_) => self.carry_out_cpp(n),
+            }
+        }
+    }
+
+    fn carry_out_ours(&mut self, n: usize) {
+        let from = endpoint(n, self.clones[n].generation);
+        while let Kind::Ours(state) = &mut self.clones[n].kind
+            && let Some(output) = state.poll_output()
+        {
+            match output {
+                CloneOutput::Broadcast(payload) => self.send(from, Writer::Master, &payload),
+                CloneOutput::Write { seq, payload } => {
+                    if !self.clones[n].cut {
+                        if let Kind::Ours(state) = &mut self.clones[n].kind {
+                            state.handle_left(seq);
+                        }
                         self.send(from, Writer::Master, &payload);
                     }
-                    CloneOutput::Unicast { to, payload } => {
-                        if to == self.master.id().endpoint {
-                            self.send(from, Writer::Master, &payload);
-                        }
-                    }
-                    CloneOutput::Reply { token, result } => {
-                        self.answer((Writer::Clone(n), token), result);
-                    }
-                    CloneOutput::Freshness(Freshness::Lost) => self.figures.lost_masters += 1,
-                    CloneOutput::Freshness(_)
-                    | CloneOutput::Position(_)
-                    | CloneOutput::Difference { .. }
-                    | CloneOutput::Event { .. } => {}
                 }
+                CloneOutput::Unicast { to, payload } => {
+                    if to == self.master.id().endpoint {
+                        self.send(from, Writer::Master, &payload);
+                    }
+                }
+                CloneOutput::Reply { token, result } => {
+                    self.answer((Writer::Clone(n), token), result);
+                }
+                CloneOutput::Freshness(Freshness::Lost) => self.figures.lost_masters += 1,
+                CloneOutput::Freshness(_)
+                | CloneOutput::Position(_)
+                | CloneOutput::Difference { .. }
+                | CloneOutput::Event { .. } => {}
+            }
+        }
+    }
+
+    fn carry_out_cpp(&mut self, n: usize) {
+        let from = endpoint(n, self.clones[n].generation);
+        let Kind::Cpp(clone) = &mut self.clones[n].kind else {
+            return;
+        };
+        let said = clone.take_output();
+        // That there is one only, it sees to itself.
+        for (request, inserted) in &clone.answers {
+            let reply = Ok(StoreReply::Value((*inserted).into()));
+            self.answered.insert((Writer::Clone(n), *request), reply);
+        }
+        for (to, command) in said {
+            if to == To::Everybody || to == To::Endpoint(self.master.id().endpoint) {
+                self.send(from, Writer::Master, &command.encode());
             }
         }
     }
@@ -353,7 +465,7 @@ impl World {
     fn send(&mut self, from: EndpointId, to: Writer, payload: &Bytes) {
         let clone = match to {
             Writer::Clone(n) => n,
-            Writer::Master => usize::from(from.as_bytes()[0]) - 1,
+            Writer::Master => place(from),
         };
         self.figures.commands += 1;
         let lost = self.clones[clone].cut || self.rng.u32(0..100) < self.weather.lost;
@@ -361,6 +473,10 @@ impl World {
         if lost {
             self.figures.lost += 1;
             return;
+        }
+        let first = &mut self.clones[clone].first;
+        if to == Writer::Master && self.plan.ghosts && first.len() < MAX_FIRST {
+            first.push((self.step, payload.clone()));
         }
         let copies = if self.rng.u32(0..100) < self.weather.doubled {
             2
@@ -413,6 +529,13 @@ impl World {
     // --- what happens ------------------------------------------------------------------------------
 
     fn write(&mut self, writer: Writer, operation: StoreOperation) {
+        if let Writer::Clone(n) = writer
+            && self.plan.cpp[n]
+            && matches!(operation, StoreOperation::CompareAndSet { .. })
+        {
+            // C++ has none.
+            return;
+        }
         self.tokens += 1;
         self.figures.writes += 1;
         self.asked.insert((writer, self.tokens), operation.clone());
@@ -421,7 +544,21 @@ impl World {
                 let request = Request::from_operation(operation, self.master.id(), self.tokens);
                 self.master.handle_request(self.now, self.tokens, request);
             }
-            Writer::Clone(n) => self.clones[n].state.handle_write(self.tokens, operation),
+            Writer::Clone(n) => match &mut self.clones[n].kind {
+                Kind::Ours(state) => state.handle_write(self.tokens, operation),
+                Kind::Cpp(clone) => {
+                    let is_question = matches!(operation, StoreOperation::PutUnique { .. });
+                    let who = clone.requester();
+                    if let Request::Write(content) =
+                        Request::from_operation(operation, who, self.tokens)
+                    {
+                        clone.write(content);
+                    }
+                    if !is_question {
+                        self.answer((writer, self.tokens), Err(StoreError::Unanswered));
+                    }
+                }
+            },
         }
         self.carry_out();
     }
@@ -529,6 +666,13 @@ impl World {
     fn restart_master(&mut self) {
         self.figures.restarts += 1;
         self.network.clear();
+        self.announced.clear();
+        for node in &mut self.clones {
+            node.first.clear();
+            if let Kind::Cpp(clone) = &mut node.kind {
+                clone.hears_again = true;
+            }
+        }
         for question in self.asked.keys() {
             // Its own callers have gone with it.
             if question.0 == Writer::Master {
@@ -542,8 +686,21 @@ impl World {
 
     /// A clone goes, and another one comes in its place.
     fn replace_clone(&mut self, n: usize) {
-        self.clones[n].state.leave();
+        if let Kind::Ours(state) = &mut self.clones[n].kind {
+            state.leave();
+        }
         self.carry_out();
+        self.leave_unanswered(n);
+        self.haunt(n);
+        let generation = self.clones[n].generation + 1;
+        let cut = self.clones[n].cut;
+        self.clones[n] = node(&self.plan, n, generation);
+        self.clones[n].cut = cut;
+        self.carry_out();
+    }
+
+    /// Whatever this clone has asked and not been told stays so.
+    pub(super) fn leave_unanswered(&mut self, n: usize) {
         for question in self.asked.keys() {
             if question.0 == Writer::Clone(n) {
                 self.answered
@@ -551,11 +708,24 @@ impl World {
                     .or_insert(Err(StoreError::Unanswered));
             }
         }
-        let generation = self.clones[n].generation + 1;
-        let cut = self.clones[n].cut;
-        self.clones[n] = node(&self.plan, n, generation);
-        self.clones[n].cut = cut;
-        self.carry_out();
+    }
+
+    /// What a clone that has just gone said first comes again, unless that was too long ago.
+    fn haunt(&mut self, n: usize) {
+        let from = endpoint(n, self.clones[n].generation);
+        let first = std::mem::take(&mut self.clones[n].first);
+        let Some((since, _)) = first.first() else {
+            return;
+        };
+        if since + MAX_ECHO <= self.step + 1 {
+            return;
+        }
+        let at = self.rng.u64(self.step + 1..since + MAX_ECHO) * ROUNDS;
+        for (_, payload) in first {
+            self.figures.commands += 1;
+            let place = (at, self.figures.commands * 4);
+            self.network.insert(place, (Writer::Master, from, payload));
+        }
     }
 
     /// What the master holds.
@@ -568,6 +738,19 @@ impl World {
 
 fn node(plan: &Plan, n: usize, generation: u8) -> Node {
     let ours = plan.ours[n];
+    let node = |kind| Node {
+        kind,
+        generation,
+        cut: false,
+        dark: 0,
+        first: Vec::new(),
+    };
+    if plan.cpp[n] {
+        let id = EntityId::new(endpoint(n, generation), 1);
+        let mut clone = CppClone::new(id);
+        clone.hears_otherwise = plan.fails_nth > 0 || plan.clears;
+        return node(Kind::Cpp(Box::new(clone)));
+    }
     let patience = Patience {
         silence: 50,
         stale: Some(300),
@@ -576,11 +759,7 @@ fn node(plan: &Plan, n: usize, generation: u8) -> Node {
     let ids = EntityIds::new(endpoint(n, generation));
     let mut state = CloneState::new("s", ids, patience, move |_| ours).page_bytes(plan.page_bytes);
     state.set_watched(n.is_multiple_of(2));
-    Node {
-        state,
-        generation,
-        cut: false,
-    }
+    node(Kind::Ours(Box::new(state)))
 }
 
 fn master(plan: &Plan, start: u64, disk: Shared<Memory>) -> MasterState {
@@ -597,13 +776,22 @@ fn master(plan: &Plan, start: u64, disk: Shared<Memory>) -> MasterState {
     )
     .expect("memory can be read")
     .keeping_updates(plan.keeps_updates)
-    .with_speakers(move |id| ours[usize::from(id.as_bytes()[0]) - 1])
+    .with_speakers(move |id| ours[place(id)])
 }
 
 fn endpoint(n: usize, generation: u8) -> EndpointId {
     let mut id = [n as u8 + 1; 16];
     id[15] = generation;
     EndpointId::from_bytes(id)
+}
+
+/// Where a clone's endpoint is.
+fn place(endpoint: EndpointId) -> usize {
+    usize::from(endpoint.as_bytes()[0]) - 1
+}
+
+fn read(payload: &Bytes) -> Command {
+    Command::decode(payload).expect("what is sent can be read")
 }
 
 fn key(group: &str, number: u64) -> Data {
@@ -622,11 +810,17 @@ const BRIEF: &str = "brief";
 /// Keys in a group.
 const KEYS: u64 = 4;
 
-/// How much too late the master may be: several of its groups in a row may fail.
-const TOLERANCE: Timespan = Timespan::from_secs(1);
+/// What passes in a step.
+pub(super) const TICK: Timespan = Timespan::from_nanos(100_000_000);
+
+/// How much too late the master may be whose backend fails: many of its groups in a row may be the n-th.
+const TOLERANCE: Timespan = Timespan::from_secs(3);
 
 /// Ticks after which a command has come for the last time.
 const MAX_ECHO: u64 = 200;
+
+/// Commands of a clone that come again when it has gone.
+const MAX_FIRST: usize = 40;
 
 /// Ticks of silence after which the master waits for nobody.
 const FORGOTTEN_AFTER: u64 = 510;

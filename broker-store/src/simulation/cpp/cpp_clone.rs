@@ -17,6 +17,8 @@ pub(crate) struct CppClone {
     pub(crate) content: BTreeMap<Data, Data>,
     /// Whether a no may be said again, by a master that was killed before it had recorded what changed nothing.
     pub(crate) hears_again: bool,
+    /// Whether such a no may become a yes: it was said because the disk failed, or the key was cleared away since.
+    pub(crate) hears_otherwise: bool,
     /// Writes before there is a master.
     stalled: Vec<Content>,
     /// The answers to put_unique, by request number.
@@ -35,6 +37,7 @@ impl CppClone {
             output: None,
             content: BTreeMap::new(),
             hears_again: false,
+            hears_otherwise: false,
             stalled: Vec::new(),
             answers: BTreeMap::new(),
             waited: 0,
@@ -104,7 +107,9 @@ impl CppClone {
                     ..
                 } if who == self.requester() => {
                     let before = self.answers.insert(request, inserted);
-                    let repeats = self.hears_again && before == Some(false) && !inserted;
+                    let repeats = self.hears_again
+                        && before == Some(false)
+                        && (!inserted || self.hears_otherwise);
                     assert!(before.is_none() || repeats, "one answer");
                 }
                 _ => {}
