@@ -1,6 +1,7 @@
 //! What must hold once the network has healed.
 //!
-//! * Every copy is live and holds what the master holds; those of ours are at its revision, with its digest.
+//! * Every copy is live and holds what the master holds; those of ours are at its revision, with its digest. Clones of C++
+//!   are excused where they cannot follow: they have found no master in their first ten seconds, or it was another one.
 //! * Every question is answered, once.
 //! * Increments: what was acknowledged is counted, and nothing is counted twice.
 //! * Puts of one writer to one key: the last acknowledged one is there, or a later one.

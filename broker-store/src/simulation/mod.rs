@@ -1,9 +1,10 @@
 //! One master and several clones over a seeded network that delays, reorders, doubles, loses and cuts, in virtual time.
 //!
-//! A seed decides everything: how many clones there are and which of them speak as nodes of ours do, what the store holds
-//! at first, who writes what, which writes the backend fails, when the weather changes, links are cut, the master restarts
-//! and clones come and go. Then the network heals, everything settles, and [`run`] checks what must hold (see `checks`).
-//! It panics if it does not; the text names the seed.
+//! A seed decides everything: how many clones there are, which of them speak as nodes of ours do and which are models of
+//! C++ clones (see `cpp`), what the store holds at first, who writes what, which writes the backend fails, when the weather
+//! changes, links are cut, the master restarts, clones come and go, and what clones said that have gone comes again. Then
+//! the network heals, everything settles, and [`run`] checks what must hold (see `checks`). It panics if it does not; the
+//! text names the seed.
 //!
 //! `cargo run --release -p broker-store --features simulation --example simulate -- --seeds 10000` tries many seeds, and
 //! replays one.
