@@ -24,7 +24,17 @@ const STORE_KEYS: &[&str] = &[
     "synchronous",
     "failure_mode",
     "integrity_check",
+    "cache_bytes",
 ];
+/// Which of them each backend has.
+const SQLITE_KEYS: &[&str] = &[
+    "path",
+    "journal_mode",
+    "synchronous",
+    "failure_mode",
+    "integrity_check",
+];
+const SLED_KEYS: &[&str] = &["path", "cache_bytes"];
 const NODE_KEYS: &[&str] = &[
     "role",
     "listen",
@@ -194,26 +204,31 @@ fn store(table: &Table<'_>, name: &str, base: &Path) -> Result<StoreSpec, Layout
     };
     let mut options = Vec::new();
     let accepted: &[&str] = match backend {
-        "sqlite" => &STORE_KEYS[1..],
-        "sled" => &["path"],
+        "sqlite" => SQLITE_KEYS,
+        "sled" => SLED_KEYS,
         _ => &[],
     };
     for key in &STORE_KEYS[1..] {
+        let zeek_enum = |prefix, accepted| {
+            let word = table.zeek_enum(key, prefix, accepted)?;
+            Ok(word.map(|(word, span)| (word.to_owned(), span)))
+        };
         let value = match *key {
-            "integrity_check" => table
-                .boolean(key)?
-                .map(|(value, span)| (value.to_string(), span)),
             "path" => table.string(key)?.map(|path| {
                 (
                     base.join(path.text).to_string_lossy().into_owned(),
                     path.span,
                 )
             }),
-            "journal_mode" => table.word(key, &["delete", "wal"])?.map(Text::owned),
-            "synchronous" => table
-                .word(key, &["off", "normal", "full", "extra"])?
-                .map(Text::owned),
-            _ => table.word(key, &["fail", "delete"])?.map(Text::owned),
+            "journal_mode" => zeek_enum("SQLITE_JOURNAL_MODE_", &["delete", "wal"])?,
+            "synchronous" => zeek_enum("SQLITE_SYNCHRONOUS_", &["off", "normal", "full", "extra"])?,
+            "failure_mode" => zeek_enum("SQLITE_FAILURE_MODE_", &["fail", "delete"])?,
+            "integrity_check" => table
+                .boolean(key)?
+                .map(|(value, span)| (value.to_string(), span)),
+            _ => table
+                .at_least(key, MIN_CACHE_BYTES, "a number of bytes, 1048576 or more")?
+                .map(|bytes| (bytes.to_string(), table.span_of(key))),
         };
         let Some((value, span)) = value else { continue };
         if !accepted.contains(key) {
@@ -354,6 +369,9 @@ fn pool(table: &Table<'_>, name: &str) -> Result<PoolSpec, LayoutError> {
         strategy,
     })
 }
+
+/// The smallest cache of sled.
+const MIN_CACHE_BYTES: usize = 1 << 20;
 
 /// Topics of pools; far below what a topic may have, so that nothing put behind one is too long.
 const MAX_TOPIC: usize = 1024;

@@ -45,12 +45,6 @@ pub(super) struct Text<'a> {
     pub(super) span: Range<usize>,
 }
 
-impl Text<'_> {
-    pub(super) fn owned(self) -> (String, Range<usize>) {
-        (self.text.to_owned(), self.span)
-    }
-}
-
 /// A table of the file, with the name errors call it by.
 pub(super) struct Table<'a> {
     pub(super) source: Source<'a>,
@@ -219,6 +213,38 @@ impl<'a> Table<'a> {
         Err(self.source.error(text.span, problem))
     }
 
+    /// One of `accepted`, in any case, or with `prefix` as Zeek names the values of the option, with or without the module
+    /// (broker-wire reference, 11). Returns it as it stands in `accepted`.
+    pub(super) fn zeek_enum(
+        &self,
+        key: &str,
+        prefix: &str,
+        accepted: &[&'static str],
+    ) -> Result<Option<(&'static str, Range<usize>)>, LayoutError> {
+        let Some(text) = self.string(key)? else {
+            return Ok(None);
+        };
+        let lower = text.text.to_ascii_lowercase();
+        let word = lower.strip_prefix("broker::").unwrap_or(&lower);
+        let word = word
+            .strip_prefix(&prefix.to_ascii_lowercase())
+            .unwrap_or(word);
+        if let Some(known) = accepted.iter().find(|known| **known == word) {
+            return Ok(Some((*known, text.span)));
+        }
+        let example = accepted
+            .last()
+            .map(|last| format!("Broker::{prefix}{}", last.to_ascii_uppercase()))
+            .unwrap_or_default();
+        let problem = LayoutProblem::UnknownWord {
+            table: self.name.clone(),
+            key: key.to_owned(),
+            word: shortened(text.text),
+            accepted: format!("{}, in any case or as in {example}", accepted.join(", ")),
+        };
+        Err(self.source.error(text.span, problem))
+    }
+
     pub(super) fn number(&self, key: &str) -> Result<Option<usize>, LayoutError> {
         let Some(value) = self.value(key) else {
             return Ok(None);
@@ -241,21 +267,37 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn positive(&self, key: &str) -> Result<Option<NonZeroUsize>, LayoutError> {
+        let number = self.at_least(key, 1, "a whole number of 1 or more")?;
+        Ok(number.and_then(NonZeroUsize::new))
+    }
+
+    /// A number of `least` or more, as `expected` says in words.
+    pub(super) fn at_least(
+        &self,
+        key: &str,
+        least: usize,
+        expected: &'static str,
+    ) -> Result<Option<usize>, LayoutError> {
         let Some(number) = self.number(key)? else {
             return Ok(None);
         };
-        match NonZeroUsize::new(number) {
-            Some(number) => Ok(Some(number)),
-            None => Err(self.source.error(
-                self.value(key).map_or(0..0, Spanned::span),
-                LayoutProblem::OutOfRange {
-                    table: self.name.clone(),
-                    key: key.to_owned(),
-                    value: "0".to_owned(),
-                    expected: "a whole number of 1 or more",
-                },
-            )),
+        if number >= least {
+            return Ok(Some(number));
         }
+        Err(self.source.error(
+            self.span_of(key),
+            LayoutProblem::OutOfRange {
+                table: self.name.clone(),
+                key: key.to_owned(),
+                value: number.to_string(),
+                expected,
+            },
+        ))
+    }
+
+    /// Where the value of `key` stands.
+    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
+        self.value(key).map_or(0..0, Spanned::span)
     }
 
     pub(super) fn role(&self) -> Result<Role, LayoutError> {

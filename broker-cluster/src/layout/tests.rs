@@ -309,6 +309,100 @@ fn a_backend_that_is_not_built_names_its_feature() {
     }
 }
 
+#[cfg(feature = "sqlite")]
+#[test]
+fn options_of_sqlite_are_taken_as_users_and_as_zeek_write_them() {
+    let options = |options: &str| {
+        let text = format!("{MANAGER}[stores.s]\nbackend = \"sqlite\"\npath = \"x\"\n{options}");
+        parse(&text).unwrap().stores()[0].options.clone()
+    };
+    for [journal, synchronous, failure] in [
+        ["wal", "off", "delete"],
+        ["WAL", "OFF", "DELETE"],
+        ["Wal", "Off", "Delete"],
+        [
+            "Broker::SQLITE_JOURNAL_MODE_WAL",
+            "Broker::SQLITE_SYNCHRONOUS_OFF",
+            "Broker::SQLITE_FAILURE_MODE_DELETE",
+        ],
+        [
+            "SQLITE_JOURNAL_MODE_WAL",
+            "SQLITE_SYNCHRONOUS_OFF",
+            "SQLITE_FAILURE_MODE_DELETE",
+        ],
+    ] {
+        let expected = [
+            ("path", "etc/x".to_owned()),
+            ("journal_mode", "wal".to_owned()),
+            ("synchronous", "off".to_owned()),
+            ("failure_mode", "delete".to_owned()),
+            ("integrity_check", "true".to_owned()),
+        ];
+        let text = format!(
+            "journal_mode = \"{journal}\"\nsynchronous = \"{synchronous}\"\nfailure_mode = \"{failure}\"\nintegrity_check = true\n"
+        );
+        assert_eq!(options(&text), expected);
+    }
+    for (key, word, fix) in [
+        (
+            "journal_mode",
+            "truncate",
+            "use one of delete, wal, in any case or as in Broker::SQLITE_JOURNAL_MODE_WAL",
+        ),
+        (
+            "synchronous",
+            "Broker::SQLITE_JOURNAL_MODE_WAL",
+            "use one of off, normal, full, extra, in any case or as in Broker::SQLITE_SYNCHRONOUS_EXTRA",
+        ),
+        (
+            "failure_mode",
+            "Broker::FAIL_",
+            "use one of fail, delete, in any case or as in Broker::SQLITE_FAILURE_MODE_DELETE",
+        ),
+    ] {
+        let error = refused(&format!(
+            "[stores.s]\nbackend = \"sqlite\"\n{key} = \"{word}\"\n"
+        ));
+        assert!(
+            error.contains(&format!("\"{key}\" in [stores.s] is \"{word}\""))
+                && error.contains(fix),
+            "{error}"
+        );
+    }
+}
+
+#[cfg(feature = "sled")]
+#[test]
+fn sled_takes_the_size_of_its_cache() {
+    let text = format!("{MANAGER}[stores.s]\nbackend = \"sled\"\ncache_bytes = 2_000_000\n");
+    let layout = parse(&text).unwrap();
+    assert_eq!(
+        layout.stores()[0].options,
+        [
+            ("path", "etc/s.sled".to_owned()),
+            ("cache_bytes", "2000000".to_owned())
+        ]
+    );
+    for (value, part) in [
+        ("1048575", "1048576 or more"),
+        ("\"64M\"", "a whole number"),
+    ] {
+        let error = refused(&format!(
+            "[stores.s]\nbackend = \"sled\"\ncache_bytes = {value}\n"
+        ));
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn the_size_of_a_cache_means_nothing_to_memory() {
+    let error = refused("[stores.s]\nbackend = \"memory\"\ncache_bytes = 2000000\n");
+    assert!(
+        error.contains("\"cache_bytes\" in [stores.s] means nothing"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_wildcard_takes_the_port_of_the_whole_host_and_other_hosts_are_free() {
     let error = refused("[node.w]\nrole = \"worker\"\nlisten = [\"grpc://0.0.0.0:7001\"]\n");
