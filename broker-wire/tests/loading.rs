@@ -361,17 +361,34 @@ async fn requests_of_strangers_are_bounded_and_checked() {
 }
 
 #[tokio::test]
-async fn a_load_ends_with_the_node_and_says_so() {
+async fn a_node_that_stops_confirms_what_it_has_begun_and_ends_the_load() {
     let stores = FakeStores {
         gate: Some(Semaphore::new(0)),
         ..FakeStores::default()
     };
-    let (node, client, _) = node(stores).await;
+    let (node, client, stores) = node(stores).await;
     let mut load = within(client.load("hosts", false)).await.unwrap();
     within(load.put(&entry(1u64))).await.unwrap();
     within(load.send_when_idle()).await.unwrap();
-    let (end, ()) = within(async { tokio::join!(load.finish(), node.shutdown()) }).await;
-    let end = end.unwrap_err();
+    within(async {
+        while stores.asked.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let stopped = async {
+        let begun = async {
+            node.stopping().await;
+            stores.gate.as_ref().unwrap().add_permits(1);
+        };
+        tokio::join!(node.shutdown(), begun);
+    };
+    let (end, ()) = within(async { tokio::join!(load.finish(), stopped) }).await;
+    // The first is confirmed; whether the end of the call is seen depends on whether anything was to follow.
+    assert_eq!(end, Ok(load.loaded()));
+    assert_eq!(load.loaded().stored, 1);
+    within(load.put(&entry(2u64))).await.unwrap();
+    let end = within(load.finish()).await.unwrap_err();
     assert_eq!(end.item, None);
     assert!(matches!(*end.error, ClientError::Lost { .. }), "{end}");
 }

@@ -70,7 +70,9 @@ impl Service<Request<Body>> for Channel {
     type Future = BoxFuture<'static, Result<Response<Incoming>, hyper::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
-        self.http.poll_ready(cx)
+        // A connection that has ended lets the call fail, as one that ends during a call does: the stubs would make a
+        // refusal of it.
+        self.http.poll_ready(cx).map(|_| Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {

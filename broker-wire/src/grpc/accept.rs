@@ -1,6 +1,7 @@
 //! One accepted connection, from its first byte to its end.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 
+use super::calls::{Calls, Counted};
 use super::dial::{Alive, describe};
 use super::preface::{PrefaceError, Prefaced, read_preface};
 use super::router::Router;
-use super::settings::{self, CLOSE_GRACE, STOP_GRACE};
+use super::settings::{self, CLOSE_GRACE, IDLE_GRACE, STOP_GRACE};
 use super::stream::{FrameSource, GrpcIo, frame_channel};
 use crate::socket::{Acceptor, Socket};
 use crate::tcp::Served;
@@ -75,6 +77,8 @@ struct Shared {
     peer: SocketAddr,
     /// Whether there has been a call at all.
     called: AtomicBool,
+    /// Those that are under way.
+    calls: Calls,
     /// Whether there has been a peering; a connection carries one.
     peered: AtomicBool,
     /// Cancelled when the peering has ended, and with it the connection.
@@ -104,6 +108,7 @@ pub(crate) async fn serve(
         scheme: if acceptor.is_tls() { "grpcs" } else { "grpc" },
         peer,
         called: AtomicBool::new(false),
+        calls: Calls::default(),
         peered: AtomicBool::new(false),
         end: end.clone(),
     });
@@ -133,17 +138,39 @@ pub(crate) async fn serve(
             }
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                let rest = async {
-                    tokio::select! {
-                        result = &mut connection => result,
-                        () = end.cancelled() => timeout(CLOSE_GRACE, &mut connection).await.unwrap_or(Ok(())),
-                    }
-                };
+                let rest = finish(connection.as_mut(), &shared.calls, &end);
                 break timeout(STOP_GRACE, rest).await.unwrap_or(Ok(()));
             }
         }
     };
     result.map_err(|error| AcceptError::Http2(describe(&error)))
+}
+
+/// Waits for the calls that are under way, and no longer: a client that keeps an idle connection open, or has died without
+/// a word, holds nobody up.
+async fn finish<E>(
+    mut connection: Pin<&mut impl Future<Output = Result<(), E>>>,
+    calls: &Calls,
+    end: &CancellationToken,
+) -> Result<(), E> {
+    let mut grace = if calls.are_none() {
+        IDLE_GRACE
+    } else {
+        CLOSE_GRACE
+    };
+    loop {
+        tokio::select! {
+            result = &mut connection => return result,
+            () = end.cancelled() => grace = CLOSE_GRACE,
+            () = calls.over() => {}
+        }
+        match timeout(grace, &mut connection).await {
+            Ok(result) => return result,
+            Err(_) if calls.are_none() || end.is_cancelled() => return Ok(()),
+            // One that was on its way has come in meanwhile.
+            Err(_) => grace = CLOSE_GRACE,
+        }
+    }
 }
 
 /// What happens before HTTP/2: TLS where the address has it, and the preface.
@@ -171,6 +198,12 @@ async fn begin(
 
 async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     shared.called.store(true, Ordering::Relaxed);
+    let call = shared.calls.begin();
+    let response = answer_call(shared, request).await;
+    response.map(|body| Body::new(Counted::new(body, call)))
+}
+
+async fn answer_call(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     if request.method() != Method::POST {
         return Status::unimplemented("gRPC calls are POST requests").into_http();
     }

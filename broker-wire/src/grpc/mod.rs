@@ -1,6 +1,7 @@
 //! `grpc://` and `grpcs://`: peerings over HTTP/2, with services for clients on the same port.
 
 pub(crate) mod accept;
+mod calls;
 pub(crate) mod dial;
 mod preface;
 mod router;

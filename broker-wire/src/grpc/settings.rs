@@ -41,6 +41,10 @@ pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an ending connection may take to write what it still has.
 pub(crate) const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
+/// How long a client without calls may take to answer the goodbye of a listener that stops. It is asked, so that a call
+/// that is on its way is refused rather than lost; one that does not answer is not waited for.
+pub(crate) const IDLE_GRACE: Duration = Duration::from_millis(250);
+
 /// How long calls may go on after the listener was told to stop. Core drains for at most 10 s and says
 /// goodbye for at most 3 s in that time.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(15);

@@ -153,7 +153,7 @@ async fn publish_attached(
 }
 
 /// The next request; none can come once the node stops.
-async fn next_or_stop<T>(
+pub(super) async fn next_or_stop<T>(
     endpoint: &Endpoint,
     requests: &mut Streaming<T>,
 ) -> Result<Option<T>, Status> {

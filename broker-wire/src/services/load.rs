@@ -4,11 +4,12 @@
 //! The next request is read while the one before is under way, no further: what else the client sends waits in the
 //! connection, whose window is bounded.
 
-use broker_core::{Data, StoreAccess, StoreEntry, StoreOperation, StoreReply};
+use broker_core::{Data, Endpoint, StoreAccess, StoreEntry, StoreOperation, StoreReply};
 use tokio::sync::mpsc;
 use tonic::metadata::MetadataValue;
 use tonic::{Status, Streaming};
 
+use super::broker::next_or_stop;
 use super::store::{ENTRY_KEY, refused, unexpected};
 use crate::convert::{BadValue, entry_from_proto, value_from_proto};
 use crate::proto;
@@ -20,12 +21,13 @@ pub(crate) const MAX_ITEMS: usize = 1024;
 pub(super) const REPLIES_IN_FLIGHT: usize = 4;
 
 /// Loads what `first` and `requests` hold into the store that `first` names, until the client ends or something is
-/// refused.
+/// refused. A node that stops does what it has begun, and answers that.
 pub(super) async fn run(
     access: &dyn StoreAccess,
     first: proto::LoadRequest,
     mut requests: Streaming<proto::LoadRequest>,
     replies: &mpsc::Sender<Result<proto::LoadReply, Status>>,
+    endpoint: &Endpoint,
 ) {
     let (store, keep) = (first.store.clone(), first.keep);
     let mut done = 0;
@@ -47,7 +49,7 @@ pub(super) async fn run(
         }
         next = match following {
             Some(following) => following,
-            None => requests.message().await,
+            None => next_or_stop(endpoint, &mut requests).await,
         };
     }
 }

@@ -48,7 +48,7 @@ pub(crate) async fn router(local: &LocalNode, stop: &CancellationToken) -> Route
         .expect("the descriptors are checked in and a test reads them");
     RouterBuilder::default()
         .add(broker)
-        .add_stoppable(store, stop)
+        .add(store)
         .add_stoppable(health, stop)
         .add_stoppable(reflection, stop)
         .build()

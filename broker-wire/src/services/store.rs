@@ -8,6 +8,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::backup::Backups;
+use super::broker::next_or_stop;
 use super::load;
 use crate::convert::{
     BadValue, duration_from_proto, entry_to_proto, item_to_proto, report_to_proto,
@@ -393,7 +394,8 @@ impl Store for StoreService {
         request: Request<Streaming<proto::LoadRequest>>,
     ) -> Result<Response<Self::LoadStream>, Status> {
         let mut requests = request.into_inner();
-        let Some(first) = requests.message().await? else {
+        let endpoint = self.local.endpoint();
+        let Some(first) = next_or_stop(&endpoint, &mut requests).await? else {
             return Err(Status::invalid_argument(
                 "the first request must name the store",
             ));
@@ -402,14 +404,12 @@ impl Store for StoreService {
         let found = access.execute_all(&first.store, Vec::new()).await;
         found.map_err(refused)?;
         let (sender, receiver) = mpsc::channel(load::REPLIES_IN_FLIGHT);
-        let endpoint = self.local.endpoint();
         self.local.spawn(async move {
-            let loading = load::run(&*access, first, requests, &sender);
+            let loading = load::run(&*access, first, requests, &sender, &endpoint);
             // What was begun is done or not, as with any write that is cut off.
             tokio::select! {
                 () = loading => {}
                 () = sender.closed() => {}
-                () = endpoint.stopping() => drop(sender.try_send(Err(stopping()))),
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -462,7 +462,11 @@ impl Store for StoreService {
                 let item = tokio::select! {
                     item = watch.next() => item,
                     () = sender.closed() => return,
-                    () = endpoint.stopping() => return,
+                    () = endpoint.stopping() => {
+                        // A client that has read nothing for long sees the end without a reason.
+                        let _ = sender.try_send(Err(stopping()));
+                        return;
+                    }
                 };
                 let Some(item) = item else { return };
                 let Some(reply) = item_to_proto(&item, encoded) else {
