@@ -1,4 +1,6 @@
 //! The data model, topics, routing and endpoints of the Broker framework: no sockets, no files.
+//!
+//! Features: `derive` brings `#[derive(ToData, FromData)]` for structs and enums of one's own.
 
 mod address;
 mod backoff;
@@ -43,6 +45,8 @@ pub mod zeek;
 pub use address::{Address, ParseAddressError, ParseSubnetError, Subnet};
 pub use backoff::Backoff;
 pub use binary::DecodeError;
+#[cfg(feature = "derive")]
+pub use broker_derive::{FromData, ToData};
 pub use byte_string::ByteString;
 pub use code::{ErrorCode, StatusCode};
 pub use convert::{ArgsError, ConversionError, FromArgs, FromData, ToArgs, ToData};

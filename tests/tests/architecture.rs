@@ -39,7 +39,8 @@ fn metadata() -> Value {
 fn arrows_between_the_crates_point_down_only() {
     let metadata = metadata();
     let allowed = [
-        ("broker-core", &[][..]),
+        ("broker-derive", &[][..]),
+        ("broker-core", &["broker-derive"]),
         ("broker-wire", &["broker-core"]),
         ("broker-store", &["broker-core"]),
         ("broker-cluster", &["broker-core", "broker-store"]),

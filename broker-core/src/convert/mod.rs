@@ -18,6 +18,7 @@
 //! | `BTreeMap<K, V>`, `HashMap<K, V>` | table | table\[K\] of V |
 //! | `Option<T>` | none, or the value | an optional field |
 //! | [`Data`] | itself | any |
+//! | a struct with `#[derive(ToData, FromData)]` (feature `derive`) | vector | record |
 //!
 //! Nothing is converted on the quiet: a count is no int, and a number that does not fit its type is an error. Errors name
 //! Zeek's types, since that is what the other end speaks.
@@ -143,6 +144,26 @@ pub fn parts<'d>(
         Data::Vector(parts) => Err(ConversionError::new(
             format!("{type_name} with {count} parts"),
             format!("vector of {}", parts.len()),
+        )),
+        _ => Err(ConversionError::mismatch(type_name.to_owned(), data)),
+    }
+}
+
+/// The fields of a record of `count` fields, as a receiver takes them: there may be more, which a newer sender has appended,
+/// but not fewer (zeek-cluster reference, 5).
+///
+/// # Errors
+/// `data` is no vector, or too short.
+pub fn fields<'d>(
+    data: &'d Data,
+    type_name: &str,
+    count: usize,
+) -> Result<&'d [Data], ConversionError> {
+    match data {
+        Data::Vector(fields) if fields.len() >= count => Ok(&fields[..count]),
+        Data::Vector(fields) => Err(ConversionError::new(
+            format!("{type_name} with {count} fields"),
+            format!("vector of {}", fields.len()),
         )),
         _ => Err(ConversionError::mismatch(type_name.to_owned(), data)),
     }
