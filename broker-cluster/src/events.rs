@@ -6,7 +6,7 @@
 //! | `Cluster::hello` | name, id | the peer's nodeid topic; with an empty metadata vector, as Zeek sends it |
 //! | `Cluster::Experimental::node_fully_connected` | name, id, resending | the manager |
 //! | `Cluster::Experimental::cluster_started` | | `zeek/cluster/experimental/started` |
-//! | `Broker::announce_masters` | set of names | the peer's nodeid topic, from the manager before its hello; Zeek nodes make clones of them |
+//! | `Broker::announce_masters` | set of names of tables | the peer's nodeid topic, from the manager before its hello; Zeek nodes make clones of them |
 //! | `BrokerRs::relay` | topic, event name, arguments | manager or proxy, which publishes the event to the topic |
 //! | `BrokerRs::log_batch` | writer id, number, Batch | a logger that offers the feature [`LOG_RECEIPTS`] |
 //! | `BrokerRs::log_receipt` | logger, vector of (number, written, skipped) | the writer |
@@ -38,7 +38,7 @@ pub(crate) enum ClusterEvent {
         resending: bool,
     },
     Started,
-    /// The stores behind the manager's tables.
+    /// The tables whose masters the manager has, by their own names: Zeek's receivers put the prefix of stores in front.
     Masters {
         names: Vec<String>,
     },

@@ -11,6 +11,7 @@
 //! | [`membership`], [`readiness`] | hello, node_up, node_down, "fully connected": state machines without socket and clock | no |
 //! | [`log`] | Zeek log records, files in TSV and JSON, the wire form | no |
 //! | [`logging`] | log records from any node to the loggers' files, acknowledged | yes |
+//! | [`table`] | maps that all nodes share, as Zeek's `&backend` and `&publish_on_change` | yes |
 //! | [`ClusterNode`] | all of it together | yes |
 //!
 //! Names, topics, who dials whom, allocation of pools, choices and messages are those of Zeek's Broker backend, so that
@@ -77,15 +78,19 @@ mod node;
 pub mod pools;
 pub mod readiness;
 mod role;
+pub mod table;
 pub mod topics;
 
 pub use events::LOG_RECEIPTS;
-pub use layout::{Layout, LayoutError, LayoutProblem, NodeSpec, StoreSpec, TlsSpec, WsSpec};
+pub use layout::{
+    Layout, LayoutError, LayoutProblem, NodeSpec, StoreSpec, TableSpec, TlsSpec, WsSpec,
+};
 pub use node::{
     ClusterNode, ClusterNodeBuilder, ClusterPublishError, EventStream, LOG_DRAIN_TIMEOUT,
-    NodeEvent, RelayVia, StartError,
+    NodeEvent, RelayVia, StartError, TABLE_DRAIN_TIMEOUT,
 };
 pub use role::{Role, UnknownRole};
+pub use table::{BrokerSet, BrokerTable};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

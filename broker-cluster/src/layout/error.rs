@@ -274,6 +274,9 @@ impl LayoutProblem {
             Self::WrongType { expected, .. } | Self::OutOfRange { expected, .. } => format!("write {expected}"),
             Self::UnknownWord { accepted, .. } => format!("use one of {accepted}"),
             Self::UnknownRole { .. } => "use one of manager, logger, proxy, worker".to_owned(),
+            Self::BadName { what: "table", .. } => {
+                "use the name of the global in Zeek, in quotes: letters, digits and _, with :: between, at most 200 bytes, not starting with a digit".to_owned()
+            }
             Self::BadName { .. } => {
                 "use 1 to 200 letters, digits and marks, without / \\ : or control characters, not starting with a dot".to_owned()
             }

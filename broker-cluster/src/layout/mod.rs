@@ -5,10 +5,14 @@
 //! name = "lab"                           # default: the file's name
 //! log_dir = "logs"                       # where loggers write; default "logs"
 //! log_format = "tsv"                     # tsv | json, for logs whose writer asks for neither
+//! table_dir = "."                        # where files of tables are; default: beside this file
 //!
 //! [stores.hosts]                         # on every node: master on the manager, clones elsewhere
 //! backend = "sqlite"                     # memory | sqlite | sled
 //! path = "hosts.sqlite"                  # further: journal_mode, synchronous, failure_mode, integrity_check
+//!
+//! [tables."Hosts::seen"]                 # a table of that name, kept by the manager; keys as those of stores
+//! backend = "sqlite"                     # path: default table_dir/___sync_store_NAME.sqlite
 //!
 //! [node.manager]                         # exactly one manager
 //! role = "manager"                       # manager | logger | proxy | worker
@@ -59,7 +63,9 @@ pub struct Layout {
     name: String,
     log_dir: PathBuf,
     log_format: LogFormat,
+    table_dir: PathBuf,
     stores: Vec<StoreSpec>,
+    tables: Vec<TableSpec>,
     nodes: BTreeMap<String, NodeSpec>,
     pools: Vec<PoolSpec>,
     members: Vec<Vec<String>>,
@@ -74,6 +80,15 @@ pub struct StoreSpec {
     pub backend: &'static str,
     /// Options of the backend as texts, `path` made absolute or relative to where the program runs.
     pub options: Vec<(&'static str, String)>,
+}
+
+/// A table that the manager keeps for all nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSpec {
+    /// Its name, that of a global in Zeek.
+    pub name: String,
+    /// The store behind it, called `___sync_store_` and its name.
+    pub store: StoreSpec,
 }
 
 /// A node of the cluster.
@@ -169,6 +184,24 @@ impl Layout {
     #[must_use]
     pub fn stores(&self) -> &[StoreSpec] {
         &self.stores
+    }
+
+    /// Where the files of tables are, unless a table says otherwise.
+    #[must_use]
+    pub fn table_dir(&self) -> &Path {
+        &self.table_dir
+    }
+
+    /// The tables of the file, in its order. Programs may open others.
+    #[must_use]
+    pub fn tables(&self) -> &[TableSpec] {
+        &self.tables
+    }
+
+    /// The stores of the file, and those behind its tables.
+    pub(crate) fn all_stores(&self) -> impl Iterator<Item = &StoreSpec> {
+        let behind = self.tables.iter().map(|table| &table.store);
+        self.stores.iter().chain(behind)
     }
 
     /// All nodes, sorted bytewise by name.

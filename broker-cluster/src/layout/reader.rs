@@ -11,12 +11,13 @@ use super::check;
 use super::error::{LayoutError, LayoutProblem};
 use super::security::Security;
 use super::table::{Source, Table, Text, shortened};
-use super::{Layout, NodeSpec, StoreSpec};
+use super::{Layout, NodeSpec, StoreSpec, TableSpec};
 use crate::log::LogFormat;
 use crate::pools::{PoolSpec, Strategy};
+use crate::table::store_name;
 
-const SECTIONS: &[&str] = &["cluster", "stores", "node", "pools", "tls", "ws"];
-const CLUSTER_KEYS: &[&str] = &["name", "log_dir", "log_format"];
+const SECTIONS: &[&str] = &["cluster", "stores", "tables", "node", "pools", "tls", "ws"];
+const CLUSTER_KEYS: &[&str] = &["name", "log_dir", "log_format", "table_dir"];
 const STORE_KEYS: &[&str] = &[
     "backend",
     "path",
@@ -90,21 +91,28 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Layout, LayoutError> {
 
     let cluster = root.table("cluster", "[cluster]".to_owned())?;
     let base = path.parent().unwrap_or_else(|| Path::new(""));
-    let (name, log_dir, log_format) = match &cluster {
+    let (name, log_dir, log_format, table_dir) = match &cluster {
         Some(cluster) => {
             cluster.only(CLUSTER_KEYS)?;
             (
                 cluster.string("name")?,
                 cluster.string("log_dir")?,
                 cluster.word("log_format", &["tsv", "json"])?,
+                cluster.string("table_dir")?,
             )
         }
-        None => (None, None, None),
+        None => (None, None, None, None),
     };
     let security = Security::read(&root, "", base)?;
     let nodes = root.named("node", |table, name| node(&table, name, base, &security))?;
     check::nodes(&source, &nodes)?;
-    let stores = root.named("stores", |table, name| store(&table, name, base))?;
+    let stores = root.named("stores", |table, name| store(&table, name, base, base))?;
+    let table_dir = table_dir.map_or_else(|| base.to_owned(), |dir| base.join(dir.text));
+    let tables = root.named("tables", |table, name| {
+        let store = store(&table, &store_name(name), base, &table_dir)?;
+        let name = name.to_owned();
+        Ok(TableSpec { name, store })
+    })?;
     let pools = pools(&root)?;
 
     let nodes: BTreeMap<String, NodeSpec> = nodes
@@ -136,7 +144,9 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Layout, LayoutError> {
             LogFormat::Tsv
         },
         file: path.to_owned(),
+        table_dir,
         stores,
+        tables,
         nodes,
         pools: pools.specs,
         members,
@@ -196,7 +206,8 @@ fn node(
     })
 }
 
-fn store(table: &Table<'_>, name: &str, base: &Path) -> Result<StoreSpec, LayoutError> {
+/// `base` is where paths start, `dir` where the file is without one.
+fn store(table: &Table<'_>, name: &str, base: &Path, dir: &Path) -> Result<StoreSpec, LayoutError> {
     table.only(STORE_KEYS)?;
     let backend = match table.string("backend")? {
         None => "memory",
@@ -246,7 +257,7 @@ fn store(table: &Table<'_>, name: &str, base: &Path) -> Result<StoreSpec, Layout
             0,
             (
                 "path",
-                default_path(base, name, backend)
+                default_path(dir, name, backend)
                     .to_string_lossy()
                     .into_owned(),
             ),
@@ -259,8 +270,8 @@ fn store(table: &Table<'_>, name: &str, base: &Path) -> Result<StoreSpec, Layout
     })
 }
 
-fn default_path(base: &Path, name: &str, backend: &str) -> PathBuf {
-    base.join(format!("{name}.{backend}"))
+fn default_path(dir: &Path, name: &str, backend: &str) -> PathBuf {
+    dir.join(format!("{name}.{backend}"))
 }
 
 fn backend(table: &Table<'_>, word: &Text<'_>) -> Result<&'static str, LayoutError> {

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{LayoutError, LayoutProblem};
 use crate::log::is_file_stem;
 use crate::role::Role;
+use crate::table::is_table_name;
 
 /// The text and the file it came from.
 #[derive(Clone, Copy)]
@@ -138,13 +139,16 @@ impl<'a> Table<'a> {
             .into_iter()
             .map(|(name, value)| {
                 let text = name.get_ref().as_ref();
-                if !is_file_stem(text) {
-                    let what = if key == "node" {
-                        "node"
-                    } else if key == "stores" {
-                        "store"
-                    } else {
-                        "pool"
+                let fits = match key {
+                    "tables" => is_table_name(text),
+                    _ => is_file_stem(text),
+                };
+                if !fits {
+                    let what = match key {
+                        "node" => "node",
+                        "stores" => "store",
+                        "tables" => "table",
+                        _ => "pool",
                     };
                     return Err(self.source.error(
                         name.span(),

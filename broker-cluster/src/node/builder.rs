@@ -18,6 +18,7 @@ use crate::logging::{DEFAULT_HOLD, LogClient, LogReceiver, OutboxOptions};
 use crate::membership::Membership;
 use crate::pools::{Pool, PoolSpec};
 use crate::readiness::Readiness;
+use crate::table::Tables;
 use crate::topics;
 
 /// Sets up a [`ClusterNode`].
@@ -184,6 +185,10 @@ impl ClusterNodeBuilder {
             first_events: Mutex::new(first_events),
             logs: logs.clone(),
             receiver,
+            tables: Arc::new(Tables::new(
+                layout.table_dir().to_owned(),
+                layout.tables().iter().map(|table| table.name.clone()),
+            )),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
             endpoint: endpoint.clone(),

@@ -128,6 +128,13 @@ impl Driver {
             Some(ClusterEvent::Relay { topic, event }) if !ClusterEvent::is_one(&event.name) => {
                 self.publish(Message::new(topic, event)).await;
             }
+            // The manager has masters of its own; so does Zeek's.
+            Some(ClusterEvent::Masters { names }) if self.role != Role::Manager => {
+                self.shared
+                    .tables
+                    .announced(&self.shared.endpoint, names)
+                    .await;
+            }
             Some(ClusterEvent::Relay { .. } | ClusterEvent::Masters { .. }) | None => {}
         }
     }
@@ -156,12 +163,12 @@ impl Driver {
         }
     }
 
-    /// What a new peer gets first, in Zeek's order: our log streams, from the manager the stores behind its tables (it
-    /// has none so far), then our hello.
+    /// What a new peer gets first, in Zeek's order: our log streams, from the manager its tables, then our hello.
     async fn greet(&self, id: EndpointId) {
         self.shared.logs.announce_to(id).await;
         if self.role == Role::Manager {
-            let masters = ClusterEvent::Masters { names: Vec::new() };
+            let names = self.shared.tables.masters();
+            let masters = ClusterEvent::Masters { names };
             self.publish(Message::new(topics::nodeid_topic(id), masters.to_event()))
                 .await;
         }

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use broker_core::{Endpoint, EndpointId, Filter, LogCounters, QueueOptions};
+use broker_core::{Endpoint, EndpointId, Filter, FromData, LogCounters, QueueOptions, ToData};
 use broker_store::{Store, StoreExt};
 use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
@@ -38,9 +38,13 @@ use crate::membership::Membership;
 use crate::pools::Pool;
 use crate::readiness::Readiness;
 use crate::role::Role;
+use crate::table::{TableBuilder, Tables};
 
 /// How long [`ClusterNode::shutdown`] waits for receipts of log records.
 pub const LOG_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long [`ClusterNode::shutdown`] waits for answers to writes to tables.
+pub const TABLE_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Node events a slow listener may lag behind before it misses some.
 const NODE_EVENTS: usize = 1024;
@@ -65,6 +69,7 @@ struct Shared {
     first_events: Mutex<Option<EventStream>>,
     logs: LogClient,
     receiver: Option<LogReceiver>,
+    tables: Arc<Tables>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -145,6 +150,22 @@ impl ClusterNode {
     #[must_use]
     pub fn store(&self, name: &str) -> Option<Store> {
         self.shared.endpoint.store(name)
+    }
+
+    /// Sets up the table called `name`, such as `Hosts::seen`: the master is on the manager and announced by it, clones are
+    /// elsewhere, as Zeek binds a global with `&backend`. A table whose clones are on Zeek nodes, and that is to
+    /// survive the manager, belongs into the layout: only then does the manager come back under the ID they follow.
+    pub fn table<K, V>(&self, name: impl Into<String>) -> TableBuilder<K, V>
+    where
+        K: ToData + FromData + Clone + Send + Sync + 'static,
+        V: ToData + FromData + Clone + Send + Sync + 'static,
+    {
+        TableBuilder::on_node(
+            self.shared.endpoint.unowned(),
+            name.into(),
+            Arc::clone(&self.shared.tables),
+            self.spec().role == Role::Manager,
+        )
     }
 
     /// What was published to this node's topics, those of its pools and `extra`, from now on; events of the cluster
@@ -228,7 +249,7 @@ impl ClusterNode {
     }
 
     /// The orderly end: log records are sent and acknowledged (for at most [`LOG_DRAIN_TIMEOUT`]; what is left then is
-    /// counted as dropped), a logger writes what has arrived and closes its files, queues to peers drain, goodbye.
+    /// counted as dropped), writes to tables are answered by the manager (at most [`TABLE_DRAIN_TIMEOUT`]), a logger writes what has arrived and closes its files, queues to peers drain, goodbye.
     ///
     /// # Cancel safety
     /// A dropped future leaves the node half way down; call again to finish.
@@ -236,6 +257,9 @@ impl ClusterNode {
         let shared = &self.shared;
         if !shared.logs.drained(LOG_DRAIN_TIMEOUT).await {
             tracing::warn!("log records without a receipt at shutdown");
+        }
+        if !shared.tables.flush(TABLE_DRAIN_TIMEOUT).await {
+            tracing::warn!("writes to tables without an answer at shutdown");
         }
         shared.logs.close();
         if let Some(receiver) = &shared.receiver {

@@ -1,4 +1,4 @@
-//! The stores of the layout on this node: masters on the manager, clones elsewhere.
+//! The stores of the layout on this node, those behind its tables included: masters on the manager, clones elsewhere.
 
 use broker_core::{Endpoint, EndpointId};
 use broker_store::{Backend, CloneOptions, MasterOptions, MasterState, StoreExt, open_backend};
@@ -15,7 +15,7 @@ impl Masters {
     pub(super) async fn open(layout: &Layout, node: &NodeSpec) -> Result<Self, StartError> {
         let mut masters = Vec::new();
         if node.role == Role::Manager {
-            for spec in layout.stores() {
+            for spec in layout.all_stores() {
                 masters.push((spec.name.clone(), open(spec.clone()).await?));
             }
         }
@@ -56,7 +56,7 @@ impl Masters {
                 .map_err(failed(&name))?;
         }
         if node.role != Role::Manager {
-            for spec in layout.stores() {
+            for spec in layout.all_stores() {
                 tracing::info!("created clone store: {}", spec.name);
                 endpoint
                     .attach_clone(&spec.name, CloneOptions::default())
