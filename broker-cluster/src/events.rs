@@ -63,6 +63,9 @@ pub(crate) struct BatchReceipt {
 }
 
 impl ClusterEvent {
+    /// The name of the event that says who a process is.
+    pub(crate) const HELLO: &[u8] = HELLO;
+
     /// The event as it travels.
     pub(crate) fn to_event(&self) -> Event {
         match self {

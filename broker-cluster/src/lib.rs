@@ -9,6 +9,7 @@
 //! | [`pools`] | which nodes form which pool, rendezvous hashing, round robin | no |
 //! | [`topics`] | names of topics, and who subscribes to which | no |
 //! | [`membership`], [`readiness`] | hello, node_up, node_down, "fully connected": state machines without socket and clock | no |
+//! | [`handlers`] | handlers of events by name, with typed arguments | no |
 //! | [`log`] | Zeek log records, files in TSV and JSON, the wire form | no |
 //! | [`logging`] | log records from any node to the loggers' files, acknowledged | yes |
 //! | [`table`] | maps that all nodes share, as Zeek's `&backend` and `&publish_on_change` | yes |
@@ -70,11 +71,13 @@ mod events;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
+pub mod handlers;
 mod layout;
 pub mod log;
 pub mod logging;
 pub mod membership;
 mod node;
+mod outgoing;
 pub mod pools;
 pub mod readiness;
 mod role;
@@ -88,7 +91,10 @@ pub use layout::{
 pub use node::{
     ClusterNode, ClusterNodeBuilder, ClusterPublishError, EventStream, LOG_DRAIN_TIMEOUT,
     NodeEvent, RelayVia, StartError, TABLE_DRAIN_TIMEOUT,
+    ClusterNode, ClusterNodeBuilder, ClusterPublishError, EventStream, HANDLER_DRAIN_TIMEOUT,
+    LOG_DRAIN_TIMEOUT, NodeEvent, RelayVia, StartError,
 };
+pub use outgoing::{Outgoing, PreparedEvent, UndeclaredArguments};
 pub use role::{Role, UnknownRole};
 pub use table::{BrokerSet, BrokerTable};
 

@@ -55,6 +55,7 @@ pub use endpoint::{
     Admit, AttachedLink, Command, CommandPort, DRAIN_TIMEOUT, DropRecord, Endpoint,
     EndpointBuilder, Hub, HubPublisher, LinkEnd, LocalNode, MAX_PAYLOAD, PeerInfo, PeeringHandle,
     PublishError, Publisher, Reached, StatusEvent, StatusEventCode, StatusSubscriber, Subscriber,
+    SubscriptionHandle,
 };
 pub use envelope::{Envelope, INITIAL_HOPS, MessageKind};
 pub use filter::{Filter, FilterError, FilterLimits};

@@ -8,11 +8,14 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::driver::Driver;
+use super::driver::{Driver, driver_topics};
+use super::greetings::Greetings;
+use super::handling::Handling;
 use super::status::NodeReport;
 use super::stores::Masters;
 use super::{ClusterNode, EventStream, NODE_EVENTS, Progress, Shared, StartError, State};
 use crate::events::LOG_RECEIPTS;
+use crate::handlers::Handlers;
 use crate::layout::{Layout, dial_url};
 use crate::logging::{DEFAULT_HOLD, LogClient, LogReceiver, OutboxOptions};
 use crate::membership::Membership;
@@ -30,6 +33,7 @@ pub struct ClusterNodeBuilder {
     endpoint: EndpointBuilder,
     events: Option<QueueOptions>,
     extra: Filter,
+    handlers: Option<Handlers>,
     log_hold: Duration,
     hear_started: bool,
     forwarding: bool,
@@ -44,6 +48,7 @@ impl ClusterNodeBuilder {
             endpoint: Endpoint::builder(),
             events: None,
             extra: Filter::new(),
+            handlers: None,
             log_hold: DEFAULT_HOLD,
             hear_started: false,
             forwarding: false,
@@ -62,6 +67,13 @@ impl ClusterNodeBuilder {
     /// a queue that blocks, senders wait for whoever takes the stream.
     pub const fn events(mut self, queue: QueueOptions) -> Self {
         self.events = Some(queue);
+        self
+    }
+
+    /// The handlers of the node, which miss nothing from the start on; default none. They are for one node: give another
+    /// one handlers of its own.
+    pub fn handlers(mut self, handlers: Handlers) -> Self {
+        self.handlers = Some(handlers);
         self
     }
 
@@ -144,9 +156,11 @@ impl ClusterNodeBuilder {
             filter.union(&self.extra);
             filter
         };
-        let first_events = self
-            .events
-            .map(|queue| EventStream::new(endpoint.subscribe(subscriptions.clone(), queue)));
+        let greetings = Greetings::new(driver_topics(spec.role, endpoint.id(), self.hear_started));
+        let first_events = self.events.map(|queue| {
+            let greetings = greetings.watch();
+            EventStream::new(endpoint.subscribe(subscriptions.clone(), queue), greetings)
+        });
 
         let logs = LogClient::new(
             endpoint.clone(),
@@ -182,6 +196,8 @@ impl ClusterNodeBuilder {
             subscriptions: subscriptions.clone(),
             progress: watch::Sender::new(Progress::default()),
             node_events: broadcast::Sender::new(NODE_EVENTS),
+            greetings,
+            handling: Handling::new(self.handlers.clone().unwrap_or_default()),
             first_events: Mutex::new(first_events),
             logs: logs.clone(),
             receiver,
@@ -194,10 +210,13 @@ impl ClusterNodeBuilder {
             endpoint: endpoint.clone(),
             layout: Arc::clone(&layout),
         });
+        if self.handlers.is_some() {
+            shared.start_handling();
+        }
         // Everything is in the filter before anybody can shake hands.
         endpoint.forward(&subscriptions);
         endpoint.register_status(Arc::new(NodeReport(Arc::downgrade(&shared))));
-        let driver = Driver::new(Arc::clone(&shared), self.hear_started);
+        let driver = Driver::new(Arc::clone(&shared));
         masters.attach(&endpoint, &layout, spec).await?;
         for url in &spec.listen {
             endpoint.listen(url).await?;

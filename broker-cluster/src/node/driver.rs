@@ -11,6 +11,7 @@ use broker_core::{
 };
 use tokio::time::{Instant, sleep_until};
 
+use super::handling::{node_event, started_event};
 use super::{NodeEvent, Shared};
 use crate::events::{ClusterEvent, LOG_RECEIPTS};
 use crate::membership::Effect;
@@ -21,6 +22,18 @@ use crate::topics;
 /// After this long a node says once whom it still waits for.
 const SAY_WAITING_AFTER: Duration = Duration::from_secs(5);
 
+/// What a driver subscribes to.
+pub(super) fn driver_topics(role: Role, id: EndpointId, hear_started: bool) -> Filter {
+    let mut topics: Filter = [topics::nodeid_topic(id)].into_iter().collect();
+    if role == Role::Manager {
+        topics.insert(topics::role_topic(Role::Manager));
+    }
+    if hear_started {
+        topics.insert(Topic::from_static(topics::STARTED));
+    }
+    topics
+}
+
 pub(super) struct Driver {
     shared: Arc<Shared>,
     statuses: StatusSubscriber,
@@ -30,20 +43,13 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Subscribes at once, so that nothing that peers send is missed.
-    pub(super) fn new(shared: Arc<Shared>, hear_started: bool) -> Self {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         let endpoint = &shared.endpoint;
         let role = shared
             .layout
             .node(&shared.name)
             .map_or(Role::Worker, |node| node.role);
-        let mut filter: Filter = [topics::nodeid_topic(endpoint.id())].into_iter().collect();
-        if role == Role::Manager {
-            filter.insert(topics::role_topic(Role::Manager));
-        }
-        if hear_started {
-            filter.insert(Topic::from_static(topics::STARTED));
-        }
-        let messages = endpoint.subscribe(filter, QueueOptions::local());
+        let messages = endpoint.subscribe(shared.greetings.topics().clone(), QueueOptions::local());
         let statuses = endpoint.statuses();
         Self {
             shared,
@@ -54,6 +60,11 @@ impl Driver {
     }
 
     pub(super) async fn run(mut self) {
+        self.work().await;
+        self.shared.greetings.end();
+    }
+
+    async fn work(&mut self) {
         let stop = self.shared.stop.clone();
         let begun = self.shared.state().readiness.begin();
         self.readiness(begun).await;
@@ -68,7 +79,13 @@ impl Driver {
                     None => return,
                 },
                 message = self.messages.recv() => match message {
-                    Some(message) => self.message(&message).await,
+                    Some(message) => {
+                        // A peer is announced before anything of it is read, so its hello finds it.
+                        while let Some(status) = self.statuses.try_recv() {
+                            self.status(&status).await;
+                        }
+                        self.message(&message).await;
+                    }
                     None => return,
                 },
                 () = &mut say_waiting, if !said => {
@@ -110,6 +127,7 @@ impl Driver {
             Some(ClusterEvent::Hello { name, id }) => {
                 let effects = self.shared.state().membership.hello(&name, id);
                 self.membership(effects).await;
+                self.shared.greetings.done(id);
             }
             Some(ClusterEvent::FullyConnected {
                 name, resending, ..
@@ -189,6 +207,7 @@ impl Driver {
             state.readiness.node_up(&name)
         };
         self.shared.logs.logger_up(&name, id, receipts);
+        self.shared.handling.raise(node_event(true, &name, id));
         if let Some(node) = self.shared.layout.node(&name) {
             let _ = self.shared.node_events.send(NodeEvent::Up {
                 name,
@@ -210,6 +229,7 @@ impl Driver {
             state.readiness.node_down(&name);
         }
         self.shared.logs.logger_down(&name);
+        self.shared.handling.raise(node_event(false, &name, id));
         if let Some(node) = self.shared.layout.node(&name) {
             let _ = self.shared.node_events.send(NodeEvent::Down {
                 name,
@@ -227,13 +247,13 @@ impl Driver {
                     self.shared
                         .progress
                         .send_modify(|progress| progress.fully_connected = true);
+                    let report = ClusterEvent::FullyConnected {
+                        name: self.shared.name.clone(),
+                        id: self.shared.endpoint.id(),
+                        resending,
+                    };
+                    self.shared.handling.raise(report.to_event());
                     if self.role != Role::Manager {
-                        let name = self.shared.name.clone();
-                        let report = ClusterEvent::FullyConnected {
-                            name,
-                            id: self.shared.endpoint.id(),
-                            resending,
-                        };
                         self.publish(Message::new(
                             topics::role_topic(Role::Manager),
                             report.to_event(),
@@ -248,6 +268,7 @@ impl Driver {
                     self.shared
                         .progress
                         .send_modify(|progress| progress.started = true);
+                    self.shared.handling.raise(started_event());
                     if announce {
                         self.announce_started().await;
                     }

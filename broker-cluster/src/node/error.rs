@@ -6,6 +6,8 @@ use broker_core::{ListenError, PublishError};
 use broker_store::{AttachError, BackendError};
 
 use crate::layout::LayoutError;
+use crate::outgoing::UndeclaredArguments;
+use crate::pools::HrwKeyError;
 
 /// Why a node of a cluster does not start.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,12 @@ pub enum ClusterPublishError {
     /// The endpoint does not take it.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// The event was declared with other arguments.
+    #[error(transparent)]
+    Arguments(#[from] UndeclaredArguments),
+    /// The value cannot be the key of a pool.
+    #[error("the value cannot be a key")]
+    Key(#[from] HrwKeyError),
     /// The layout has no such pool.
     #[error("there is no pool called {name:?}")]
     NoSuchPool {

@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `builder` | from a layout and a name to a node that listens and dials |
 //! | `driver` | the task that feeds peerings and cluster events to membership and readiness, and does what they say |
-//! | `event_stream` | what others published to this node |
+//! | `event_stream`, `greetings` | what others published to this node, behind the node_up of its sender |
+//! | `handling` | handlers of events, and what is declared, prepared and republished |
 //! | `publish` | publishing to roles, nodes and pools |
 //! | `stores` | masters on the manager, clones elsewhere |
 
@@ -13,6 +14,8 @@ mod builder;
 mod driver;
 mod error;
 mod event_stream;
+mod greetings;
+mod handling;
 mod publish;
 mod status;
 mod stores;
@@ -31,6 +34,9 @@ use tokio_util::task::TaskTracker;
 pub use self::builder::ClusterNodeBuilder;
 pub use self::error::{ClusterPublishError, StartError};
 pub use self::event_stream::EventStream;
+use self::greetings::Greetings;
+pub use self::handling::HANDLER_DRAIN_TIMEOUT;
+use self::handling::Handling;
 pub use self::publish::RelayVia;
 use crate::layout::{Layout, NodeSpec};
 use crate::logging::{LogClient, LogReceiver};
@@ -66,6 +72,8 @@ struct Shared {
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
     node_events: broadcast::Sender<NodeEvent>,
+    greetings: Greetings,
+    handling: Handling,
     first_events: Mutex<Option<EventStream>>,
     logs: LogClient,
     receiver: Option<LogReceiver>,
@@ -173,7 +181,8 @@ impl ClusterNode {
     pub fn events(&self, extra: Filter, queue: QueueOptions) -> EventStream {
         let mut filter = self.shared.subscriptions.clone();
         filter.union(&extra);
-        EventStream::new(self.shared.endpoint.subscribe(filter, queue))
+        let greetings = self.shared.greetings.watch();
+        EventStream::new(self.shared.endpoint.subscribe(filter, queue), greetings)
     }
 
     /// The stream asked for with [`ClusterNodeBuilder::events`], which misses nothing since the start. Once.
@@ -249,7 +258,9 @@ impl ClusterNode {
     }
 
     /// The orderly end: log records are sent and acknowledged (for at most [`LOG_DRAIN_TIMEOUT`]; what is left then is
-    /// counted as dropped), writes to tables are answered by the manager (at most [`TABLE_DRAIN_TIMEOUT`]), a logger writes what has arrived and closes its files, queues to peers drain, goodbye.
+    /// counted as dropped), writes to tables are answered by the manager (at most [`TABLE_DRAIN_TIMEOUT`]), a logger writes
+    /// what has arrived and closes its files, queues to peers drain, goodbye, and handlers take the events that have come
+    /// (for at most [`HANDLER_DRAIN_TIMEOUT`]) and are gone.
     ///
     /// # Cancel safety
     /// A dropped future leaves the node half way down; call again to finish.
@@ -266,7 +277,9 @@ impl ClusterNode {
             receiver.close().await;
         }
         shared.endpoint.shutdown().await;
+        shared.handling.drain().await;
         shared.stop.cancel();
+        shared.handling.end().await;
         shared.tasks.close();
         shared.tasks.wait().await;
     }

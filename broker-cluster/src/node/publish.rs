@@ -1,12 +1,12 @@
 //! Publishing to a role, a node, a process, or a member of a pool; and relaying, for workers, which do not see each
 //! other (reference, zeek-cluster 1.1, 2.5 and 3.7).
 
-use broker_core::zeek::Event;
-use broker_core::{EndpointId, Message, Reached, Topic};
+use broker_core::{EndpointId, Reached, Topic};
 
 use super::{ClusterNode, ClusterPublishError};
 use crate::events::ClusterEvent;
-use crate::pools::{HrwKey, Pool, PoolSpec};
+use crate::outgoing::{Outgoing, PreparedEvent};
+use crate::pools::{Pool, PoolSpec, ToHrwKey};
 use crate::role::Role;
 use crate::topics;
 
@@ -30,9 +30,10 @@ impl ClusterNode {
     pub async fn publish(
         &self,
         topic: Topic,
-        event: Event,
+        event: impl Into<Outgoing>,
     ) -> Result<Reached, ClusterPublishError> {
-        Ok(self.endpoint().publish(Message::new(topic, event)).await?)
+        let message = self.checked(event)?.into_message(topic);
+        Ok(self.endpoint().publish(message).await?)
     }
 
     /// Publishes to all nodes of a role that this one is connected to.
@@ -42,9 +43,35 @@ impl ClusterNode {
     pub async fn publish_to_role(
         &self,
         role: Role,
-        event: Event,
+        event: impl Into<Outgoing>,
     ) -> Result<Reached, ClusterPublishError> {
         self.publish(topics::role_topic(role), event).await
+    }
+
+    /// Publishes to all nodes of all roles that this one is connected to, once to each of the four role topics.
+    ///
+    /// # Errors
+    /// See [`ClusterPublishError`].
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, some roles may have the event and others not.
+    pub async fn broadcast(
+        &self,
+        event: impl Into<Outgoing>,
+    ) -> Result<Reached, ClusterPublishError> {
+        // Encoded once for all four.
+        let event = match self.checked(event)? {
+            prepared if prepared.is_prepared() => prepared,
+            event => PreparedEvent::new(event.into_event()).into(),
+        };
+        let mut all = Reached::default();
+        for topic in topics::BROADCAST {
+            let message = event.clone().into_message(Topic::from_static(topic));
+            let reached = self.endpoint().publish(message).await?;
+            all.peers += reached.peers;
+            all.locals += reached.locals;
+        }
+        Ok(all)
     }
 
     /// Publishes to one node of the layout.
@@ -54,7 +81,7 @@ impl ClusterNode {
     pub async fn publish_to_node(
         &self,
         name: &str,
-        event: Event,
+        event: impl Into<Outgoing>,
     ) -> Result<Reached, ClusterPublishError> {
         if self.layout().node(name).is_none() {
             return Err(ClusterPublishError::NoSuchNode {
@@ -71,7 +98,7 @@ impl ClusterNode {
     pub async fn publish_to_id(
         &self,
         id: EndpointId,
-        event: Event,
+        event: impl Into<Outgoing>,
     ) -> Result<Reached, ClusterPublishError> {
         self.publish(topics::nodeid_topic(id), event).await
     }
@@ -83,7 +110,7 @@ impl ClusterNode {
     pub async fn publish_to_pool(
         &self,
         pool: &str,
-        event: Event,
+        event: impl Into<Outgoing>,
     ) -> Result<Reached, ClusterPublishError> {
         let topic = self.with_pool(pool, |pool| Topic::copy_from(pool.spec().topic.as_bytes()))?;
         match topic {
@@ -101,10 +128,10 @@ impl ClusterNode {
     pub async fn publish_hrw(
         &self,
         pool: &str,
-        key: &HrwKey,
-        event: Event,
+        key: &(impl ToHrwKey + ?Sized),
+        event: impl Into<Outgoing>,
     ) -> Result<Option<Reached>, ClusterPublishError> {
-        match self.with_pool(pool, |pool| pool.hrw(key).map(|node| node.topic.clone()))? {
+        match self.hrw_topic(pool, key)? {
             Some(topic) => self.publish(topic, event).await.map(Some),
             None => Ok(None),
         }
@@ -119,11 +146,9 @@ impl ClusterNode {
         &self,
         pool: &str,
         key: &str,
-        event: Event,
+        event: impl Into<Outgoing>,
     ) -> Result<Option<Reached>, ClusterPublishError> {
-        match self.with_pool(pool, |pool| {
-            pool.round_robin(key).map(|node| node.topic.clone())
-        })? {
+        match self.rr_topic(pool, key)? {
             Some(topic) => self.publish(topic, event).await.map(Some),
             None => Ok(None),
         }
@@ -136,9 +161,35 @@ impl ClusterNode {
     pub fn hrw_node(
         &self,
         pool: &str,
-        key: &HrwKey,
+        key: &(impl ToHrwKey + ?Sized),
     ) -> Result<Option<String>, ClusterPublishError> {
-        self.with_pool(pool, |pool| pool.hrw(key).map(|node| node.name.clone()))
+        let key = key.to_hrw_key()?;
+        self.with_pool(pool, |pool| pool.hrw(&key).map(|node| node.name.clone()))
+    }
+
+    /// The topic of the member of a pool that a key belongs to at the moment; none if no member is up. Never this node:
+    /// a member does not choose itself, as in Zeek.
+    ///
+    /// # Errors
+    /// There is no such pool, or the value cannot be a key.
+    pub fn hrw_topic(
+        &self,
+        pool: &str,
+        key: &(impl ToHrwKey + ?Sized),
+    ) -> Result<Option<Topic>, ClusterPublishError> {
+        let key = key.to_hrw_key()?;
+        self.with_pool(pool, |pool| pool.hrw(&key).map(|node| node.topic.clone()))
+    }
+
+    /// The topic of the next member of a pool in turn, of the sequence called `key`; none if no member is up. This node
+    /// takes its turn if it is a member.
+    ///
+    /// # Errors
+    /// There is no such pool.
+    pub fn rr_topic(&self, pool: &str, key: &str) -> Result<Option<Topic>, ClusterPublishError> {
+        self.with_pool(pool, |pool| {
+            pool.round_robin(key).map(|node| node.topic.clone())
+        })
     }
 
     /// Has another node publish an event to `topic`, for example a worker to all workers, this one included. Relaying
@@ -150,8 +201,9 @@ impl ClusterNode {
         &self,
         via: RelayVia<'_>,
         topic: Topic,
-        event: Event,
+        event: impl Into<Outgoing>,
     ) -> Result<bool, ClusterPublishError> {
+        let event = self.checked(event)?;
         let name = match via {
             RelayVia::Manager => Some(self.layout().manager().name.clone()),
             RelayVia::Proxy(key) => self.with_pool(PoolSpec::PROXY, |pool| {
@@ -164,6 +216,7 @@ impl ClusterNode {
         let Some(id) = name.and_then(|name| self.id_of(&name)) else {
             return Ok(false);
         };
+        let event = event.into_event();
         let relay = ClusterEvent::Relay { topic, event }.to_event();
         Ok(self.publish_to_id(id, relay).await?.peers > 0)
     }

@@ -6,7 +6,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use broker_core::{Address, Data, Port, Subnet};
+use broker_core::{Address, Data, Port, Subnet, ToData};
 
 use super::fnv::{Fnv32, Fnv64};
 
@@ -76,6 +76,37 @@ impl HrwKey {
 impl Hash for HrwKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(&self.wide.to_le_bytes());
+    }
+}
+
+/// What can be the key of a pool: whatever can be written as [`Data`], a [`HrwKey`], or a [`KeyValue`].
+///
+/// Zeek's types matter: `5u64` is a count and `5i64` an int, and they are different keys, as are the address 10.0.0.1 and
+/// the string "10.0.0.1". An enum needs [`KeyValue::Enum`], a record [`KeyValue::Record`]: data does not carry the names
+/// that Zeek hashes with them.
+pub trait ToHrwKey {
+    /// The key.
+    ///
+    /// # Errors
+    /// The value cannot be a key: see [`HrwKeyError`].
+    fn to_hrw_key(&self) -> Result<HrwKey, HrwKeyError>;
+}
+
+impl<T: ToData + ?Sized> ToHrwKey for T {
+    fn to_hrw_key(&self) -> Result<HrwKey, HrwKeyError> {
+        HrwKey::from_data(&self.to_data())
+    }
+}
+
+impl ToHrwKey for HrwKey {
+    fn to_hrw_key(&self) -> Result<HrwKey, HrwKeyError> {
+        Ok(*self)
+    }
+}
+
+impl ToHrwKey for KeyValue<'_> {
+    fn to_hrw_key(&self) -> Result<HrwKey, HrwKeyError> {
+        Ok(HrwKey::value(self))
     }
 }
 

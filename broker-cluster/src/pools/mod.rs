@@ -14,7 +14,7 @@ mod weighted;
 
 pub use allocation::{AllocationError, Eligible, allocate};
 pub use fnv::fnv1a32;
-pub use key::{HrwKey, HrwKeyError, KeyType, KeyValue};
+pub use key::{HrwKey, HrwKeyError, KeyType, KeyValue, ToHrwKey};
 pub use pool::{Pool, PoolNode};
 pub use rendezvous::{HrwSites, hrw_weight};
 pub use spec::{PoolSpec, Strategy};

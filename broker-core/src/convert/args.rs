@@ -108,3 +108,14 @@ impl ToArgs for Vec<Data> {
         self.clone()
     }
 }
+
+/// Arguments of any number and type.
+impl FromArgs for Vec<Data> {
+    fn from_args(args: &[Data]) -> Result<Self, ArgsError> {
+        Ok(args.to_vec())
+    }
+
+    fn type_names() -> Vec<Cow<'static, str>> {
+        vec!["any".into()]
+    }
+}

@@ -130,6 +130,49 @@ impl Subscriber {
     pub fn counters(&self) -> Counters {
         self.queue.counters()
     }
+
+    /// A handle that changes the prefixes while somebody else receives.
+    #[must_use]
+    pub fn handle(&self) -> SubscriptionHandle {
+        SubscriptionHandle {
+            shared: Arc::clone(&self.shared),
+            sink: Arc::clone(&self.sink),
+        }
+    }
+}
+
+/// Changes the prefixes of a [`Subscriber`]; without effect once that is gone.
+#[derive(Clone, Debug)]
+pub struct SubscriptionHandle {
+    shared: Arc<Shared>,
+    sink: Arc<LocalSink>,
+}
+
+impl SubscriptionHandle {
+    /// Subscribes to one more prefix. Returns whether it is new and the subscriber is still there.
+    pub fn add_prefix(&self, prefix: Topic) -> bool {
+        let mut added = false;
+        self.shared.change_present(&self.sink, |prefixes| {
+            added = prefixes.insert(prefix);
+        });
+        added
+    }
+
+    /// Gives a prefix up. It must be exactly one that was asked for and not covered by a shorter one. Returns whether it
+    /// was, and the subscriber is still there.
+    pub fn remove_prefix(&self, prefix: &Topic) -> bool {
+        let mut found = false;
+        self.shared.change_present(&self.sink, |prefixes| {
+            let kept: Filter = prefixes
+                .iter()
+                .filter(|kept| *kept != prefix)
+                .cloned()
+                .collect();
+            found = kept.len() != prefixes.len();
+            *prefixes = kept;
+        });
+        found
+    }
 }
 
 impl Stream for Subscriber {

@@ -41,7 +41,7 @@ pub use self::builder::EndpointBuilder;
 pub use self::command::{Command, CommandPort};
 pub use self::drops::DropRecord;
 pub use self::link::LinkEnd;
-pub use self::local::{Hub, HubPublisher, Subscriber};
+pub use self::local::{Hub, HubPublisher, Subscriber, SubscriptionHandle};
 pub use self::local_node::{Admit, AttachedLink, LocalNode};
 pub use self::peering_handle::PeeringHandle;
 pub use self::publish::{MAX_PAYLOAD, PublishError, Publisher, Reached};

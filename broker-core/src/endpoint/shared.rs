@@ -349,7 +349,23 @@ impl Shared {
     }
 
     pub(crate) fn change_local(&self, sink: &Arc<LocalSink>, change: impl FnOnce(&mut Filter)) {
+        self.change_filter(&mut self.control(), sink, change);
+    }
+
+    /// Like `change_local`, unless the receiver is gone.
+    pub(crate) fn change_present(&self, sink: &Arc<LocalSink>, change: impl FnOnce(&mut Filter)) {
         let mut control = self.control();
+        if control.locals.iter().any(|other| Arc::ptr_eq(other, sink)) {
+            self.change_filter(&mut control, sink, change);
+        }
+    }
+
+    fn change_filter(
+        &self,
+        control: &mut Control,
+        sink: &Arc<LocalSink>,
+        change: impl FnOnce(&mut Filter),
+    ) {
         let (old, new) = {
             let mut filter = sink.filter.lock().unwrap_or_else(PoisonError::into_inner);
             let old = filter.clone();
@@ -358,14 +374,13 @@ impl Shared {
         };
         let value = Ref::new(Arc::clone(sink));
         self.change_routes(|routes| move_prefixes(&mut routes.locals, &old, &new, &value));
-        self.change_interests(&mut control, &old, &new);
+        self.change_interests(control, &old, &new);
     }
 
     pub(crate) fn remove_local(&self, sink: &Arc<LocalSink>) {
-        self.change_local(sink, |filter| *filter = Filter::new());
-        self.control()
-            .locals
-            .retain(|other| !Arc::ptr_eq(other, sink));
+        let mut control = self.control();
+        control.locals.retain(|other| !Arc::ptr_eq(other, sink));
+        self.change_filter(&mut control, sink, |filter| *filter = Filter::new());
     }
 
     // --- commands ------------------------------------------------------------------------------
