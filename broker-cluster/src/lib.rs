@@ -87,6 +87,8 @@ pub mod topics;
 pub use events::LOG_RECEIPTS;
 pub use layout::{
     Layout, LayoutError, LayoutProblem, NodeSpec, StoreSpec, TableSpec, TlsSpec, WsSpec,
+    Layout, LayoutError, LayoutFormat, LayoutProblem, LayoutSource, NodeSpec, StoreSpec, TlsSpec,
+    UnknownLayoutFormat, WsSpec, ZeekLayoutProblem, ZeekOptions,
 };
 pub use node::{
     ClusterNode, ClusterNodeBuilder, ClusterPublishError, EventStream, LOG_DRAIN_TIMEOUT,

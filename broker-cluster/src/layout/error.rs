@@ -3,16 +3,23 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::format::LayoutFormat;
+use super::zeek::ZeekLayoutProblem;
 use crate::pools::AllocationError;
 use crate::role::UnknownRole;
 
-/// A layout that cannot be used. Its text is one line: `FILE:LINE: what is wrong; the fix`.
+/// A layout that cannot be used. Its text is one line: `FILE:LINE: what is wrong; the fix`, or `FILE:LINE:COLUMN:` where a
+/// line may hold much.
 #[derive(Debug)]
 pub struct LayoutError {
     /// The file.
     pub file: PathBuf,
     /// The line, counted from 1, where one is to blame.
     pub line: Option<usize>,
+    /// The character of the line, counted from 1, where one is to blame.
+    pub column: Option<usize>,
+    /// What the file is written in, which decides how to mend it.
+    pub format: LayoutFormat,
     /// What is wrong.
     pub problem: Box<LayoutProblem>,
 }
@@ -22,6 +29,8 @@ impl LayoutError {
         Self {
             file: file.to_owned(),
             line,
+            column: None,
+            format: LayoutFormat::Toml,
             problem: Box::new(problem),
         }
     }
@@ -32,8 +41,16 @@ impl fmt::Display for LayoutError {
         write!(f, "{}", self.file.display())?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
+            if let Some(column) = self.column {
+                write!(f, ":{column}")?;
+            }
         }
-        write!(f, ": {}; {}", self.problem, self.problem.fix())
+        write!(
+            f,
+            ": {}; {}",
+            self.problem,
+            self.problem.fix_in(self.format)
+        )
     }
 }
 
@@ -238,6 +255,21 @@ pub enum LayoutProblem {
         #[source]
         source: AllocationError,
     },
+    /// A layout of Zeek's that cannot be read.
+    #[error("{source}")]
+    Zeek {
+        /// What is wrong with it.
+        source: ZeekLayoutProblem,
+    },
+    /// The file is too long to be a layout.
+    #[error("it has more than {limit} bytes")]
+    TooLong {
+        /// The bytes it may have.
+        limit: u64,
+    },
+    /// A text beside a layout that says everything itself.
+    #[error("only a layout of Zeek's takes settings from another file")]
+    NothingBeside,
     /// The node to run is not in the layout.
     #[error("there is no node called {name:?}")]
     NoSuchNode {
@@ -259,7 +291,26 @@ pub enum LayoutProblem {
 }
 
 impl LayoutProblem {
-    /// What to do about it.
+    /// What to do about it in a layout written in `format`.
+    #[must_use]
+    pub fn fix_in(&self, format: LayoutFormat) -> String {
+        let fix = match (self, format) {
+            (Self::NoManager | Self::SecondManager { .. }, LayoutFormat::NodeCfg) => {
+                "exactly one node has type=manager"
+            }
+            (Self::NoManager | Self::SecondManager { .. }, LayoutFormat::Zeek) => {
+                "exactly one node has $node_type=Cluster::MANAGER"
+            }
+            (Self::NotListening { .. }, LayoutFormat::Zeek) => "add $p=PORT/tcp",
+            (Self::NotDialable { .. }, LayoutFormat::NodeCfg | LayoutFormat::Zeek) => {
+                "name the address that others know it by"
+            }
+            _ => return self.fix(),
+        };
+        fix.to_owned()
+    }
+
+    /// What to do about it in a layout of our own.
     #[must_use]
     pub fn fix(&self) -> String {
         match self {
@@ -292,6 +343,9 @@ impl LayoutProblem {
             Self::BackendNotBuilt { feature, .. } => format!("build with cargo feature {feature:?}, or choose another backend"),
             Self::NotForBackend { .. } => "remove it".to_owned(),
             Self::Pools { .. } => "change max_nodes, exclusive, topic or role of the pools, or add nodes".to_owned(),
+            Self::Zeek { source } => source.fix(),
+            Self::TooLong { .. } => "is this the right file?".to_owned(),
+            Self::NothingBeside => "write them into the layout".to_owned(),
             Self::NoSuchNode { known, .. } => format!("use one of {}", known.join(", ")),
             Self::NotSpoken { .. } => "use an address that can be spoken".to_owned(),
         }

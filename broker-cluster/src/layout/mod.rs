@@ -36,22 +36,31 @@
 //! token_file = "token"                   # further: allow_unauthenticated, allow_origins
 //! ```
 //!
+//! Zeek's own layouts are read too: [`LayoutFormat`], [`ZeekOptions`].
+//!
 //! Relative paths start at the file. Without loggers the manager is the logger. Reading a layout binds and
 //! opens nothing; whatever is wrong is a [`LayoutError`] of one line.
 
 mod check;
 mod error;
+mod format;
 mod reader;
 mod security;
+mod source;
 mod table;
+mod zeek;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use broker_core::{PeerUrl, QueueOptions};
 
 pub use self::error::{LayoutError, LayoutProblem};
+pub use self::format::{LayoutFormat, UnknownLayoutFormat};
 pub use self::security::{TlsSpec, WsSpec};
+pub use self::source::LayoutSource;
+pub use self::zeek::{ZeekLayoutProblem, ZeekOptions};
 use crate::log::LogFormat;
 use crate::pools::{self, Eligible, Pool, PoolSpec};
 use crate::role::Role;
@@ -69,6 +78,8 @@ pub struct Layout {
     nodes: BTreeMap<String, NodeSpec>,
     pools: Vec<PoolSpec>,
     members: Vec<Vec<String>>,
+    manager_is_logger: bool,
+    notices: Vec<String>,
 }
 
 /// A store that every node of the cluster has.
@@ -112,6 +123,10 @@ pub struct NodeSpec {
     pub tls: TlsSpec,
     /// Who may be its WebSocket client, from `[node.NAME.ws]` and `[ws]`.
     pub ws: WsSpec,
+    /// The CPU that `cluster up` has it run on; only `node.cfg` says.
+    pub pin_cpu: Option<u32>,
+    /// Environment variables that `cluster up` gives it; only `node.cfg` says.
+    pub env: Arc<[(String, String)]>,
 }
 
 impl NodeSpec {
@@ -130,30 +145,50 @@ impl Layout {
     /// Nodes of one layout at most.
     pub const MAX_NODES: usize = 4096;
 
-    /// Reads and checks a layout file.
+    /// Reads and checks a layout file in whichever format it is; [`LayoutSource`] says more about how.
     ///
     /// # Errors
     /// The file cannot be read, or says what it may not.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, LayoutError> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|reason| {
-            LayoutError::new(
-                path,
-                None,
-                LayoutProblem::Unreadable {
-                    reason: reason.to_string(),
-                },
-            )
-        })?;
-        Self::parse(&text, path)
+        LayoutSource::new(path.as_ref()).load()
     }
 
-    /// Reads and checks the text of a layout; `path` is what errors name and where relative paths start.
+    /// Reads and checks the text of a layout in TOML; `path` is what errors name and where relative paths start.
     ///
     /// # Errors
     /// The text says what it may not.
     pub fn parse(text: &str, path: impl AsRef<Path>) -> Result<Self, LayoutError> {
-        reader::read(text, path.as_ref())
+        reader::read(text, path.as_ref(), None)
+    }
+
+    /// Reads and checks the text of a `node.cfg` of zeekctl's; `path` is what errors name.
+    ///
+    /// # Errors
+    /// The text says what it may not.
+    pub fn from_node_cfg(
+        text: &str,
+        path: impl AsRef<Path>,
+        options: &ZeekOptions,
+    ) -> Result<Self, LayoutError> {
+        zeek::read(text, path.as_ref(), LayoutFormat::NodeCfg, options)
+    }
+
+    /// Reads and checks the text of a `cluster-layout.zeek`, as zeekctl generates it; `path` is what errors name.
+    ///
+    /// # Errors
+    /// The text says what it may not.
+    pub fn from_cluster_layout_zeek(
+        text: &str,
+        path: impl AsRef<Path>,
+        options: &ZeekOptions,
+    ) -> Result<Self, LayoutError> {
+        zeek::read(text, path.as_ref(), LayoutFormat::Zeek, options)
+    }
+
+    /// What was passed over in a layout of Zeek's, a line each; a few dozen at most.
+    #[must_use]
+    pub fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// The file it came from.
@@ -248,10 +283,10 @@ impl Layout {
             .expect("reading checked that there is one")
     }
 
-    /// Whether the manager is the logger, since there are no loggers.
+    /// Whether the manager writes logs: since there are no loggers, or because a layout of Zeek's says so.
     #[must_use]
-    pub fn manager_is_logger(&self) -> bool {
-        self.with_role(Role::Logger).next().is_none()
+    pub const fn manager_is_logger(&self) -> bool {
+        self.manager_is_logger
     }
 
     /// Whether this node writes log files.
@@ -337,8 +372,8 @@ impl Layout {
     fn allocate(
         pools: &[PoolSpec],
         nodes: &BTreeMap<String, NodeSpec>,
+        manager_is_logger: bool,
     ) -> Result<Vec<Vec<String>>, pools::AllocationError> {
-        let manager_is_logger = !nodes.values().any(|node| node.role == Role::Logger);
         let eligible = Eligible::new(
             nodes.values().map(|node| (node.name.as_str(), node.role)),
             manager_is_logger,

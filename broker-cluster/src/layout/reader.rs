@@ -1,22 +1,30 @@
 //! From text to [`Layout`]: every value with its place, so that an error can name the line.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use broker_core::QueueOptions;
+use broker_core::{PeerUrl, QueueOptions};
 use toml::de::DeTable;
 
 use super::check;
 use super::error::{LayoutError, LayoutProblem};
+use super::format::LayoutFormat;
 use super::security::Security;
 use super::table::{Source, Table, Text, shortened};
+use super::zeek::{Foreign, ZeekTable};
 use super::{Layout, NodeSpec, StoreSpec, TableSpec};
 use crate::log::LogFormat;
 use crate::pools::{PoolSpec, Strategy};
+use crate::role::Role;
 use crate::table::store_name;
 
 const SECTIONS: &[&str] = &["cluster", "stores", "tables", "node", "pools", "tls", "ws"];
+const FOREIGN_SECTIONS: &[&str] = &[
+    "cluster", "stores", "tables", "node", "pools", "tls", "ws", "zeek",
+];
 const CLUSTER_KEYS: &[&str] = &["name", "log_dir", "log_format", "table_dir"];
 const STORE_KEYS: &[&str] = &[
     "backend",
@@ -48,6 +56,17 @@ const NODE_KEYS: &[&str] = &[
     "tls",
     "ws",
 ];
+/// What a text beside a layout of Zeek's may say about one of its nodes.
+const ADDED_KEYS: &[&str] = &[
+    "listen",
+    "queue_messages",
+    "queue_bytes",
+    "queue_policy",
+    "weight",
+    "tls",
+    "ws",
+];
+const ZEEK_KEYS: &[&str] = &["tls", "listen_address", "first_port"];
 const POOL_KEYS: &[&str] = &["topic", "role", "max_nodes", "exclusive", "strategy"];
 
 /// A node and where the file speaks of it.
@@ -61,8 +80,17 @@ pub(super) struct PlacedNode {
     pub(super) dial_line: usize,
 }
 
-pub(super) fn read(text: &str, path: &Path) -> Result<Layout, LayoutError> {
-    let source = Source { file: path, text };
+/// Reads a layout; or, with `foreign`, what stands beside one of Zeek's.
+pub(super) fn read(
+    text: &str,
+    path: &Path,
+    foreign: Option<&Foreign<'_>>,
+) -> Result<Layout, LayoutError> {
+    let source = Source {
+        file: path,
+        text,
+        format: LayoutFormat::Toml,
+    };
     let document = DeTable::parse(text).map_err(|error| {
         let reason = error
             .message()
@@ -87,7 +115,11 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Layout, LayoutError> {
         span: 0..0,
         entries: document.get_ref(),
     };
-    root.only(SECTIONS)?;
+    root.only(if foreign.is_some() {
+        FOREIGN_SECTIONS
+    } else {
+        SECTIONS
+    })?;
 
     let cluster = root.table("cluster", "[cluster]".to_owned())?;
     let base = path.parent().unwrap_or_else(|| Path::new(""));
@@ -104,8 +136,19 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Layout, LayoutError> {
         None => (None, None, None, None),
     };
     let security = Security::read(&root, "", base)?;
-    let nodes = root.named("node", |table, name| node(&table, name, base, &security))?;
-    check::nodes(&source, &nodes)?;
+    let (nodes, notices, logs_at_manager) = match foreign {
+        None => {
+            let nodes = root.named("node", |table, name| node(&table, name, base, &security))?;
+            check::nodes(&source, &nodes)?;
+            (nodes, Vec::new(), None)
+        }
+        Some(foreign) => {
+            let mut read = foreign.read(&zeek(&root)?)?;
+            add_to(&root, &mut read.nodes, base, &security)?;
+            (read.nodes, read.notices, Some(read.manager_is_logger))
+        }
+    };
+    let file = foreign.map_or(path, |foreign| foreign.source.file);
     let stores = root.named("stores", |table, name| store(&table, name, base, base))?;
     let table_dir = table_dir.map_or_else(|| base.to_owned(), |dir| base.join(dir.text));
     let tables = root.named("tables", |table, name| {
@@ -119,18 +162,21 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Layout, LayoutError> {
         .into_iter()
         .map(|node| (node.spec.name.clone(), node.spec))
         .collect();
-    let members = Layout::allocate(&pools.specs, &nodes).map_err(|source_error| {
-        root.source.at_line(
-            pools.line_of(&source_error),
-            LayoutProblem::Pools {
-                source: source_error,
-            },
-        )
-    })?;
+    let manager_is_logger =
+        logs_at_manager.unwrap_or_else(|| !nodes.values().any(|node| node.role == Role::Logger));
+    let members =
+        Layout::allocate(&pools.specs, &nodes, manager_is_logger).map_err(|source_error| {
+            root.source.at_line(
+                pools.line_of(&source_error),
+                LayoutProblem::Pools {
+                    source: source_error,
+                },
+            )
+        })?;
     Ok(Layout {
         name: name.map_or_else(
             || {
-                path.file_stem()
+                file.file_stem()
                     .unwrap_or_default()
                     .to_string_lossy()
                     .into_owned()
@@ -143,14 +189,115 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Layout, LayoutError> {
         } else {
             LogFormat::Tsv
         },
-        file: path.to_owned(),
+        file: file.to_owned(),
         table_dir,
         stores,
         tables,
         nodes,
         pools: pools.specs,
         members,
+        manager_is_logger,
+        notices,
     })
+}
+
+/// `[zeek]` beside a layout of Zeek's.
+fn zeek(root: &Table<'_>) -> Result<ZeekTable, LayoutError> {
+    let Some(table) = root.table("zeek", "[zeek]".to_owned())? else {
+        return Ok(ZeekTable::default());
+    };
+    table.only(ZEEK_KEYS)?;
+    let out_of_range = |key: &str, value: String, span, expected| {
+        let problem = LayoutProblem::OutOfRange {
+            table: table.name.clone(),
+            key: key.to_owned(),
+            value,
+            expected,
+        };
+        table.source.error(span, problem)
+    };
+    let listen_address = match table.string("listen_address")? {
+        Some(address) if !address.text.is_empty() && address.text.parse::<IpAddr>().is_err() => {
+            let value = format!("{:?}", shortened(address.text));
+            return Err(out_of_range(
+                "listen_address",
+                value,
+                address.span,
+                "an address of this machine",
+            ));
+        }
+        address => address.map(|address| address.text.to_owned()),
+    };
+    let first_port = match table.positive("first_port")?.map(NonZeroUsize::get) {
+        Some(port) => Some(u16::try_from(port).map_err(|_| {
+            out_of_range(
+                "first_port",
+                port.to_string(),
+                table.span.clone(),
+                "a number from 1 to 65535",
+            )
+        })?),
+        None => None,
+    };
+    Ok(ZeekTable {
+        tls: table.boolean("tls")?.map(|(value, _)| value),
+        listen_address,
+        first_port,
+    })
+}
+
+/// Adds what `[node.NAME]`, `[tls]` and `[ws]` say to the nodes of a layout of Zeek's.
+fn add_to(
+    root: &Table<'_>,
+    nodes: &mut [PlacedNode],
+    base: &Path,
+    security: &Security,
+) -> Result<(), LayoutError> {
+    let mut at = BTreeMap::new();
+    for (index, node) in nodes.iter_mut().enumerate() {
+        node.spec.tls = security.tls.clone();
+        node.spec.ws = security.ws.clone();
+        at.insert(node.spec.name.clone(), index);
+    }
+    let added = root.named("node", |table, name| {
+        table.only(ADDED_KEYS)?;
+        let Some(index) = at.get(name) else {
+            let problem = LayoutProblem::NoSuchNode {
+                name: shortened(name),
+                known: at.keys().take(MAX_NAMED).cloned().collect(),
+            };
+            return Err(table.source.error(table.span.clone(), problem));
+        };
+        Ok((*index, common(&table, name, base, security)?))
+    })?;
+    for (
+        index,
+        Common {
+            listen,
+            queue,
+            weight,
+            security,
+            ..
+        },
+    ) in added
+    {
+        let spec = &mut nodes[index].spec;
+        spec.listen.extend(listen);
+        spec.queue = queue;
+        spec.weight = weight;
+        spec.tls = security.tls;
+        spec.ws = security.ws;
+    }
+    Ok(())
+}
+
+/// What a node may say in every layout.
+struct Common {
+    listen: Vec<PeerUrl>,
+    listen_lines: Vec<usize>,
+    queue: QueueOptions,
+    weight: usize,
+    security: Security,
 }
 
 fn node(
@@ -161,13 +308,41 @@ fn node(
 ) -> Result<PlacedNode, LayoutError> {
     table.only(NODE_KEYS)?;
     let role = table.role()?;
-    let (listen, listen_lines) = table.urls("listen")?;
+    let common = common(table, name, base, security)?;
     let (advertise, advertise_lines) = table.urls("advertise")?;
     let dial_line = advertise_lines
         .first()
-        .or_else(|| listen_lines.first())
+        .or_else(|| common.listen_lines.first())
         .copied()
         .unwrap_or_else(|| table.line());
+    Ok(PlacedNode {
+        spec: NodeSpec {
+            name: name.to_owned(),
+            role,
+            listen: common.listen,
+            advertise,
+            host: table.string("host")?.map(|host| host.text.to_owned()),
+            queue: common.queue,
+            weight: common.weight,
+            tls: common.security.tls,
+            ws: common.security.ws,
+            pin_cpu: None,
+            env: Arc::new([]),
+        },
+        table: table.name.clone(),
+        line: table.line(),
+        listen_lines: common.listen_lines,
+        dial_line,
+    })
+}
+
+fn common(
+    table: &Table<'_>,
+    name: &str,
+    base: &Path,
+    security: &Security,
+) -> Result<Common, LayoutError> {
+    let (listen, listen_lines) = table.urls("listen")?;
     let mut queue = QueueOptions::peer();
     if let Some(messages) = table.positive("queue_messages")? {
         queue = queue.max_messages(messages);
@@ -186,23 +361,12 @@ fn node(
                 .expect("only the names of policies are accepted"),
         );
     }
-    let security = Security::read(table, &format!("node.{name}."), base)?.or(security);
-    Ok(PlacedNode {
-        spec: NodeSpec {
-            name: name.to_owned(),
-            role,
-            listen,
-            advertise,
-            host: table.string("host")?.map(|host| host.text.to_owned()),
-            queue,
-            weight: table.positive("weight")?.map_or(1, NonZeroUsize::get),
-            tls: security.tls,
-            ws: security.ws,
-        },
-        table: table.name.clone(),
-        line: table.line(),
+    Ok(Common {
+        listen,
         listen_lines,
-        dial_line,
+        queue,
+        weight: table.positive("weight")?.map_or(1, NonZeroUsize::get),
+        security: Security::read(table, &format!("node.{name}."), base)?.or(security),
     })
 }
 
@@ -386,3 +550,6 @@ const MIN_CACHE_BYTES: usize = 1 << 20;
 
 /// Topics of pools; far below what a topic may have, so that nothing put behind one is too long.
 const MAX_TOPIC: usize = 1024;
+
+/// Names that an error lists at most.
+const MAX_NAMED: usize = 32;

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{LayoutError, LayoutProblem};
+use super::format::LayoutFormat;
 use crate::log::is_file_stem;
 use crate::role::Role;
 use crate::table::is_table_name;
@@ -19,6 +20,7 @@ use crate::table::is_table_name;
 pub(super) struct Source<'a> {
     pub(super) file: &'a Path,
     pub(super) text: &'a str,
+    pub(super) format: LayoutFormat,
 }
 
 impl Source<'_> {
@@ -36,7 +38,20 @@ impl Source<'_> {
     }
 
     pub(super) fn at_line(&self, line: Option<usize>, problem: LayoutProblem) -> LayoutError {
-        LayoutError::new(self.file, line, problem)
+        LayoutError {
+            format: self.format,
+            ..LayoutError::new(self.file, line, problem)
+        }
+    }
+
+    /// An error with line and column.
+    pub(super) fn at_place(&self, place: usize, problem: LayoutProblem) -> LayoutError {
+        let before = self.text.get(..place).unwrap_or(self.text);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        LayoutError {
+            column: Some(1 + line.chars().count()),
+            ..self.at_line(Some(self.line(&(place..place))), problem)
+        }
     }
 }
 
