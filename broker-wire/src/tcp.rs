@@ -48,7 +48,9 @@ pub(crate) async fn connect(url: &PeerUrl, default_port: u16) -> Result<TcpStrea
         host: url.host().to_owned(),
         reason,
     };
-    let addresses: Vec<SocketAddr> = lookup_host(url.authority(default_port))
+    // Not as one text: in brackets the system would not know a zone, as in fe80::1%eth0.
+    let host = (url.host(), url.port().unwrap_or(default_port));
+    let addresses: Vec<SocketAddr> = lookup_host(host)
         .await
         .map_err(|error| no_host(error.to_string()))?
         .collect();
@@ -207,5 +209,25 @@ fn complain(limit: &Mutex<RateLimit>, what: fmt::Arguments<'_>) {
         Some(0) => tracing::warn!("{what}"),
         Some(more) => tracing::warn!("{what} ({more} more of the like were not logged)"),
         None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_zone_behind_an_address_is_understood() {
+        let Ok(listener) = TcpListener::bind("[::1]:0").await else {
+            return; // A machine without IPv6.
+        };
+        let port = listener.local_addr().expect("bound").port();
+        for host in ["::1", "::1%1"] {
+            let url = PeerUrl::new("broker", host, Some(port));
+            assert!(connect(&url, 9999).await.is_ok(), "{host}");
+        }
+        let url = PeerUrl::new("broker", "fe80::1%no-such-interface", Some(port));
+        let error = connect(&url, 9999).await.expect_err("no such interface");
+        assert!(matches!(error, TcpError::NoSuchHost { .. }), "{error}");
     }
 }

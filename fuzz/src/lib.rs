@@ -41,4 +41,5 @@ pub const TARGETS: &[Target] = &[
     ("value", value::value),
     ("ws_target", broker_wire::fuzz::ws_target),
     ("zeek", value::zeek),
+    ("zeek_layout", cluster::zeek_layout),
 ];

@@ -179,7 +179,12 @@ impl<'a> Scanner<'a> {
     /// Moves over whatever stands before the next of `ends` outside of brackets, and not over that. Brackets and texts on
     /// the way must be whole.
     pub(super) fn skip_to(&mut self, ends: &[char]) -> Result<(), LayoutError> {
-        let start = self.at;
+        self.skip_blank();
+        self.skip_from(self.at, ends)
+    }
+
+    /// The same; if it does not end, `start` is to blame.
+    fn skip_from(&mut self, start: usize, ends: &[char]) -> Result<(), LayoutError> {
         let mut open: Vec<char> = Vec::new();
         loop {
             let Some(next) = self.next() else {
@@ -215,8 +220,10 @@ impl<'a> Scanner<'a> {
 
     /// Moves over a block in braces.
     pub(super) fn skip_block(&mut self) -> Result<(), LayoutError> {
+        self.skip_blank();
+        let start = self.at;
         self.take("{", "{")?;
-        self.skip_to(&['}'])?;
+        self.skip_from(start, &['}'])?;
         self.take("}", "}")
     }
 }

@@ -336,7 +336,7 @@ fn a_mistake_in_a_script_is_named_with_line_and_column() {
         ("", "etc/cluster-layout.zeek: there are no nodes in it"),
         (
             "redef Cluster::nodes = {\n  [\"manager\"] = [$node_type=Cluster::BOSS, $ip=127.0.0.1]};",
-            ":2:30: \"Cluster::BOSS\" is no type of nodes",
+            ":2:29: \"Cluster::BOSS\" is no type of nodes",
         ),
         (
             "redef Cluster::nodes = {\n  [\"manager\"] = [$ip=127.0.0.1]};",
@@ -431,7 +431,7 @@ fn a_mistake_in_a_script_is_named_with_line_and_column() {
             "redef x = (1];",
             ":1:13: expected brackets in pairs, found ']'",
         ),
-        ("event f() { ", ":1:12: the statement has no end"),
+        ("event f() { ", ":1:11: the statement has no end"),
         (
             &format!("redef x = {}", "(".repeat(100)),
             ": brackets are nested too deep",
