@@ -35,9 +35,10 @@ use super::tsv_read::TsvFormat;
 use super::value::Record;
 
 /// The form of a log file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LogFormat {
     /// Columns between tabs under a header.
+    #[default]
     Tsv,
     /// One object per line.
     Json,

@@ -51,7 +51,8 @@ impl LogAudit {
 }
 
 /// Counts the records in the files of all loggers below `log_dir`, each in its directory. Exact once the loggers have
-/// closed or are dead; blocks on files.
+/// closed or are dead; blocks on files. Rotated files count too, wherever they have gone, as long as the list of their
+/// batches is kept.
 ///
 /// # Errors
 /// A directory or file cannot be read, or a journal is damaged.
@@ -83,7 +84,6 @@ fn audit_file(
 ) -> io::Result<()> {
     let mut last = None;
     journal::read(journal_path, |entry| {
-        last = Some(entry);
         if let Entry::Batch {
             writer,
             number,
@@ -98,10 +98,11 @@ fn audit_file(
                 counted.duplicates += records;
             }
         }
+        last = Some(entry);
     })?;
     let path = journal_path.with_extension("log");
     match last {
-        Some(Entry::Open { offset } | Entry::Batch { offset, .. }) if path.exists() => {
+        Some(Entry::Open { offset, .. } | Entry::Batch { offset, .. }) if path.exists() => {
             audit.unacknowledged += lines_behind(&path, offset)?;
         }
         _ => {}
@@ -127,6 +128,8 @@ fn lines_behind(path: &Path, offset: u64) -> io::Result<u64> {
 mod tests {
     use std::fs;
 
+    use jiff::Timestamp;
+
     use super::super::file::{LogFile, Mark};
     use super::*;
 
@@ -145,7 +148,13 @@ mod tests {
         for logger in ["logger-1", "logger-2"] {
             fs::create_dir(dir.path().join(logger)).unwrap();
         }
-        let mut first = LogFile::open(&dir.path().join("logger-1"), "conn", b"#h\n").unwrap();
+        let mut first = LogFile::open(
+            &dir.path().join("logger-1"),
+            "conn",
+            b"#h\n",
+            Timestamp::UNIX_EPOCH,
+        )
+        .unwrap();
         first
             .append(b"a\nb\nc\n", &[mark(1, 1, 2, 4), mark(0, 0, 1, 6)])
             .unwrap();
@@ -154,7 +163,13 @@ mod tests {
         let mut text = fs::read(&killed).unwrap();
         text.extend_from_slice(b"d\ne");
         fs::write(&killed, text).unwrap();
-        let mut second = LogFile::open(&dir.path().join("logger-2"), "conn", b"#h\n").unwrap();
+        let mut second = LogFile::open(
+            &dir.path().join("logger-2"),
+            "conn",
+            b"#h\n",
+            Timestamp::UNIX_EPOCH,
+        )
+        .unwrap();
         second
             .append(b"a\nb\nd\ne\n", &[mark(1, 1, 2, 4), mark(1, 2, 2, 8)])
             .unwrap();

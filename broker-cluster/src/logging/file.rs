@@ -3,12 +3,16 @@
 //! A file that a killed logger left behind is cut where the journal ends, and continued if its header is the same
 //! but for the time of opening; else, as a file closed in order or one without a journal, it is moved out of the way
 //! to `PATH.N.log`, journal included. Nothing that was acknowledged is ever overwritten.
+//!
+//! A file is rotated in four steps: the journal notes the new name, the file gets it, the journal gets it, the file is
+//! closed. A kill between two of them is made good by [`finish_rotation`] at the next start.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use broker_core::EndpointId;
+use jiff::Timestamp;
 
 use super::journal::{self, Entry};
 
@@ -21,7 +25,10 @@ pub(crate) struct LogFile {
     journal: File,
     journal_end: u64,
     path: PathBuf,
+    journal_path: PathBuf,
     end: u64,
+    opened: Timestamp,
+    has_records: bool,
     lines: Vec<u8>,
 }
 
@@ -37,10 +44,10 @@ pub(crate) struct Mark {
 
 impl LogFile {
     /// Opens `dir/stem.log` and its journal. `header` is what a new file begins with.
-    pub(crate) fn open(dir: &Path, stem: &str, header: &[u8]) -> io::Result<Self> {
-        let path = dir.join(format!("{stem}.log"));
-        let journal_path = dir.join(format!("{stem}.{}", journal::SUFFIX));
-        if let Some(file) = Self::continued(&path, &journal_path, header)? {
+    pub(crate) fn open(dir: &Path, stem: &str, header: &[u8], now: Timestamp) -> io::Result<Self> {
+        let path = log_path(dir, stem);
+        let journal_path = journal_path(dir, stem);
+        if let Some(file) = Self::continued(&path, &journal_path, header, now)? {
             return Ok(file);
         }
         move_aside(dir, stem)?;
@@ -59,21 +66,30 @@ impl LogFile {
             journal,
             journal_end: 0,
             path,
+            journal_path,
             end: header.len() as u64,
+            opened: now,
+            has_records: false,
             lines: Vec::new(),
         };
-        opened.note(&[Entry::Open { offset: opened.end }])?;
+        opened.note_open(now)?;
         Ok(opened)
     }
 
     /// The file a killed logger left behind, if it can be continued.
-    fn continued(path: &Path, journal_path: &Path, header: &[u8]) -> io::Result<Option<Self>> {
+    fn continued(
+        path: &Path,
+        journal_path: &Path,
+        header: &[u8],
+        now: Timestamp,
+    ) -> io::Result<Option<Self>> {
         if !path.exists() || !journal_path.exists() {
             return Ok(None);
         }
-        let Some(end) = repair(path, journal_path)? else {
+        let Some(left) = repair(path, journal_path)? else {
             return Ok(None);
         };
+        let end = left.end;
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         let mut there = vec![0; header.len()];
         if file.read_exact(&mut there).is_err() || !same_header(&there, header) {
@@ -87,16 +103,34 @@ impl LogFile {
             journal,
             journal_end,
             path: path.to_owned(),
+            journal_path: journal_path.to_owned(),
             end,
+            opened: left.opened.unwrap_or(now),
+            has_records: left.has_records,
             lines: Vec::new(),
         };
-        opened.note(&[Entry::Open { offset: end }])?;
+        opened.note_open(now)?;
         Ok(Some(opened))
     }
 
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How long it is, in bytes.
+    pub(crate) const fn len(&self) -> u64 {
+        self.end
+    }
+
+    /// When it was begun, by whichever process.
+    pub(crate) const fn opened(&self) -> Timestamp {
+        self.opened
+    }
+
+    /// Whether there is a record in it.
+    pub(crate) const fn has_records(&self) -> bool {
+        self.has_records
     }
 
     /// Appends `data` and notes its batches. On an error nothing of it is in the file, as far as the system lets us.
@@ -128,15 +162,70 @@ impl LogFile {
             .collect();
         self.note(&entries)?;
         self.end += data.len() as u64;
+        self.has_records |= marks.iter().any(|mark| mark.records > 0);
         Ok(())
     }
 
     /// Appends the end of the file and closes it.
     pub(crate) fn close(mut self, footer: &[u8]) -> io::Result<()> {
+        self.finish(footer)
+    }
+
+    /// Appends the end of the file, closes it, and renames it to `dir/stem.log`; the journal stays where it is and becomes
+    /// `stem.batches`. Returns where the file is then.
+    ///
+    /// On an error the file is open again under its old name, as far as the system lets us; if only the end of the file could
+    /// not be written, that is logged and the file rotated nevertheless.
+    pub(crate) fn rotate(
+        mut self,
+        footer: &[u8],
+        dir: &Path,
+        stem: &str,
+    ) -> Result<PathBuf, (Self, io::Error)> {
+        let target = log_path(dir, stem);
+        match self.rename(&target, stem) {
+            Ok(()) => {}
+            Err(error) => {
+                // So that the next start does not finish what was given up.
+                let opened = self.opened;
+                let _ = self.note_open(opened);
+                return Err((self, error));
+            }
+        }
+        if let Err(error) = self.finish(footer) {
+            tracing::error!(file = %target.display(), %error, "cannot write the end of a rotated log file");
+        }
+        Ok(target)
+    }
+
+    fn rename(&mut self, target: &Path, stem: &str) -> io::Result<()> {
+        let offset = self.end;
+        let stem: Box<str> = stem.into();
+        let journal = self
+            .journal_path
+            .with_file_name(format!("{stem}.{}", journal::SUFFIX));
+        self.note(&[Entry::Rotate { offset, stem }])?;
+        fs::rename(&self.path, target)?;
+        if let Err(error) = fs::rename(&self.journal_path, &journal) {
+            fs::rename(target, &self.path)?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, footer: &[u8]) -> io::Result<()> {
         self.file.write_all(footer)?;
         self.end += footer.len() as u64;
         let offset = self.end;
         self.note(&[Entry::Close { offset }])
+    }
+
+    fn note_open(&mut self, time: Timestamp) -> io::Result<()> {
+        let entry = Entry::Open {
+            offset: self.end,
+            time: Some(time.as_second()),
+        };
+        self.note(&[entry])
     }
 
     fn note(&mut self, entries: &[Entry]) -> io::Result<()> {
@@ -148,11 +237,32 @@ impl LogFile {
     }
 }
 
-/// Cuts a file where its journal ends, and the journal behind its last whole line. Returns the end; none if the file
-/// was closed in order or is shorter than the journal says.
-pub(crate) fn repair(path: &Path, journal_path: &Path) -> io::Result<Option<u64>> {
+/// What a killed logger left of a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    /// Where it ends.
+    pub(crate) end: u64,
+    /// When it was begun.
+    pub(crate) opened: Option<Timestamp>,
+    pub(crate) has_records: bool,
+}
+
+/// Cuts a file where its journal ends, and the journal behind its last whole line. None if the file was closed in order or
+/// is shorter than the journal says.
+pub(crate) fn repair(path: &Path, journal_path: &Path) -> io::Result<Option<Left>> {
     let mut last = None;
-    let whole = journal::read(journal_path, |entry| last = Some(entry))?;
+    let mut opened = None;
+    let mut has_records = false;
+    let whole = journal::read(journal_path, |entry| {
+        match &entry {
+            Entry::Open { time, .. } if opened.is_none() => {
+                opened = time.and_then(|time| Timestamp::from_second(time).ok());
+            }
+            Entry::Batch { records, .. } => has_records |= *records > 0,
+            _ => {}
+        }
+        last = Some(entry);
+    })?;
     let Some(last) = last else { return Ok(None) };
     if matches!(last, Entry::Close { .. }) {
         return Ok(None);
@@ -167,7 +277,59 @@ pub(crate) fn repair(path: &Path, journal_path: &Path) -> io::Result<Option<u64>
         .write(true)
         .open(journal_path)?
         .set_len(whole)?;
-    Ok(Some(last.offset()))
+    Ok(Some(Left {
+        end: last.offset(),
+        opened,
+        has_records,
+    }))
+}
+
+/// Makes good a rotation that a kill interrupted: the file and the journal in `journal_dir` get the names the journal notes.
+/// `rotated_dir` is where rotated files go. Returns the journal's path then.
+pub(crate) fn finish_rotation(journal_path: &Path, rotated_dir: &Path) -> io::Result<PathBuf> {
+    let mut noted = None;
+    let mut end = 0;
+    let whole = journal::read(journal_path, |entry| {
+        end = entry.offset();
+        noted = match entry {
+            Entry::Rotate { stem, .. } => Some(stem),
+            _ => None,
+        };
+    })?;
+    let Some(stem) = noted else {
+        return Ok(journal_path.to_owned());
+    };
+    let target = log_path(rotated_dir, &stem);
+    let log = journal_path.with_extension("log");
+    let renamed = journal_path.with_file_name(format!("{stem}.{}", journal::SUFFIX));
+    if renamed != journal_path {
+        if log.exists() && !target.exists() {
+            fs::rename(&log, &target)?;
+        }
+        fs::rename(journal_path, &renamed)?;
+    }
+    // The end of the file may be missing or half written; its records are whole.
+    if let Ok(file) = OpenOptions::new().write(true).open(&target)
+        && file.metadata()?.len() > end
+    {
+        file.set_len(end)?;
+    }
+    let mut line = Vec::new();
+    Entry::Close { offset: end }.push(&mut line);
+    let mut journal = OpenOptions::new().append(true).open(&renamed)?;
+    journal.set_len(whole)?;
+    journal.write_all(&line)?;
+    Ok(renamed)
+}
+
+/// Where a log of this stem is.
+pub(crate) fn log_path(dir: &Path, stem: &str) -> PathBuf {
+    dir.join(format!("{stem}.log"))
+}
+
+/// Where its journal is.
+pub(crate) fn journal_path(dir: &Path, stem: &str) -> PathBuf {
+    dir.join(format!("{stem}.{}", journal::SUFFIX))
 }
 
 /// Whether two headers differ in nothing but the time of opening.
@@ -225,6 +387,10 @@ mod tests {
         }
     }
 
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_795_000_000).unwrap()
+    }
+
     fn content(dir: &Path, name: &str) -> String {
         fs::read_to_string(dir.join(name)).unwrap()
     }
@@ -232,7 +398,7 @@ mod tests {
     #[test]
     fn a_killed_logger_s_file_is_cut_to_what_was_noted_and_continued() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = LogFile::open(dir.path(), "conn", HEADER).unwrap();
+        let mut file = LogFile::open(dir.path(), "conn", HEADER, now()).unwrap();
         file.append(b"one\ntwo\n", &[mark(1, 4), mark(2, 8)])
             .unwrap();
         drop(file);
@@ -249,7 +415,7 @@ mod tests {
             .unwrap()
             .write_all(b"0505")
             .unwrap();
-        let mut file = LogFile::open(dir.path(), "conn", LATER).unwrap();
+        let mut file = LogFile::open(dir.path(), "conn", LATER, now()).unwrap();
         file.append(b"three\n", &[mark(3, 6)]).unwrap();
         file.close(b"#close\t3\n").unwrap();
         assert_eq!(
@@ -269,27 +435,27 @@ mod tests {
     #[test]
     fn a_closed_file_a_foreign_one_and_one_of_other_columns_are_moved_aside() {
         let dir = tempfile::tempdir().unwrap();
-        LogFile::open(dir.path(), "conn", HEADER)
+        LogFile::open(dir.path(), "conn", HEADER, now())
             .unwrap()
             .close(b"#close\t1\n")
             .unwrap();
         let other = b"#path\tconn\n#open\t2\n#fields\tb\n";
-        drop(LogFile::open(dir.path(), "conn", other).unwrap());
-        drop(LogFile::open(dir.path(), "conn", HEADER).unwrap());
+        drop(LogFile::open(dir.path(), "conn", other, now()).unwrap());
+        drop(LogFile::open(dir.path(), "conn", HEADER, now()).unwrap());
         assert!(content(dir.path(), "conn.1.log").ends_with("#close\t1\n"));
         assert!(content(dir.path(), "conn.1.batches").contains("close"));
         assert_eq!(content(dir.path(), "conn.2.log").as_bytes(), other);
         fs::write(dir.path().join("dns.log"), "somebody's").unwrap();
-        drop(LogFile::open(dir.path(), "dns", HEADER).unwrap());
+        drop(LogFile::open(dir.path(), "dns", HEADER, now()).unwrap());
         assert_eq!(content(dir.path(), "dns.1.log"), "somebody's");
     }
 
     #[test]
     fn a_damaged_journal_is_an_error_and_touches_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        drop(LogFile::open(dir.path(), "conn", HEADER).unwrap());
+        drop(LogFile::open(dir.path(), "conn", HEADER, now()).unwrap());
         fs::write(dir.path().join("conn.batches"), "garbage\n").unwrap();
-        let error = LogFile::open(dir.path(), "conn", HEADER)
+        let error = LogFile::open(dir.path(), "conn", HEADER, now())
             .unwrap_err()
             .to_string();
         assert!(error.contains("conn.batches: not a journal"), "{error}");
@@ -299,6 +465,6 @@ mod tests {
     #[test]
     fn a_file_in_a_missing_directory_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(LogFile::open(&dir.path().join("no"), "conn", HEADER).is_err());
+        assert!(LogFile::open(&dir.path().join("no"), "conn", HEADER, now()).is_err());
     }
 }

@@ -1,10 +1,13 @@
 //! What a logger has promised: beside each log file a journal of the batches that are in it.
 //!
 //! ```text
-//! open OFFSET                      the file's header ends here, or writing went on from here
+//! open OFFSET TIME                 the file's header ends here, or writing went on from here, since TIME (Unix seconds)
 //! WRITER NUMBER RECORDS OFFSET     a batch of WRITER (an endpoint ID) is in the file up to OFFSET
+//! rotate OFFSET STEM               the file and this journal are about to be called STEM
 //! close OFFSET                     the file was closed in order
 //! ```
+//!
+//! Journals of older releases have no TIME.
 //!
 //! A batch goes to the file first, then into the journal, and only then to its writer as a receipt. So what stands in
 //! the file behind the journal's last offset was never acknowledged: it may be half written, and its writer sends it
@@ -25,16 +28,21 @@ use broker_core::EndpointId;
 pub(crate) const SUFFIX: &str = "batches";
 
 /// One line of a journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
     Open {
         offset: u64,
+        time: Option<i64>,
     },
     Batch {
         writer: EndpointId,
         number: u64,
         records: u64,
         offset: u64,
+    },
+    Rotate {
+        offset: u64,
+        stem: Box<str>,
     },
     Close {
         offset: u64,
@@ -45,14 +53,22 @@ impl Entry {
     /// The end of the file as far as this line knows.
     pub(crate) const fn offset(&self) -> u64 {
         match self {
-            Self::Open { offset } | Self::Batch { offset, .. } | Self::Close { offset } => *offset,
+            Self::Open { offset, .. }
+            | Self::Batch { offset, .. }
+            | Self::Rotate { offset, .. }
+            | Self::Close { offset } => *offset,
         }
     }
 
     /// Appends the line.
     pub(crate) fn push(&self, out: &mut Vec<u8>) {
         let written = match self {
-            Self::Open { offset } => writeln!(out, "open {offset}"),
+            Self::Open { offset, time: None } => writeln!(out, "open {offset}"),
+            Self::Open {
+                offset,
+                time: Some(time),
+            } => writeln!(out, "open {offset} {time}"),
+            Self::Rotate { offset, stem } => writeln!(out, "rotate {offset} {stem}"),
             Self::Batch {
                 writer,
                 number,
@@ -65,11 +81,27 @@ impl Entry {
     }
 
     fn parse(line: &str) -> Option<Self> {
+        if let Some(rest) = line.strip_prefix("rotate ") {
+            let (offset, stem) = rest.split_once(' ')?;
+            return Some(Self::Rotate {
+                offset: offset.parse().ok()?,
+                stem: stem.into(),
+            });
+        }
+        if let Some(rest) = line.strip_prefix("open ") {
+            let (offset, time) = match rest.split_once(' ') {
+                Some((offset, time)) => (offset, Some(time.parse().ok()?)),
+                None => (rest, None),
+            };
+            return Some(Self::Open {
+                offset: offset.parse().ok()?,
+                time,
+            });
+        }
         let mut words = line.split(' ');
         let first = words.next()?;
         let mut number = || words.next()?.parse::<u64>().ok();
         let entry = match first {
-            "open" => Self::Open { offset: number()? },
             "close" => Self::Close { offset: number()? },
             writer => Self::Batch {
                 writer: writer.parse().ok()?,
@@ -119,7 +151,8 @@ pub(crate) fn read_from(
     }
 }
 
-const MAX_LINE: u64 = 256;
+/// A name of 255 bytes and a number.
+const MAX_LINE: u64 = 512;
 
 #[cfg(test)]
 mod tests {
@@ -141,7 +174,18 @@ mod tests {
     #[test]
     fn lines_read_back_and_a_half_written_one_does_not_count() {
         let all = [
-            Entry::Open { offset: 7 },
+            Entry::Open {
+                offset: 7,
+                time: None,
+            },
+            Entry::Open {
+                offset: 7,
+                time: Some(-5),
+            },
+            Entry::Rotate {
+                offset: 8,
+                stem: "my log.2026-11-27-09-00-00".into(),
+            },
             Entry::Batch {
                 writer: EndpointId::from_bytes([1; 16]),
                 number: 3,
@@ -161,7 +205,8 @@ mod tests {
     #[test]
     fn a_file_that_is_no_journal_is_an_error() {
         assert!(entries(b"#separator \\x09\n").is_err());
-        assert!(entries(b"open 1 2\n").is_err());
+        assert!(entries(b"open 1 2 3\n").is_err());
+        assert!(entries(b"rotate 1\n").is_err());
         assert!(entries(&[b'x'; 1000]).unwrap().0.is_empty());
     }
 }

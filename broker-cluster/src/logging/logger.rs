@@ -12,6 +12,8 @@
 //! Processing only formats; [`Logger::commit`] writes what has been collected, notes it in the journals, and only then
 //! gives out receipts. Does file I/O, reads no clock and no socket.
 //!
+//! A file that is due is rotated between two commits ([`Logger::rotate`]); its log gets a new file with its next record.
+//!
 //! At most [`MAX_LOGS`] logs are open. What peers name is counted under [`UNKNOWN`] unless a log of that name is open.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,14 +25,20 @@ use std::time::{Duration, Instant};
 
 use broker_core::zeek::{LogCreate, Message, MessageView};
 use broker_core::{DataView, EndpointId, LogCounters, RateLimit};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, Zoned};
 
+use super::archive::{PENDING, Rotated};
 use super::file::{self, LogFile, Mark};
 use super::journal::{self, Entry};
 use super::known::KnownBatches;
+use super::options::LoggerOptions;
+use super::rotation::{Rotation, rotated_stem};
+use super::sink::{SinkFeed, SinkLines};
 use super::wire;
 use crate::events::{BatchReceipt, LOG_BATCH};
 use crate::log::{
-    Column, LogFormat, LogStyle, LogWriter, MAX_COLUMNS, Schema, is_file_stem, meta_time, serial,
+    Column, LogStyle, LogWriter, MAX_COLUMNS, Schema, is_file_stem, meta_time, serial,
 };
 
 /// Log files open at a time. Each takes two file descriptors, and a process has 1024 by default: peers must not be able
@@ -46,18 +54,33 @@ const ASCII_WRITER: &[u8] = b"Log::WRITER_ASCII";
 /// Counters of a logger by stream id, shared with whoever reports them.
 pub(crate) type SharedCounters = Arc<Mutex<BTreeMap<String, LogCounters>>>;
 
+/// What time it is, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// For intervals.
+    pub(crate) instant: Instant,
+    /// For what stands in files and their names.
+    pub(crate) wall: Timestamp,
+}
+
 /// Writes the log files of one node.
 pub(crate) struct Logger {
     dir: PathBuf,
     /// The directory, locked against another logger for as long as this one lives.
     _lock: File,
-    format: LogFormat,
+    /// The node's name.
+    node: String,
+    options: LoggerOptions,
+    zone: TimeZone,
+    sinks: Vec<SinkFeed>,
+    /// Rotated files nobody has been told of yet.
+    rotated: Vec<Rotated>,
     logs: Vec<OpenLog>,
     by_key: HashMap<Key, Vec<usize>>,
     stems: HashSet<String>,
     known: KnownBatches,
     /// Batches that came again, to be acknowledged again.
-    again: Vec<(EndpointId, u64)>,
+    again: Vec<wire::BatchHead>,
     receipts: Vec<(EndpointId, BatchReceipt)>,
     pending_bytes: usize,
     counters: SharedCounters,
@@ -76,16 +99,28 @@ struct Key {
 struct OpenLog {
     stream: String,
     schema: Arc<Schema>,
+    stem: String,
     writer: LogWriter,
-    file: LogFile,
+    /// None from a rotation to the next record.
+    file: Option<LogFile>,
+    rotation: Option<Rotation>,
     data: Vec<u8>,
     marks: Vec<Mark>,
-    waiting: Vec<(EndpointId, BatchReceipt)>,
+    waiting: Vec<Waiting>,
+    /// The same records for the sinks, if one wants them.
+    lines: Option<SinkLines>,
     /// Records in `data` that came without a number.
     unnumbered: u64,
     /// Counted since the last commit.
     received: u64,
     skipped: u64,
+}
+
+/// A batch that is acknowledged once it is in the file.
+struct Waiting {
+    writer: EndpointId,
+    reply_to: EndpointId,
+    receipt: BatchReceipt,
 }
 
 /// Why a log is not written.
@@ -109,14 +144,17 @@ enum Refusal {
 
 impl Logger {
     /// A logger that writes into `dir`, which is created if need be. Files that a killed logger left there are cut to
-    /// what it acknowledged.
+    /// what it acknowledged. `node` is the node's name.
     ///
     /// # Errors
     /// The directory cannot be created or read, another logger writes there, or a journal in it is damaged.
     pub(crate) fn open(
         dir: &Path,
-        format: LogFormat,
+        node: &str,
+        options: LoggerOptions,
+        sinks: Vec<SinkFeed>,
         counters: SharedCounters,
+        now: Now,
     ) -> io::Result<Self> {
         let named = |error: io::Error| {
             io::Error::new(
@@ -125,36 +163,35 @@ impl Logger {
             )
         };
         std::fs::create_dir_all(dir).map_err(named)?;
-        let lock = lock(dir).map_err(named)?;
-        let mut known = KnownBatches::default();
-        for entry in std::fs::read_dir(dir).map_err(named)? {
-            let journal_path = entry.map_err(named)?.path();
-            if journal_path
-                .extension()
-                .is_some_and(|suffix| suffix == journal::SUFFIX)
-            {
-                recover(&journal_path, &mut known)?;
-            }
+        if let Some(rotated) = &options.rotation.dir {
+            std::fs::create_dir_all(rotated).map_err(named)?;
         }
-        Ok(Self {
+        let lock = lock(dir).map_err(named)?;
+        let mut logger = Self {
             dir: dir.to_owned(),
             _lock: lock,
-            format,
+            node: node.to_owned(),
+            options,
+            zone: TimeZone::system(),
+            sinks,
+            rotated: Vec::new(),
             logs: Vec::new(),
             by_key: HashMap::new(),
             stems: HashSet::new(),
-            known,
+            known: KnownBatches::default(),
             again: Vec::new(),
             receipts: Vec::new(),
             pending_bytes: 0,
             counters,
             complaints: RateLimit::new(COMPLAINTS, COMPLAINT_INTERVAL),
             failures: RateLimit::new(COMPLAINTS, COMPLAINT_INTERVAL),
-        })
+        };
+        logger.take_over(now).map_err(named)?;
+        Ok(logger)
     }
 
     /// Takes one message, whatever it is; other messages than those about logs have no effect.
-    pub(crate) fn receive(&mut self, payload: &[u8], now: Instant) {
+    pub(crate) fn receive(&mut self, payload: &[u8], now: Now) {
         let view = DataView::parse(payload)
             .ok()
             .and_then(|view| MessageView::parse(view).ok());
@@ -169,39 +206,257 @@ impl Logger {
         self.pending_bytes >= COMMIT_BYTES
     }
 
-    /// Writes what waits and gives out the receipts for it.
-    pub(crate) fn commit(&mut self, now: Instant) -> Vec<(EndpointId, BatchReceipt)> {
+    /// Writes what waits and gives out the receipts for it, each with the endpoint it is for.
+    pub(crate) fn commit(&mut self, now: Now) -> Vec<(EndpointId, BatchReceipt)> {
         self.pending_bytes = 0;
         for at in 0..self.logs.len() {
             self.commit_log(at, now);
         }
-        for (writer, number) in std::mem::take(&mut self.again) {
-            if let Some(receipt) = self.known.get(writer, number) {
-                self.receipts.push((writer, receipt));
+        for again in std::mem::take(&mut self.again) {
+            if let Some(receipt) = self.known.get(again.writer, again.number) {
+                self.receipts.push((again.reply_to, receipt));
             }
         }
         std::mem::take(&mut self.receipts)
     }
 
-    /// Closes all files in order. Call [`Logger::commit`] before, for the receipts.
-    pub(crate) fn close(mut self, now: Instant) {
-        let rest = self.commit(now);
-        debug_assert!(rest.is_empty(), "commit was called before");
-        let time = meta_time(&jiff::Zoned::now());
-        for log in self.logs {
-            let mut footer = Vec::new();
-            log.writer.end(&time, &mut footer);
-            let path = log.file.path().to_owned();
-            if let Err(error) = log.file.close(&footer) {
-                tracing::error!(file = %path.display(), %error, "cannot close log file");
+    /// When [`Logger::rotate`] has something to do, if no size says so before.
+    pub(crate) fn next_rotation(&self) -> Option<Timestamp> {
+        let due = |log: &OpenLog| log.file.as_ref().and(log.rotation.as_ref())?.due();
+        self.logs.iter().filter_map(due).min()
+    }
+
+    /// Rotates the files that are due.
+    pub(crate) fn rotate(&mut self, now: Now) {
+        let wall = self.local(now);
+        for at in 0..self.logs.len() {
+            let log = &mut self.logs[at];
+            let (Some(file), Some(rotation)) = (&log.file, &mut log.rotation) else {
+                continue;
+            };
+            if !rotation.is_due(&wall, file.len()) {
+                continue;
+            }
+            self.commit_log(at, now);
+            let log = &mut self.logs[at];
+            match (&log.file, &mut log.rotation) {
+                // A file without records is no file: it goes on.
+                (Some(file), Some(rotation)) if !file.has_records() => rotation.begin(&wall),
+                _ => self.rotate_log(at, false, now),
             }
         }
     }
 
-    fn message(&mut self, view: MessageView<'_>, now: Instant) {
+    /// The files rotated since the last call.
+    pub(crate) fn take_rotated(&mut self) -> Vec<Rotated> {
+        std::mem::take(&mut self.rotated)
+    }
+
+    /// Closes all files in order, and rotates those that are rotated at all, as Zeek does at its end. Call [`Logger::commit`]
+    /// before, for the receipts. Returns the rotated files.
+    pub(crate) fn close(mut self, now: Now) -> Vec<Rotated> {
+        let rest = self.commit(now);
+        debug_assert!(rest.is_empty(), "commit was called before");
+        let time = meta_time(&self.local(now));
+        for at in 0..self.logs.len() {
+            let log = &mut self.logs[at];
+            if log.rotation.is_some() && log.file.as_ref().is_some_and(LogFile::has_records) {
+                self.rotate_log(at, true, now);
+            }
+            let log = &mut self.logs[at];
+            let Some(file) = log.file.take() else {
+                continue;
+            };
+            let mut footer = Vec::new();
+            log.writer.end(&time, &mut footer);
+            let path = file.path().to_owned();
+            if let Err(error) = file.close(&footer) {
+                tracing::error!(file = %path.display(), %error, "cannot close log file");
+            }
+        }
+        self.rotated
+    }
+
+    /// Repairs what a killed logger left behind, learns which batches there are, and forgets old ones.
+    fn take_over(&mut self, now: Now) -> io::Result<()> {
+        let rotates = self.options.rotation.rule.is_on() || !self.options.stream_rules.is_empty();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            found.push(entry?.path());
+        }
+        found.sort_unstable();
+        for path in &found {
+            let has_suffix = |suffix: &str| path.extension().is_some_and(|other| other == suffix);
+            if has_suffix(PENDING) {
+                self.rotated.extend(Rotated::read_note(path)?);
+            }
+            if !has_suffix(journal::SUFFIX) {
+                continue;
+            }
+            if rotates && self.is_old(path, now) {
+                std::fs::remove_file(path)?;
+                continue;
+            }
+            let journal_path = file::finish_rotation(path, self.rotated_dir())?;
+            let left = recover(&journal_path, &mut self.known)?;
+            if let Some(left) = left
+                && rotates
+                && self.options.rotation.leftovers
+            {
+                self.rotate_leftover(&journal_path, left, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a journal is that of a rotated file and of no more use.
+    fn is_old(&self, journal_path: &Path, now: Now) -> bool {
+        let keep = SignedDuration::try_from(self.options.rotation.keep_batches)
+            .unwrap_or(SignedDuration::MAX);
+        let modified = std::fs::metadata(journal_path)
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|time| Timestamp::try_from(time).ok());
+        let is_old = modified.is_some_and(|time| now.wall.duration_since(time) > keep);
+        let mut closed = false;
+        is_old
+            && journal::read(journal_path, |entry| {
+                closed = matches!(entry, Entry::Close { .. });
+            })
+            .is_ok()
+            && closed
+    }
+
+    /// Rotates a file that a killed logger left behind.
+    fn rotate_leftover(
+        &mut self,
+        journal_path: &Path,
+        left: file::Left,
+        now: Now,
+    ) -> io::Result<()> {
+        let Some(stem) = journal_path.file_stem().and_then(|stem| stem.to_str()) else {
+            return Ok(());
+        };
+        if !left.has_records {
+            return Ok(());
+        }
+        let mut header = Vec::new();
+        {
+            use std::io::Read as _;
+            File::open(file::log_path(&self.dir, stem))?
+                .take(64 << 10)
+                .read_to_end(&mut header)?;
+        }
+        // Only of a file with Zeek's usual header do we know what its end looks like.
+        let close = meta_time(&self.local(now));
+        let footer = if header.starts_with(b"#separator \\x09\n") {
+            format!("#close\t{close}\n")
+        } else {
+            String::new()
+        };
+        let lines = header
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n');
+        let header_end = lines
+            .map(|(at, _)| at + 1)
+            .take_while(|end| *end <= header.len())
+            .find(|end| header.get(*end) != Some(&b'#'))
+            .unwrap_or(0);
+        let header = if header.starts_with(b"#") {
+            &header[..header_end]
+        } else {
+            &[]
+        };
+        let file = LogFile::open(&self.dir, stem, header, now.wall)?;
+        match self.move_file(file, footer.as_bytes(), stem, false, now) {
+            Ok(()) => Ok(()),
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    /// Where rotated files go.
+    fn rotated_dir(&self) -> &Path {
+        self.options.rotation.dir.as_deref().unwrap_or(&self.dir)
+    }
+
+    fn local(&self, now: Now) -> Zoned {
+        now.wall.to_zoned(self.zone.clone())
+    }
+
+    /// Rotates one log's file, which has nothing waiting for it.
+    fn rotate_log(&mut self, at: usize, terminating: bool, now: Now) {
+        let Some(file) = self.logs[at].file.take() else {
+            return;
+        };
+        let mut footer = Vec::new();
+        let time = meta_time(&self.local(now));
+        self.logs[at].writer.end(&time, &mut footer);
+        let path = self.logs[at].stem.clone();
+        if let Err((file, error)) = self.move_file(file, &footer, &path, terminating, now) {
+            self.fail(
+                now,
+                &format_args!("cannot rotate {}: {error}", file.path().display()),
+            );
+            let log = &mut self.logs[at];
+            log.file = Some(file);
+            if let Some(rotation) = &mut log.rotation {
+                rotation.postpone(now.wall.saturating_add(RETRY_ROTATION).unwrap_or(now.wall));
+            }
+        }
+    }
+
+    fn move_file(
+        &mut self,
+        file: LogFile,
+        footer: &[u8],
+        path: &str,
+        terminating: bool,
+        now: Now,
+    ) -> Result<(), (LogFile, io::Error)> {
+        let open = file.opened().to_zoned(self.zone.clone());
+        let close = self.local(now);
+        let dir = self.rotated_dir().to_owned();
+        let is_free = |stem: &String| {
+            let log = file::log_path(&dir, stem);
+            !log.exists()
+                && !log.with_extension("log.gz").exists()
+                && !file::journal_path(&self.dir, stem).exists()
+        };
+        let names = self.options.rotation.names;
+        let Some(stem) = (1..=MAX_SAME_NAME)
+            .map(|nth| rotated_stem(names, path, &open, &close, &self.node, nth))
+            .find(is_free)
+        else {
+            return Err((
+                file,
+                io::Error::other("too many rotated files of one second"),
+            ));
+        };
+        let target = file.rotate(footer, &dir, &stem)?;
+        tracing::info!(file = %target.display(), "log file rotated");
+        let mut rotated = Rotated {
+            file: target,
+            path: path.to_owned(),
+            open: meta_time(&open),
+            close: meta_time(&close),
+            node: self.node.clone(),
+            terminating,
+            note: PathBuf::new(),
+        };
+        if self.options.archive.is_on() {
+            if let Err(error) = rotated.write_note(&self.dir, &stem) {
+                tracing::error!(file = %rotated.file.display(), %error, "cannot note that a log file was rotated");
+            }
+            self.rotated.push(rotated);
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, view: MessageView<'_>, now: Now) {
         match view {
             MessageView::LogCreate { .. } => {
-                if let Err(refusal) = self.create(view, false) {
+                if let Err(refusal) = self.create(view, false, now) {
                     self.refuse(now, &refusal);
                 }
             }
@@ -229,15 +484,12 @@ impl Logger {
                 name, arguments, ..
             } if name == LOG_BATCH.as_bytes() => {
                 let parts = wire::read_numbered(arguments);
-                let batch =
-                    parts.and_then(|(writer, number, batch)| match MessageView::parse(batch) {
-                        Ok(MessageView::Batch(batch)) => Some((writer, number, batch)),
-                        _ => None,
-                    });
+                let batch = parts.and_then(|parts| match MessageView::parse(parts.batch) {
+                    Ok(MessageView::Batch(batch)) => Some((parts.head, batch)),
+                    _ => None,
+                });
                 match batch {
-                    Some((writer, number, batch)) => {
-                        self.numbered(writer, number, batch.iter(), batch.len(), now)
-                    }
+                    Some((head, batch)) => self.numbered(head, batch.iter(), batch.len(), now),
                     None => self.complain(now, "received invalid log batch"),
                 }
             }
@@ -247,12 +499,16 @@ impl Logger {
 
     fn numbered<'a>(
         &mut self,
-        writer: EndpointId,
-        number: u64,
+        head: wire::BatchHead,
         mut messages: impl Iterator<Item = MessageView<'a>>,
         len: usize,
-        now: Instant,
+        now: Now,
     ) {
+        let wire::BatchHead {
+            writer,
+            number,
+            reply_to,
+        } = head;
         let records = len.saturating_sub(1) as u64;
         let create = messages.next();
         if self.known.get(writer, number).is_some() {
@@ -263,11 +519,11 @@ impl Logger {
                 _ => UNKNOWN.to_owned(),
             };
             self.count(&stream, |counters| counters.duplicates += records);
-            self.again.push((writer, number));
+            self.again.push(head);
             return;
         }
         let opened = match create {
-            Some(create @ MessageView::LogCreate { .. }) => self.create(create, true),
+            Some(create @ MessageView::LogCreate { .. }) => self.create(create, true, now),
             _ => Err(Refusal::Writer(String::new())),
         };
         let at = match opened {
@@ -281,7 +537,7 @@ impl Logger {
                         skipped: records,
                     };
                     self.known.insert(writer, receipt);
-                    self.receipts.push((writer, receipt));
+                    self.receipts.push((reply_to, receipt));
                     self.count(UNKNOWN, |counters| {
                         counters.received += records;
                         counters.dropped += records;
@@ -310,17 +566,24 @@ impl Logger {
             records: written,
             end: log.data.len(),
         });
-        log.waiting.push((writer, receipt));
+        log.waiting.push(Waiting {
+            writer,
+            reply_to,
+            receipt,
+        });
     }
 
     /// Formats one record behind those that wait. Whether it fits its columns.
-    fn record(&mut self, at: usize, record: &[u8], now: Instant) -> bool {
+    fn record(&mut self, at: usize, record: &[u8], now: Now) -> bool {
         let log = &mut self.logs[at];
         log.received += 1;
         match serial::decode(record, &log.schema.columns) {
             Ok(values) => {
                 let before = log.data.len();
                 log.writer.record(&values, &mut log.data);
+                if let Some(lines) = &mut log.lines {
+                    lines.record(&values);
+                }
                 self.pending_bytes += log.data.len() - before;
                 true
             }
@@ -335,7 +598,12 @@ impl Logger {
 
     /// The log for these columns: one that is open, or a new one. Without `own_file` the first log of the key is it,
     /// whatever its columns.
-    fn create(&mut self, view: MessageView<'_>, own_file: bool) -> Result<usize, Refusal> {
+    fn create(
+        &mut self,
+        view: MessageView<'_>,
+        own_file: bool,
+        now: Now,
+    ) -> Result<usize, Refusal> {
         let MessageView::LogCreate { stream, writer, .. } = view else {
             return Err(Refusal::Writer(String::new()));
         };
@@ -369,12 +637,12 @@ impl Logger {
         if self.logs.len() >= MAX_LOGS {
             return Err(Refusal::TooMany);
         }
-        let at = self.open_log(&create)?;
+        let at = self.open_log(&create, now)?;
         self.by_key.entry(key).or_default().push(at);
         Ok(at)
     }
 
-    fn open_log(&mut self, create: &LogCreate) -> Result<usize, Refusal> {
+    fn open_log(&mut self, create: &LogCreate, now: Now) -> Result<usize, Refusal> {
         let path = create.info.path.to_str().filter(|path| is_file_stem(path));
         let path = path
             .ok_or_else(|| {
@@ -385,7 +653,7 @@ impl Logger {
             path,
             columns: columns(create)?,
         });
-        let mut style = LogStyle::of(self.format);
+        let mut style = LogStyle::of(self.options.format);
         for (name, value) in &create.info.config {
             if let (Some(name), Some(value)) = (
                 name.to_str(),
@@ -396,15 +664,21 @@ impl Logger {
             }
         }
         let writer = LogWriter::new(style, Arc::clone(&schema));
-        let mut header = Vec::new();
-        writer.begin(&meta_time(&jiff::Zoned::now()), &mut header);
         let stem = self.free_stem(&schema.path);
-        let file = LogFile::open(&self.dir, &stem, &header).map_err(|reason| Refusal::File {
-            path: self.dir.join(format!("{stem}.log")).display().to_string(),
+        let stream = create.stream.to_str_lossy().into_owned();
+        let rule = self.options.rule_of(&stream);
+        let opened = self.open_file(&writer, &stem, now);
+        let file = opened.map_err(|reason| Refusal::File {
+            path: file::log_path(&self.dir, &stem).display().to_string(),
             reason,
         })?;
-        self.stems.insert(stem);
-        let stream = create.stream.to_str_lossy().into_owned();
+        self.stems.insert(stem.clone());
+        let rotation = rule.is_on().then(|| {
+            let opened = file.opened().to_zoned(self.zone.clone());
+            Rotation::new(rule, self.options.rotation.base, &opened)
+        });
+        let wanted = self.sinks.iter().any(|sink| sink.wants(&stream));
+        let lines = wanted.then(|| SinkLines::new(&schema));
         self.counters
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -413,16 +687,25 @@ impl Logger {
         self.logs.push(OpenLog {
             stream,
             schema,
+            stem,
             writer,
-            file,
+            file: Some(file),
+            rotation,
             data: Vec::new(),
             marks: Vec::new(),
             waiting: Vec::new(),
+            lines,
             unnumbered: 0,
             received: 0,
             skipped: 0,
         });
         Ok(self.logs.len() - 1)
+    }
+
+    fn open_file(&self, writer: &LogWriter, stem: &str, now: Now) -> io::Result<LogFile> {
+        let mut header = Vec::new();
+        writer.begin(&meta_time(&self.local(now)), &mut header);
+        LogFile::open(&self.dir, stem, &header, now.wall)
     }
 
     /// `path`, or the first of `path-2`, `path-3`, … that no open log has.
@@ -445,7 +728,7 @@ impl Logger {
         self.by_key.get(&key)?.first().copied()
     }
 
-    fn commit_log(&mut self, at: usize, now: Instant) {
+    fn commit_log(&mut self, at: usize, now: Now) {
         let log = &mut self.logs[at];
         if log.received == 0 && log.marks.is_empty() {
             return;
@@ -458,7 +741,8 @@ impl Logger {
                 end: log.data.len(),
             });
         }
-        let result = log.file.append(&log.data, &log.marks);
+        let result = self.append(at, now);
+        let log = &mut self.logs[at];
         let mut change = LogCounters {
             received: log.received,
             dropped: log.skipped,
@@ -477,21 +761,52 @@ impl Logger {
         log.marks.clear();
         (log.unnumbered, log.received, log.skipped) = (0, 0, 0);
         let stream = log.stream.clone();
-        let file = log.file.path().display().to_string();
+        let stem = log.stem.clone();
+        let lines = log.lines.as_mut().map(SinkLines::take);
         self.count(&stream, |counters| {
             counters.received += change.received;
             counters.written += change.written;
             counters.dropped += change.dropped;
         });
         match result {
-            Ok(()) => self.receipts.extend(waiting),
-            Err(error) => {
-                for (writer, receipt) in waiting {
-                    self.known.remove(writer, receipt.number);
+            Ok(()) => {
+                let receipts = waiting
+                    .into_iter()
+                    .map(|batch| (batch.reply_to, batch.receipt));
+                self.receipts.extend(receipts);
+                if let Some((lines, records)) = lines {
+                    for sink in self.sinks.iter().filter(|sink| sink.wants(&stream)) {
+                        sink.offer(&lines, records);
+                    }
                 }
-                self.fail(now, &format_args!("cannot write {file}: {error}"));
+            }
+            Err(error) => {
+                for batch in waiting {
+                    self.known.remove(batch.writer, batch.receipt.number);
+                }
+                let file = file::log_path(&self.dir, &stem);
+                self.fail(
+                    now,
+                    &format_args!("cannot write {}: {error}", file.display()),
+                );
             }
         }
+    }
+
+    /// Puts what waits for a log into its file, which is opened if need be.
+    fn append(&mut self, at: usize, now: Now) -> io::Result<()> {
+        if self.logs[at].file.is_none() {
+            let file = self.open_file(&self.logs[at].writer, &self.logs[at].stem, now)?;
+            let opened = file.opened().to_zoned(self.zone.clone());
+            let log = &mut self.logs[at];
+            log.file = Some(file);
+            if let Some(rotation) = &mut log.rotation {
+                rotation.begin(&opened);
+            }
+        }
+        let log = &mut self.logs[at];
+        let file = log.file.as_mut().expect("it was opened above");
+        file.append(&log.data, &log.marks)
     }
 
     /// Counts for a stream with an open log; for another one under [`UNKNOWN`].
@@ -508,21 +823,21 @@ impl Logger {
         }
     }
 
-    fn refuse(&mut self, now: Instant, refusal: &Refusal) {
+    fn refuse(&mut self, now: Now, refusal: &Refusal) {
         match refusal {
             Refusal::File { .. } => self.fail(now, refusal),
             _ => self.complain(now, refusal),
         }
     }
 
-    fn fail(&mut self, now: Instant, what: &impl std::fmt::Display) {
-        if let Some(suppressed) = self.failures.check(now) {
+    fn fail(&mut self, now: Now, what: &impl std::fmt::Display) {
+        if let Some(suppressed) = self.failures.check(now.instant) {
             tracing::error!(suppressed, "{what}");
         }
     }
 
-    fn complain(&mut self, now: Instant, what: &(impl std::fmt::Display + ?Sized)) {
-        if let Some(suppressed) = self.complaints.check(now) {
+    fn complain(&mut self, now: Now, what: &(impl std::fmt::Display + ?Sized)) {
+        if let Some(suppressed) = self.complaints.check(now.instant) {
             tracing::warn!(suppressed, "{what}");
         }
     }
@@ -546,12 +861,14 @@ fn lock(dir: &Path) -> io::Result<File> {
     }
 }
 
-/// Cuts one file to what its journal knows, and learns which batches it has.
-fn recover(journal_path: &Path, known: &mut KnownBatches) -> io::Result<()> {
+/// Cuts one file to what its journal knows, and learns which batches it has. What is left of a file that was not closed.
+fn recover(journal_path: &Path, known: &mut KnownBatches) -> io::Result<Option<file::Left>> {
     let path = journal_path.with_extension("log");
-    if path.exists() {
-        file::repair(&path, journal_path)?;
-    }
+    let left = if path.exists() {
+        file::repair(&path, journal_path)?
+    } else {
+        None
+    };
     journal::read(journal_path, |entry| {
         if let Entry::Batch {
             writer,
@@ -572,7 +889,7 @@ fn recover(journal_path: &Path, known: &mut KnownBatches) -> io::Result<()> {
             );
         }
     })?;
-    Ok(())
+    Ok(left)
 }
 
 fn columns(create: &LogCreate) -> Result<Vec<Column>, Refusal> {
@@ -605,6 +922,11 @@ fn same_columns(schema: &Schema, create: &LogCreate) -> bool {
 /// The longest stream id and the longest value of a setting that peers may name.
 const MAX_STREAM_ID: usize = 1024;
 const MAX_SETTING: usize = 1024;
+
+/// How long after a rotation that failed the next attempt is made.
+const RETRY_ROTATION: SignedDuration = SignedDuration::from_secs(60);
+/// Rotated files whose names differ only by a number.
+const MAX_SAME_NAME: u32 = 100_000;
 
 /// So many complaints about what peers send, and so many about this machine, per interval.
 const COMPLAINTS: u32 = 10;

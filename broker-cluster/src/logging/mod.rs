@@ -10,23 +10,33 @@
 //! A record is lost only if its writer dies before it has a receipt. A record is written twice if its logger dies
 //! between writing it and noting that, or after noting it and before the receipt arrives.
 
+mod archive;
 mod audit;
 mod client;
 mod file;
 pub(crate) mod journal;
 mod known;
 mod logger;
+mod options;
 mod outbox;
 mod receiver;
+mod rotation;
+mod sink;
 pub(crate) mod wire;
 
+pub use archive::QUEUE as ARCHIVE_QUEUE;
 pub use audit::{LogAudit, WriterAudit, audit_logs};
 pub use client::{ASCII_WRITER, DEFAULT_HOLD, LogClient, LogError, LogSpec, LogStream};
 pub use logger::{MAX_LOGS, UNKNOWN};
+pub use options::{ArchiveOptions, LoggerOptions, RotatedNames, RotationOptions, RotationRule};
 pub use outbox::{
     BATCH_BYTES, BATCH_RECORDS, FLUSH_INTERVAL, MAX_BATCH_BYTES, MAX_BATCHES, MAX_SPAN,
     MAX_STREAMS, RECEIPT_TIMEOUT,
 };
-pub use receiver::LogReceiver;
+pub use receiver::{CLOSE_LIMIT, LogReceiver};
+pub use sink::{
+    HostPort, HttpAddress, SINK_CHUNK, SinkCounters, SinkOptions, SinkTarget, SinkTargetError,
+};
 
 pub(crate) use outbox::OutboxOptions;
+pub(crate) use receiver::Place;

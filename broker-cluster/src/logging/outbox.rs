@@ -401,8 +401,11 @@ impl Outbox {
                     let create = &self.streams[batch.stream].create;
                     let payload = || {
                         wire::numbered_batch(
-                            self.options.writer,
-                            number,
+                            wire::BatchHead {
+                                writer: self.options.writer,
+                                number,
+                                reply_to: self.options.writer,
+                            },
                             create,
                             &batch.entries,
                             batch.records,

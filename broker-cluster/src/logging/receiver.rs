@@ -2,22 +2,30 @@
 //!
 //! It takes what peers send to `zeek/logs/` and to the node's own topic, commits after each group of messages, and
 //! sends the receipts. Its queue holds senders up when it is full; what they have not been acknowledged they keep.
+//!
+//! Beside the thread run the tasks of the sinks and of what happens to rotated files; the thread waits for neither.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use broker_core::{Endpoint, EndpointId, Filter, LogCounters, Message, QueueOptions, Subscriber};
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::archive::{ArchiveCounters, ArchiveQueue, Archiver};
 use super::client::LogClient;
-use super::logger::{Logger, SharedCounters};
+use super::logger::{Logger, Now, SharedCounters};
+use super::options::LoggerOptions;
+use super::sink::{Sink, SinkCounters};
 use crate::events::{BatchReceipt, ClusterEvent};
 use crate::log::LogFormat;
 use crate::topics;
@@ -35,11 +43,34 @@ pub(crate) enum Input {
     Close(oneshot::Sender<()>),
 }
 
+/// How long [`LogReceiver::close`] waits for rotated files to be archived and for sinks to take what waits.
+pub const CLOSE_LIMIT: Duration = Duration::from_secs(8);
+/// How often a rotation that is due later is looked at again, since clocks are set.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// A node's logger.
 #[derive(Debug)]
 pub struct LogReceiver {
     inputs: mpsc::Sender<Input>,
     counters: SharedCounters,
+    archived: Option<Arc<ArchiveCounters>>,
+    beside: Mutex<Beside>,
+}
+
+/// What runs beside the thread.
+#[derive(Debug, Default)]
+struct Beside {
+    archiver: Option<Archiver>,
+    sinks: Vec<Sink>,
+}
+
+/// How a logger stands in its node.
+pub(crate) struct Place {
+    /// Whose own records it writes.
+    pub(crate) own: Option<LogClient>,
+    /// Whether it writes what peers send, too.
+    pub(crate) for_peers: bool,
+    pub(crate) stop: CancellationToken,
 }
 
 impl LogReceiver {
@@ -57,45 +88,101 @@ impl LogReceiver {
         dir: &Path,
         format: LogFormat,
     ) -> io::Result<Self> {
-        Self::start_with(endpoint, name, dir, format, None, CancellationToken::new())
+        Self::start_with(endpoint, name, dir, LoggerOptions::of(format))
     }
 
-    pub(crate) fn start_with(
+    /// Like [`start`](Self::start), with rotation, sinks and so on.
+    ///
+    /// # Errors
+    /// The directory, or that of rotated files, cannot be created or read, or a journal in it is damaged.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime; with sinks or a program for rotated files, one without I/O.
+    pub fn start_with(
         endpoint: &Endpoint,
         name: &str,
         dir: &Path,
-        format: LogFormat,
-        own: Option<LogClient>,
-        stop: CancellationToken,
+        options: LoggerOptions,
+    ) -> io::Result<Self> {
+        let place = Place {
+            own: None,
+            for_peers: true,
+            stop: CancellationToken::new(),
+        };
+        Self::start_at(endpoint, name, dir, options, place)
+    }
+
+    pub(crate) fn start_at(
+        endpoint: &Endpoint,
+        name: &str,
+        dir: &Path,
+        options: LoggerOptions,
+        place: Place,
     ) -> io::Result<Self> {
         let counters = SharedCounters::default();
-        let logger = Logger::open(dir, format, counters.clone())?;
-        let filter: Filter = [
-            broker_core::Topic::from_static(topics::LOGS_PREFIX),
-            topics::node_topic(name),
-        ]
-        .into_iter()
-        .collect();
+        let sinks: Vec<Sink> = options.sinks.iter().map(Sink::start).collect();
+        let feeds = sinks.iter().map(Sink::feed).collect();
+        let archive = options.archive.clone();
+        let logger = Logger::open(dir, name, options, feeds, counters.clone(), now())?;
+        let archiver = archive.is_on().then(|| Archiver::start(archive));
+        let filter: Filter = if place.for_peers {
+            [
+                broker_core::Topic::from_static(topics::LOGS_PREFIX),
+                topics::node_topic(name),
+            ]
+            .into_iter()
+            .collect()
+        } else {
+            Filter::new()
+        };
         let subscriber = endpoint.subscribe(filter, QueueOptions::local());
         let (sender, receiver) = mpsc::channel(LOCAL_QUEUE);
-        if let Some(own) = &own {
+        if let Some(own) = &place.own {
             own.set_local(sender.clone());
         }
         let worker = Worker {
             endpoint: endpoint.clone(),
             name: name.to_owned(),
-            own,
+            own: place.own,
             logger,
+            archive: archiver.as_ref().map(Archiver::queue),
             inputs: receiver,
         };
         let handle = Handle::current();
+        let stop = place.stop;
         thread::Builder::new()
             .name("logger".to_owned())
             .spawn(move || handle.block_on(worker.run(subscriber, stop)))?;
         Ok(Self {
             inputs: sender,
             counters,
+            archived: archiver.as_ref().map(Archiver::counters),
+            beside: Mutex::new(Beside { archiver, sinks }),
         })
+    }
+
+    /// Counters of the sinks, by their names.
+    #[must_use]
+    pub fn sinks(&self) -> BTreeMap<String, SinkCounters> {
+        self.beside()
+            .sinks
+            .iter()
+            .map(|sink| (sink.name().to_owned(), sink.counters()))
+            .collect()
+    }
+
+    /// How many rotated files were archived, and how many could not be; none if nothing is done with them.
+    #[must_use]
+    pub fn archived(&self) -> Option<(u64, u64)> {
+        let counters = self.archived.as_ref()?;
+        Some((
+            counters.done.load(Ordering::Relaxed),
+            counters.failed.load(Ordering::Relaxed),
+        ))
+    }
+
+    fn beside(&self) -> std::sync::MutexGuard<'_, Beside> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counters by stream id.
@@ -107,13 +194,30 @@ impl LogReceiver {
             .clone()
     }
 
-    /// Writes and acknowledges what has arrived, and closes the files in order.
+    /// Writes and acknowledges what has arrived, and closes the files in order. Then waits for at most [`CLOSE_LIMIT`] until
+    /// rotated files are archived and sinks have what waits for them.
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         if self.inputs.send(Input::Close(done)).await.is_ok() {
             // An error is a thread that has ended: everything is closed then too.
             let _ = closed.await;
         }
+        let Beside { archiver, sinks } = std::mem::take(&mut *self.beside());
+        let deadline = tokio::time::Instant::now() + CLOSE_LIMIT;
+        for sink in sinks {
+            sink.close(deadline).await;
+        }
+        if let Some(archiver) = archiver {
+            archiver.close(deadline - tokio::time::Instant::now()).await;
+        }
+    }
+}
+
+/// What time it is.
+fn now() -> Now {
+    Now {
+        instant: Instant::now(),
+        wall: Timestamp::now(),
     }
 }
 
@@ -122,6 +226,7 @@ struct Worker {
     name: String,
     own: Option<LogClient>,
     logger: Logger,
+    archive: Option<ArchiveQueue>,
     inputs: mpsc::Receiver<Input>,
 }
 
@@ -129,7 +234,9 @@ impl Worker {
     async fn run(mut self, mut subscriber: Subscriber, stop: CancellationToken) {
         let mut messages = Vec::with_capacity(GROUP);
         let mut closing = None;
+        self.archive_rotated();
         while closing.is_none() {
+            let next_rotation = self.next_rotation();
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = self.endpoint.stopping() => break,
@@ -139,10 +246,11 @@ impl Worker {
                     }
                 }
                 input = self.inputs.recv() => match input {
-                    Some(Input::Payload(payload)) => self.logger.receive(&payload, Instant::now()),
+                    Some(Input::Payload(payload)) => self.logger.receive(&payload, now()),
                     Some(Input::Close(done)) => closing = Some(done),
                     None => break,
                 },
+                () = sleep(next_rotation.unwrap_or_default()), if next_rotation.is_some() => {}
             }
             for message in messages.drain(..) {
                 self.receive(&message).await;
@@ -154,16 +262,34 @@ impl Worker {
         }
         drop(subscriber);
         self.commit().await;
-        self.logger.close(Instant::now());
+        let rotated = self.logger.close(now());
+        if let Some(archive) = self.archive.take() {
+            rotated.into_iter().for_each(|file| archive.push(file));
+        }
         if let Some(done) = closing {
             let _ = done.send(());
+        }
+    }
+
+    /// How long until a file may have to be rotated. None: no file is rotated at a time.
+    fn next_rotation(&self) -> Option<Duration> {
+        let due = self.logger.next_rotation()?;
+        let left = due.duration_since(Timestamp::now());
+        // Negative: at once.
+        Some(Duration::try_from(left).unwrap_or_default().min(LOOK_AGAIN))
+    }
+
+    fn archive_rotated(&mut self) {
+        let rotated = self.logger.take_rotated();
+        if let Some(archive) = &self.archive {
+            rotated.into_iter().for_each(|file| archive.push(file));
         }
     }
 
     /// What had arrived before we close.
     async fn take_rest(&mut self, subscriber: &mut Subscriber) {
         while let Ok(Input::Payload(payload)) = self.inputs.try_recv() {
-            self.logger.receive(&payload, Instant::now());
+            self.logger.receive(&payload, now());
         }
         while let Some(message) = subscriber.try_recv() {
             self.receive(&message).await;
@@ -171,7 +297,7 @@ impl Worker {
     }
 
     async fn receive(&mut self, message: &Message) {
-        self.logger.receive(message.encoded(), Instant::now());
+        self.logger.receive(message.encoded(), now());
         if self.logger.should_commit() {
             self.commit().await;
         }
@@ -179,7 +305,7 @@ impl Worker {
 
     async fn commit(&mut self) {
         let mut by_writer: BTreeMap<EndpointId, Vec<BatchReceipt>> = BTreeMap::new();
-        for (writer, receipt) in self.logger.commit(Instant::now()) {
+        for (writer, receipt) in self.logger.commit(now()) {
             by_writer.entry(writer).or_default().push(receipt);
         }
         for (writer, batches) in by_writer {
@@ -188,6 +314,8 @@ impl Worker {
                 _ => self.acknowledge(writer, batches).await,
             }
         }
+        self.logger.rotate(now());
+        self.archive_rotated();
     }
 
     async fn acknowledge(&self, writer: EndpointId, batches: Vec<BatchReceipt>) {

@@ -5,6 +5,7 @@
 //! entry          := 0e 03 count:1 count:3 0e 04 enum:stream enum:writer string:path string:record
 //! Batch          := 0e 03 count:1 count:5 0e n entry{n}
 //! numbered batch := 0e 03 count:1 count:1 0e 02 string:BrokerRs::log_batch 0e 03 string:writer count:number Batch
+//!                   (0e 04 .. string:reply to, where that is another than the writer)
 //! ```
 //!
 //! In a numbered batch the first element is the LogCreate of the stream, so that a logger can write the
@@ -18,6 +19,22 @@ use crate::events::LOG_BATCH;
 
 /// The longest record that is sent, as `serial_data`.
 pub(crate) const MAX_RECORD: usize = 16 << 20;
+
+/// What a numbered batch is known by. Its writer is an endpoint, or the spool of one, which outlives its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchHead {
+    pub(crate) writer: EndpointId,
+    pub(crate) number: u64,
+    /// Who gets the receipt.
+    pub(crate) reply_to: EndpointId,
+}
+
+/// A numbered batch that arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NumberedBatch<'a> {
+    pub(crate) head: BatchHead,
+    pub(crate) batch: DataView<'a>,
+}
 
 /// What every LogWrite of one log begins with: all but the record.
 pub(crate) fn entry_prefix(stream: &str, writer: &str, path: &str) -> Vec<u8> {
@@ -52,8 +69,7 @@ pub(crate) fn batch(entries: &[u8], records: u32) -> Bytes {
 
 /// A numbered batch of the stream that `create`, an encoded LogCreate, announces.
 pub(crate) fn numbered_batch(
-    writer: EndpointId,
-    number: u64,
+    head: BatchHead,
     create: &[u8],
     entries: &[u8],
     records: u32,
@@ -63,26 +79,44 @@ pub(crate) fn numbered_batch(
     vector(2, &mut out);
     out.put_u8(DataKind::String.tag());
     put_string(LOG_BATCH.as_bytes(), &mut out);
-    vector(3, &mut out);
-    out.put_u8(DataKind::String.tag());
-    put_string(writer.to_string().as_bytes(), &mut out);
-    count(number, &mut out);
+    let replies_elsewhere = head.reply_to != head.writer;
+    vector(if replies_elsewhere { 4 } else { 3 }, &mut out);
+    endpoint(head.writer, &mut out);
+    count(head.number, &mut out);
     envelope(BATCH, &mut out);
     vector(records + 1, &mut out);
     out.put_slice(create);
     out.put_slice(entries);
+    if replies_elsewhere {
+        endpoint(head.reply_to, &mut out);
+    }
     out.freeze()
 }
 
 /// The parts of a numbered batch's arguments. None if they are not of that form.
-pub(crate) fn read_numbered(arguments: DataView<'_>) -> Option<(EndpointId, u64, DataView<'_>)> {
+pub(crate) fn read_numbered(arguments: DataView<'_>) -> Option<NumberedBatch<'_>> {
+    let id = |view: DataView<'_>| std::str::from_utf8(view.as_str_bytes()?).ok()?.parse().ok();
     let mut elements = arguments.as_vector()?;
-    let writer = std::str::from_utf8(elements.next()?.as_str_bytes()?)
-        .ok()?
-        .parse()
-        .ok()?;
+    let writer = id(elements.next()?)?;
     let number = elements.next()?.as_count()?;
-    Some((writer, number, elements.next()?))
+    let batch = elements.next()?;
+    let reply_to = match elements.next() {
+        Some(view) => id(view)?,
+        None => writer,
+    };
+    Some(NumberedBatch {
+        head: BatchHead {
+            writer,
+            number,
+            reply_to,
+        },
+        batch,
+    })
+}
+
+fn endpoint(id: EndpointId, out: &mut impl BufMut) {
+    out.put_u8(DataKind::String.tag());
+    put_string(id.to_string().as_bytes(), out);
 }
 
 fn envelope(message_type: u64, out: &mut impl BufMut) {
@@ -148,7 +182,24 @@ mod tests {
         let create = Message::Event(Event::new("x", vec![]))
             .into_data()
             .to_bytes();
-        let bytes = numbered_batch(writer, 9, &create, &entries(&[b"one", b"two"]), 2);
+        let own = BatchHead {
+            writer,
+            number: 9,
+            reply_to: writer,
+        };
+        let of_spool = BatchHead {
+            reply_to: EndpointId::from_bytes([4; 16]),
+            ..own
+        };
+        for head in [own, of_spool] {
+            reads_back(head, &create);
+        }
+        let other = Data::vector([Data::from("x")]).to_bytes();
+        assert!(read_numbered(DataView::parse(&other).unwrap()).is_none());
+    }
+
+    fn reads_back(head: BatchHead, create: &[u8]) {
+        let bytes = numbered_batch(head, create, &entries(&[b"one", b"two"]), 2);
         let MessageView::Event {
             name,
             arguments,
@@ -158,13 +209,11 @@ mod tests {
             panic!("an event")
         };
         assert_eq!(name, LOG_BATCH.as_bytes());
-        let (from, number, batch) = read_numbered(arguments).unwrap();
-        assert_eq!((from, number), (writer, 9));
-        let Ok(MessageView::Batch(batch)) = MessageView::parse(batch) else {
+        let read = read_numbered(arguments).unwrap();
+        assert_eq!(read.head, head);
+        let Ok(MessageView::Batch(batch)) = MessageView::parse(read.batch) else {
             panic!("a batch")
         };
         assert_eq!(batch.len(), 3);
-        let other = Data::vector([Data::from("x")]).to_bytes();
-        assert!(read_numbered(DataView::parse(&other).unwrap()).is_none());
     }
 }

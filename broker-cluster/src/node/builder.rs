@@ -17,7 +17,7 @@ use super::{ClusterNode, EventStream, NODE_EVENTS, Progress, Shared, StartError,
 use crate::events::LOG_RECEIPTS;
 use crate::handlers::Handlers;
 use crate::layout::{Layout, dial_url};
-use crate::logging::{DEFAULT_HOLD, LogClient, LogReceiver, OutboxOptions};
+use crate::logging::{DEFAULT_HOLD, LogClient, LogReceiver, LoggerOptions, OutboxOptions, Place};
 use crate::membership::Membership;
 use crate::pools::{Pool, PoolSpec};
 use crate::readiness::Readiness;
@@ -173,14 +173,13 @@ impl ClusterNodeBuilder {
         );
         let receiver = if writes_logs {
             let dir = layout.log_dir().join(&self.name);
-            let started = LogReceiver::start_with(
-                &endpoint,
-                &self.name,
-                &dir,
-                layout.log_format(),
-                Some(logs.clone()),
-                stop.clone(),
-            );
+            let place = Place {
+                own: Some(logs.clone()),
+                for_peers: true,
+                stop: stop.clone(),
+            };
+            let options = LoggerOptions::of(layout.log_format());
+            let started = LogReceiver::start_at(&endpoint, &self.name, &dir, options, place);
             Some(started.map_err(StartError::Logs)?)
         } else {
             None

@@ -83,12 +83,12 @@ fn number(payload: &Bytes) -> (u64, usize) {
     else {
         panic!("an event")
     };
-    let (writer, number, batch) = wire::read_numbered(arguments).unwrap();
-    assert_eq!(writer, id(9));
-    let MessageView::Batch(batch) = MessageView::parse(batch).unwrap() else {
+    let numbered = wire::read_numbered(arguments).unwrap();
+    assert_eq!(numbered.head.writer, id(9));
+    let MessageView::Batch(batch) = MessageView::parse(numbered.batch).unwrap() else {
         panic!("a batch")
     };
-    (number, batch.len() - 1)
+    (numbered.head.number, batch.len() - 1)
 }
 
 fn receipt(number: u64, written: u64) -> BatchReceipt {
