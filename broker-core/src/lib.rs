@@ -54,8 +54,8 @@ pub use data::{Data, DataKind, EnumValue};
 pub use endpoint::{
     Admit, AttachedLink, Command, CommandPort, DRAIN_TIMEOUT, DropRecord, Endpoint,
     EndpointBuilder, Hub, HubPublisher, LinkEnd, LocalNode, MAX_PAYLOAD, PeerInfo, PeeringHandle,
-    PublishError, Publisher, Reached, StatusEvent, StatusEventCode, StatusSubscriber, Subscriber,
-    SubscriptionHandle,
+    PublishError, Publisher, QueueTotals, Reached, StatusEvent, StatusEventCode, StatusSubscriber,
+    Subscriber, SubscriptionHandle, Totals, Traffic, ZeekTraffic, zeek_events,
 };
 pub use envelope::{Envelope, INITIAL_HOPS, MessageKind};
 pub use filter::{Filter, FilterError, FilterLimits};

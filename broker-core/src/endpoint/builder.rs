@@ -40,6 +40,7 @@ impl EndpointBuilder {
                 peer_queue: QueueOptions::peer(),
                 heartbeat: Heartbeat::default(),
                 handshake_timeout: HANDSHAKE_TIMEOUT,
+                telemetry: false,
                 transports: Vec::new(),
             },
         }
@@ -94,6 +95,12 @@ impl EndpointBuilder {
     /// How long connecting and shaking hands may take; default 10 s.
     pub const fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.options.handshake_timeout = timeout;
+        self
+    }
+
+    /// Counts what passes through by kind, for [`Endpoint::traffic`]; default no, since it costs a look at every payload.
+    pub const fn telemetry(mut self, count: bool) -> Self {
+        self.options.telemetry = count;
         self
     }
 

@@ -25,6 +25,8 @@ pub struct DropRecord {
 #[derive(Debug, Default)]
 pub(crate) struct DropLedger {
     rows: Mutex<HashMap<(String, Topic, DropReason), u64>>,
+    /// How often a peering was cut for its full queue; those beyond the bound count under an empty name.
+    cuts: Mutex<HashMap<String, u64>>,
 }
 
 impl DropLedger {
@@ -35,6 +37,20 @@ impl DropLedger {
             key = (String::new(), Topic::from_static(""), reason);
         }
         *rows.entry(key).or_default() += 1;
+    }
+
+    pub(crate) fn cut(&self, peer: &str) {
+        let mut cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = cuts.len() >= MAX_ROWS && !cuts.contains_key(peer);
+        let peer = if full { "" } else { peer };
+        *cuts.entry(peer.to_owned()).or_default() += 1;
+    }
+
+    pub(crate) fn cuts(&self) -> Vec<(String, u64)> {
+        let cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cuts: Vec<_> = cuts.iter().map(|(peer, n)| (peer.clone(), *n)).collect();
+        cuts.sort();
+        cuts
     }
 
     pub(crate) fn records(&self) -> Vec<DropRecord> {

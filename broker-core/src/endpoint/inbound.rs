@@ -16,7 +16,8 @@ use super::link::{Link, LinkEnd};
 use super::local::LocalSink;
 use super::publish::MAX_PAYLOAD;
 use super::routes::{Ref, Routes};
-use super::shared::Shared;
+use super::shared::{OVERFLOW, Shared};
+use super::telemetry::{self, Tally};
 use crate::binary;
 use crate::cycle_guard::{CycleGuard, Probe};
 use crate::envelope::{Envelope, INITIAL_HOPS, MessageKind};
@@ -63,6 +64,7 @@ impl Shared {
     ) {
         link.received
             .fetch_add(batch.len() as u64, Ordering::Relaxed);
+        let mut tally = self.telemetry.as_ref().map(|_| Tally::default());
         let mut routes = self.routes.load_full();
         for mut envelope in batch.drain(..) {
             if envelope.sender != link.id() {
@@ -73,7 +75,11 @@ impl Shared {
                 self.note_mismatch(link, envelope.sender);
                 envelope.sender = link.id();
             }
-            let result = match envelope.kind {
+            let kind = envelope.kind;
+            let zeek = tally
+                .as_ref()
+                .map(|_| telemetry::zeek(kind, &envelope.payload));
+            let result = match kind {
                 MessageKind::Data => self.inbound_data(link, &routes, envelope, density).await,
                 MessageKind::Command => self.inbound_command(link, &routes, envelope),
                 MessageKind::RoutingUpdate => {
@@ -95,9 +101,17 @@ impl Shared {
                 // Pings and pongs for others are nobody's business here.
                 MessageKind::Ping | MessageKind::Pong => Ok(()),
             };
-            if let Err(rejection) = result {
-                self.reject(link, &rejection);
+            match result {
+                Ok(()) => {
+                    if let (Some(tally), Some(zeek)) = (&mut tally, zeek) {
+                        tally.add(kind, zeek);
+                    }
+                }
+                Err(rejection) => self.reject(link, &rejection),
             }
+        }
+        if let (Some(telemetry), Some(tally)) = (&self.telemetry, &tally) {
+            telemetry.received(tally);
         }
     }
 
@@ -338,7 +352,7 @@ impl Shared {
                 return;
             }
             if matches!(link.queue.offer_or_drop(onward.clone()), Offer::Disconnect) {
-                link.cut(LinkEnd::Removed("backpressure_overflow".to_owned()));
+                link.cut(LinkEnd::Removed(OVERFLOW.to_owned()));
             }
         };
         if envelope.receiver.is_nil() {

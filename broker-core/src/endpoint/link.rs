@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::density::Density;
-use super::shared::Shared;
+use super::shared::{OVERFLOW, Shared};
 use crate::cycle_guard::GuardedLink;
 use crate::envelope::{Envelope, MessageKind};
 use crate::filter::Filter;
@@ -224,6 +224,7 @@ pub(crate) async fn run(
         let _ = writer.await;
     }
     shared.detach(&link, &end);
+    shared.link_ended(&link, &end);
     let _ = link.end.set(end);
     link.closed.cancel();
 }
@@ -250,7 +251,7 @@ async fn write(
         };
         if taken == 0 {
             if queue.is_cut() {
-                link.cut(LinkEnd::Removed("backpressure_overflow".to_owned()));
+                link.cut(LinkEnd::Removed(OVERFLOW.to_owned()));
             }
             break;
         }
@@ -292,7 +293,7 @@ async fn read(
                     .offer_or_drop(link.control(shared.id, kind, payload)),
                 queue::Offer::Disconnect
             ) {
-                return LinkEnd::Removed("backpressure_overflow".to_owned());
+                return LinkEnd::Removed(OVERFLOW.to_owned());
             }
         }
         while let Some(event) = peering.poll_event() {

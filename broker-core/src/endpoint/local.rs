@@ -186,6 +186,7 @@ impl Stream for Subscriber {
 impl Drop for Subscriber {
     fn drop(&mut self) {
         self.shared.remove_local(&self.sink);
+        self.shared.local_ended(&self.queue.counters());
     }
 }
 

@@ -10,7 +10,7 @@
 //! | `publish`, `inbound`, `density` | the way of a message out and in |
 //! | `local`, `command` | subscribers, hubs and command ports |
 //! | `peer_table`, `local_node`, `link`, `connector`, `peering_handle` | from an attempt to a peering and back |
-//! | `status_events`, `drops` | what is told about it |
+//! | `status_events`, `drops`, `telemetry` | what is told about it |
 
 mod builder;
 mod command;
@@ -27,6 +27,7 @@ mod publish;
 mod routes;
 mod shared;
 mod status_events;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -46,6 +47,7 @@ pub use self::local_node::{Admit, AttachedLink, LocalNode};
 pub use self::peering_handle::PeeringHandle;
 pub use self::publish::{MAX_PAYLOAD, PublishError, Publisher, Reached};
 pub use self::status_events::{StatusEvent, StatusEventCode, StatusSubscriber};
+pub use self::telemetry::{QueueTotals, Totals, Traffic, ZeekTraffic, zeek_events};
 
 use self::link::{Link, Wish};
 use self::local::LocalKind;
@@ -584,6 +586,42 @@ impl Endpoint {
     #[must_use]
     pub fn drops(&self) -> Vec<DropRecord> {
         self.shared.drops.records()
+    }
+
+    /// How often a peering was cut since the peer took its messages too slowly: by peer.
+    #[must_use]
+    pub fn overflows(&self) -> Vec<(String, u64)> {
+        self.shared.drops.cuts()
+    }
+
+    /// What passed through since the start, by kind; `None` unless [`EndpointBuilder::telemetry`] was asked for.
+    #[must_use]
+    pub fn traffic(&self) -> Option<Traffic> {
+        Some(self.shared.telemetry.as_ref()?.traffic())
+    }
+
+    /// What became of all messages since the start, over peerings and subscriptions that are gone as well.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.shared.totals()
+    }
+
+    /// The queues towards the peers of this moment: by ID and name, their figures. The most that waited lately is of the
+    /// period between the last two calls of [`roll_queue_maxima`](Self::roll_queue_maxima), and since.
+    #[must_use]
+    pub fn peer_queues(&self) -> Vec<(EndpointId, String, Counters)> {
+        let control = self.shared.control();
+        let links = control.peers.links();
+        links
+            .map(|link| (link.id(), link.peer.name.clone(), link.queue.counters()))
+            .collect()
+    }
+
+    /// Begins a new period for the most that waited in the queues towards peers. For one caller with a clock.
+    pub fn roll_queue_maxima(&self) {
+        for link in self.shared.control().peers.links() {
+            link.queue.stats().roll_high_water();
+        }
     }
 
     /// Opens this node's stores to services such as gRPC.

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 
 use super::local::{LocalKind, LocalSink};
 use super::routes::{Ref, Routes};
-use super::shared::Shared;
+use super::shared::{OVERFLOW, Shared};
 use crate::data::Data;
 use crate::envelope::{Envelope, INITIAL_HOPS, MessageKind};
 use crate::id::EndpointId;
@@ -125,9 +125,7 @@ impl Shared {
     async fn wait_for_room(&self, full: Box<Full>) {
         for (link, envelope) in full.links {
             if matches!(link.queue.send(envelope).await, Offer::Disconnect) {
-                link.cut(super::link::LinkEnd::Removed(
-                    "backpressure_overflow".to_owned(),
-                ));
+                link.cut(super::link::LinkEnd::Removed(OVERFLOW.to_owned()));
             }
         }
         for (local, message) in full.locals {
@@ -188,9 +186,7 @@ impl Shared {
                     .get_or_insert_default()
                     .links
                     .push((link.clone(), outgoing)),
-                Offer::Disconnect => link.cut(super::link::LinkEnd::Removed(
-                    "backpressure_overflow".to_owned(),
-                )),
+                Offer::Disconnect => link.cut(super::link::LinkEnd::Removed(OVERFLOW.to_owned())),
                 Offer::Queued | Offer::Dropped(_) | Offer::Closed(_) => {}
             }
         });
@@ -257,6 +253,9 @@ impl Shared {
         payload: bytes::Bytes,
     ) -> Envelope {
         let sequence = self.next_sequence();
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.published(kind, &payload);
+        }
         Envelope {
             sender: self.id,
             receiver,
@@ -297,9 +296,7 @@ impl Shared {
             Offer::Queued | Offer::Dropped(_) => Ok(true),
             Offer::Full(_) | Offer::Closed(_) => Ok(false),
             Offer::Disconnect => {
-                link.cut(super::link::LinkEnd::Removed(
-                    "backpressure_overflow".to_owned(),
-                ));
+                link.cut(super::link::LinkEnd::Removed(OVERFLOW.to_owned()));
                 Ok(false)
             }
         }

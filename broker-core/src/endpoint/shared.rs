@@ -25,6 +25,7 @@ use super::local::{LocalKind, LocalSink};
 use super::peer_table::PeerTable;
 use super::routes::{Ref, Routes, move_prefixes};
 use super::status_events::{StatusEvent, StatusEventCode};
+use super::telemetry::{Telemetry, Totals};
 use crate::cycle_guard::CycleGuard;
 use crate::envelope::{Envelope, MessageKind};
 use crate::filter::{Filter, FilterLimits};
@@ -50,6 +51,7 @@ pub(crate) struct Options {
     pub(crate) peer_queue: QueueOptions,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) handshake_timeout: Duration,
+    pub(crate) telemetry: bool,
     pub(crate) transports: Vec<Arc<dyn Transport>>,
 }
 
@@ -74,6 +76,9 @@ pub(crate) struct Shared {
     /// Frames that named another sender than the peer they came from.
     pub(crate) mismatched: AtomicU64,
     pub(crate) drops: Arc<DropLedger>,
+    pub(crate) telemetry: Option<Telemetry>,
+    /// What peerings and local receivers that are gone have done.
+    departed: Mutex<Totals>,
     pub(crate) status_sources: Mutex<Vec<Arc<dyn StatusSource>>>,
     pub(crate) store_access: RwLock<Option<Arc<dyn StoreAccess>>>,
     pub(crate) tasks: TaskTracker,
@@ -109,6 +114,8 @@ impl std::fmt::Debug for Shared {
 /// At most so many warnings about bad messages each [`LOG_INTERVAL`].
 const LOG_BURST: u32 = 10;
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Why a peering is cut whose queue overflows, in the words of the original (broker-wire reference, 2.7).
+pub(crate) const OVERFLOW: &str = "backpressure_overflow";
 /// Status events that may wait for one reader.
 const STATUS_QUEUE: usize = 4096;
 /// Commands that may wait at one port, as messages and as bytes.
@@ -120,6 +127,8 @@ impl Shared {
         let now = Instant::now();
         Arc::new(Self {
             id,
+            telemetry: options.telemetry.then(Telemetry::default),
+            departed: Mutex::default(),
             options,
             started: now,
             routes: ArcSwap::default(),
@@ -202,7 +211,7 @@ impl Shared {
     pub(crate) fn send_probe(&self, link: &Link, topic: Topic, payload: Bytes) {
         let probe = self.number(EndpointId::NIL, MessageKind::Ping, topic, payload);
         if matches!(link.queue.offer_or_drop(probe), Offer::Disconnect) {
-            link.cut(LinkEnd::Removed("backpressure_overflow".to_owned()));
+            link.cut(LinkEnd::Removed(OVERFLOW.to_owned()));
         }
     }
 
@@ -257,7 +266,7 @@ impl Shared {
             payload,
         );
         if matches!(link.queue.offer_or_drop(update), Offer::Disconnect) {
-            link.cut(LinkEnd::Removed("backpressure_overflow".to_owned()));
+            link.cut(LinkEnd::Removed(OVERFLOW.to_owned()));
         }
     }
 
@@ -383,6 +392,41 @@ impl Shared {
         self.change_filter(&mut control, sink, |filter| *filter = Filter::new());
     }
 
+    // --- totals --------------------------------------------------------------------------------
+
+    /// The tasks of a link have ended: its figures are final.
+    pub(crate) fn link_ended(&self, link: &Link, end: &LinkEnd) {
+        if matches!(end, LinkEnd::Removed(reason) if reason == OVERFLOW) {
+            self.drops.cut(&link.label());
+        }
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        departed.received += link.received.load(Ordering::Relaxed);
+        departed.rejected += link.rejected.load(Ordering::Relaxed);
+        departed.to_peers.add(&link.queue.counters());
+    }
+
+    /// A local receiver is gone, with what it had not taken.
+    pub(crate) fn local_ended(&self, counters: &queue::Counters) {
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        departed.to_locals.add(counters);
+        // Nobody takes it any more.
+        departed.to_locals.dropped += std::mem::take(&mut departed.to_locals.queued);
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let control = self.control();
+        let mut totals = *self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        for link in control.peers.links() {
+            totals.received += link.received.load(Ordering::Relaxed);
+            totals.rejected += link.rejected.load(Ordering::Relaxed);
+            totals.to_peers.add(&link.queue.counters());
+        }
+        for local in &control.locals {
+            totals.to_locals.add(&local.queue.counters());
+        }
+        totals
+    }
+
     // --- commands ------------------------------------------------------------------------------
 
     pub(crate) fn open_command_port(self: &Arc<Self>, topic: Topic) -> CommandPort {
@@ -450,7 +494,7 @@ impl Shared {
             reached += self.deliver_command(&routes, &envelope);
         }
         let mut send = |link: &Ref<Link>| match link.queue.offer_or_drop(envelope.clone()) {
-            Offer::Disconnect => link.cut(LinkEnd::Removed("backpressure_overflow".to_owned())),
+            Offer::Disconnect => link.cut(LinkEnd::Removed(OVERFLOW.to_owned())),
             _ => reached += 1,
         };
         if envelope.receiver.is_nil() {
@@ -651,9 +695,8 @@ impl Shared {
     /// Ends the local receivers: they get what is queued and then the end.
     pub(crate) fn close_locals(&self) {
         let mut control = self.control();
-        for local in control.locals.drain(..) {
-            local.queue.close();
-        }
+        // They stay in the list until their receivers are dropped, so that they are counted.
+        control.locals.iter().for_each(|local| local.queue.close());
         control.statuses.drain(..).for_each(|reader| reader.close());
         drop(control);
         for port in self.routes.load().commands.iter() {

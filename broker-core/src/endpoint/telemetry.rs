@@ -1,0 +1,255 @@
+//! What passed through an endpoint, by kind: the figures behind metrics that no queue has counted anyway.
+//!
+//! They are counted only where [`EndpointBuilder::telemetry`](super::EndpointBuilder::telemetry) asked for them, since that
+//! takes a look at the first bytes of every payload. A batch of a link is counted in one go.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::envelope::MessageKind;
+use crate::queue::Counters;
+use crate::view::DataView;
+use crate::zeek::{MessageType, MessageView};
+
+/// What passed through an endpoint since its start (broker-wire reference, 10.3, and zeek-cluster 1.9).
+///
+/// `processed` counts what came from peers and was not refused, and what was published here; each message once, to
+/// however many peers it went. Zeek messages within a batch count one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// Messages by kind, in the order data, command, routing update, ping, pong.
+    pub processed: [u64; 5],
+    /// Zeek messages that came from peers.
+    pub incoming: ZeekTraffic,
+    /// Zeek messages that were published here and that a peer had asked for.
+    pub outgoing: ZeekTraffic,
+}
+
+/// Zeek messages by what they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ZeekTraffic {
+    /// Events.
+    pub events: u64,
+    /// `LogCreate` and `LogWrite`.
+    pub logs: u64,
+    /// New values of global variables.
+    pub ids: u64,
+}
+
+impl ZeekTraffic {
+    fn add(&mut self, payload: &[u8]) {
+        match head(payload) {
+            Some(MessageType::Event) => self.events += 1,
+            Some(MessageType::LogCreate | MessageType::LogWrite) => self.logs += 1,
+            Some(MessageType::IdentifierUpdate) => self.ids += 1,
+            Some(MessageType::Batch) => {
+                let view = DataView::parse(payload).ok();
+                if let Some(view) = view.and_then(|view| MessageView::parse(view).ok()) {
+                    self.add_view(&view);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn add_view(&mut self, view: &MessageView<'_>) {
+        match view {
+            MessageView::Event { .. } => self.events += 1,
+            MessageView::LogCreate { .. } | MessageView::LogWrite { .. } => self.logs += 1,
+            MessageView::IdentifierUpdate { .. } => self.ids += 1,
+            // Reading checked how deep they nest.
+            MessageView::Batch(batch) => batch.iter().for_each(|inner| self.add_view(&inner)),
+        }
+    }
+}
+
+/// How many Zeek events a payload holds: one, those of a batch, or none. For whoever counts on a way of its own.
+#[must_use]
+pub fn zeek_events(payload: &[u8]) -> u64 {
+    let mut traffic = ZeekTraffic::default();
+    traffic.add(payload);
+    traffic.events
+}
+
+/// The type of a Zeek message by its first bytes: a vector of the version and the type, both counts. A payload that only
+/// begins like one is one here.
+fn head(payload: &[u8]) -> Option<MessageType> {
+    let [VECTOR, _, COUNT, rest @ ..] = payload else {
+        return None;
+    };
+    let (version, rest) = rest.split_first_chunk::<8>()?;
+    let [COUNT, rest @ ..] = rest else {
+        return None;
+    };
+    let (number, _) = rest.split_first_chunk::<8>()?;
+    (u64::from_be_bytes(*version) == 1)
+        .then(|| MessageType::from_number(u64::from_be_bytes(*number)))
+        .flatten()
+}
+
+// broker-wire reference, 3.
+const COUNT: u8 = 2;
+const VECTOR: u8 = 14;
+
+/// What one batch of a link adds.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    processed: [u64; 5],
+    zeek: ZeekTraffic,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, kind: MessageKind, zeek: ZeekTraffic) {
+        self.processed[index(kind)] += 1;
+        self.zeek.events += zeek.events;
+        self.zeek.logs += zeek.logs;
+        self.zeek.ids += zeek.ids;
+    }
+}
+
+/// What a payload of `kind` is to Zeek.
+pub(crate) fn zeek(kind: MessageKind, payload: &[u8]) -> ZeekTraffic {
+    let mut traffic = ZeekTraffic::default();
+    if kind == MessageKind::Data {
+        traffic.add(payload);
+    }
+    traffic
+}
+
+/// The counters of an endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Telemetry {
+    processed: [AtomicU64; 5],
+    incoming: [AtomicU64; 3],
+    outgoing: [AtomicU64; 3],
+}
+
+impl Telemetry {
+    /// What came from a peer.
+    pub(crate) fn received(&self, tally: &Tally) {
+        for (sum, more) in self.processed.iter().zip(tally.processed) {
+            add(sum, more);
+        }
+        add_zeek(&self.incoming, tally.zeek);
+    }
+
+    /// A message of ours.
+    pub(crate) fn published(&self, kind: MessageKind, payload: &[u8]) {
+        add(&self.processed[index(kind)], 1);
+        add_zeek(&self.outgoing, zeek(kind, payload));
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        let read = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
+        let zeek = |sums: &[AtomicU64; 3]| ZeekTraffic {
+            events: read(&sums[0]),
+            logs: read(&sums[1]),
+            ids: read(&sums[2]),
+        };
+        Traffic {
+            processed: self.processed.each_ref().map(read),
+            incoming: zeek(&self.incoming),
+            outgoing: zeek(&self.outgoing),
+        }
+    }
+}
+
+fn add_zeek(sums: &[AtomicU64; 3], more: ZeekTraffic) {
+    add(&sums[0], more.events);
+    add(&sums[1], more.logs);
+    add(&sums[2], more.ids);
+}
+
+fn add(sum: &AtomicU64, more: u64) {
+    if more > 0 {
+        sum.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+const fn index(kind: MessageKind) -> usize {
+    kind as usize - 1
+}
+
+/// What all queues of one kind have done since the endpoint's start, those that are gone included: whenever nothing moves,
+/// `offered = sent + dropped + queued`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueTotals {
+    /// Messages the queues took a decision on.
+    pub offered: u64,
+    /// Messages handed on: written to a connection, or taken by a subscriber.
+    pub sent: u64,
+    /// Messages given up.
+    pub dropped: u64,
+    /// Messages that wait.
+    pub queued: u64,
+}
+
+impl QueueTotals {
+    pub(crate) fn add(&mut self, counters: &Counters) {
+        self.offered += counters.offered;
+        self.sent += counters.sent;
+        self.dropped += counters.dropped_total();
+        self.queued += counters.queued;
+    }
+}
+
+/// What became of all messages of an endpoint since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Messages that came from peers, their pings and filters among them.
+    pub received: u64,
+    /// Messages from peers that were refused.
+    pub rejected: u64,
+    /// The queues towards peers.
+    pub to_peers: QueueTotals,
+    /// The queues of subscribers and hubs of this process.
+    pub to_locals: QueueTotals,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Data;
+    use crate::zeek::{Event, Message};
+
+    #[test]
+    fn a_message_is_known_by_its_first_bytes_and_a_batch_by_what_it_holds() {
+        let event = || Message::from(Event::new("a", vec![Data::from(7_u64)]));
+        let batch = Message::Batch(vec![event(), Message::Batch(vec![event(), event()])]);
+        let mut traffic = ZeekTraffic::default();
+        traffic.add(&event().into_data().to_bytes());
+        assert_eq!(traffic.events, 1);
+        traffic.add(&batch.into_data().to_bytes());
+        assert_eq!(traffic.events, 4);
+        for other in [
+            Data::from(7_u64),
+            Data::Vector(vec![Data::from(2_u64), Data::from(1_u64)]),
+            Data::Vector(vec![Data::from(1_u64)]),
+        ] {
+            assert_eq!(head(&other.to_bytes()), None, "{other:?}");
+        }
+        let whole = event().into_data().to_bytes();
+        for end in 0..whole.len() {
+            // None of them panics.
+            let _ = head(&whole[..end]);
+        }
+    }
+
+    #[test]
+    fn kinds_are_counted_each_in_its_place() {
+        let telemetry = Telemetry::default();
+        let mut tally = Tally::default();
+        for tag in 1..=5 {
+            let kind = MessageKind::from_tag(tag).expect("a kind");
+            for _ in 0..tag {
+                tally.add(kind, ZeekTraffic::default());
+            }
+        }
+        telemetry.received(&tally);
+        telemetry.published(MessageKind::Command, b"");
+        assert_eq!(telemetry.traffic().processed, [1, 3, 3, 4, 5]);
+    }
+}
