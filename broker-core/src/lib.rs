@@ -70,7 +70,7 @@ pub use prefix_tree::PrefixTree;
 pub use queue::{OverflowPolicy, QueueOptions};
 pub use rate_limit::RateLimit;
 pub use set::Set;
-pub use status::{LogCounters, NodeStatus, PeerStatus, StatusSource, StoreStatus};
+pub use status::{AppTraffic, LogCounters, NodeStatus, PeerStatus, StatusSource, StoreStatus};
 pub use store_access::{
     StoreAccess, StoreChange, StoreEntry, StoreFailure, StoreOperation, StoreReply,
 };

@@ -39,6 +39,8 @@ pub struct NodeStatus {
     pub stores: Vec<StoreStatus>,
     /// Log streams it writes or receives, by name.
     pub logs: BTreeMap<String, LogCounters>,
+    /// WebSocket clients, by the name of their application; not part of what other nodes are told.
+    pub apps: BTreeMap<String, AppTraffic>,
     /// Further counters, by name; for example what a worker has read.
     pub counters: BTreeMap<String, u64>,
 }
@@ -92,6 +94,17 @@ pub struct StoreStatus {
     pub digest: String,
     /// How fresh the content is: `live`, `lost`, `stale` or `empty`; a master's is live.
     pub freshness: String,
+}
+
+/// What the WebSocket clients of one application do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppTraffic {
+    /// Clients of this moment.
+    pub clients: u64,
+    /// Events they have published.
+    pub incoming_events: u64,
+    /// Events they were sent.
+    pub outgoing_events: u64,
 }
 
 /// What happened to the records of one log stream on this node.

@@ -139,7 +139,7 @@ mod watch;
 pub use backend::{Backend, BackendError, Backup, BackupProgress, Entry, Mutation, Problem};
 pub use clone::{CloneOutput, CloneState, Freshness};
 pub use digest::Digest;
-pub use driver::Position;
+pub use driver::{ChannelFigures, Position};
 pub use error::{AttachError, StoreError};
 pub use event::StoreEvent;
 pub use follow::StoreWatcher;

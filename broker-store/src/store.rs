@@ -18,7 +18,8 @@ use crate::clone::{CloneView, Freshness};
 use crate::command::Question;
 use crate::content::Content;
 use crate::driver::{
-    Answer, Ask, Asked, Caller, Clock, MAX_BATCH, MAX_TOGETHER, Position, Shared, WatchAsk, What,
+    Answer, Ask, Asked, Caller, ChannelFigures, Clock, MAX_BATCH, MAX_TOGETHER, Position, Shared,
+    WatchAsk, What,
 };
 use crate::error::StoreError;
 use crate::follow::StoreWatcher;
@@ -141,6 +142,12 @@ impl Store {
     #[must_use]
     pub fn position(&self) -> Position {
         self.inner.shared.position()
+    }
+
+    /// The channels to and from other copies, as of the last tenth of a second.
+    #[must_use]
+    pub fn channels(&self) -> ChannelFigures {
+        self.inner.shared.channels()
     }
 
     /// Where the content is in the history of the store: it moves with every change. `None` if that is not known, as

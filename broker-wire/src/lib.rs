@@ -57,7 +57,9 @@ pub use frame::FrameError;
 pub use grpc::{DialError, GrpcTransport};
 pub use native::NativeTransport;
 #[cfg(feature = "ws")]
-pub use ws::{WsClient, WsClientOptions, WsCounters, WsError, WsReceived, WsTransport};
+pub use ws::{
+    TokenNeeded, WsAccess, WsClient, WsClientOptions, WsCounters, WsError, WsReceived, WsTransport,
+};
 
 /// The bounds of `grpc://`, each of them stated where it is enforced.
 pub mod limits {

@@ -560,6 +560,7 @@ impl Endpoint {
             },
             stores: Vec::new(),
             logs: BTreeMap::new(),
+            apps: BTreeMap::new(),
             counters: BTreeMap::new(),
         };
         let mismatched = shared.mismatched.load(Ordering::Relaxed);

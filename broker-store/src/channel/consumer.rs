@@ -77,6 +77,12 @@ struct Ahead<T> {
 }
 
 impl<T> Consumer<T> {
+    /// Messages that came before their turn and wait for it.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.ahead.len()
+    }
+
     /// A consumer that is not attached yet.
     #[must_use]
     pub const fn new(timers: Timers, limits: ConsumerLimits) -> Self {

@@ -235,6 +235,13 @@ impl<T: Clone> Producer<T> {
         Some(self.tick - attached.last_seen)
     }
 
+    /// Up to which number every consumer has acknowledged: the last one if there is no consumer.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        let acked = self.consumers.values().map(|attached| attached.acked);
+        acked.min().unwrap_or(self.seq)
+    }
+
     /// Messages kept for re-sending.
     #[must_use]
     pub fn buffered(&self) -> usize {

@@ -41,6 +41,7 @@ use self::writer::{normalize, weight, writer_limits};
 use self::writes::{Answer, Writes};
 use crate::channel::{Consumer, ConsumerLimits, Delivery, Producer, Timers, Upkeep};
 use crate::command::{Command, Content};
+use crate::driver::ChannelFigures;
 use crate::error::StoreError;
 use crate::event::StoreEvent;
 use crate::ids::EntityIds;
@@ -372,6 +373,20 @@ impl CloneState {
     pub fn forget_waits(&mut self, gone: impl Fn(u64) -> bool) {
         self.waits.retain(|wait| !gone(wait.token));
         self.forget_questions(&gone);
+    }
+
+    /// The channels to and from the master; who waits for answers is not known here.
+    #[must_use]
+    pub fn channels(&self) -> ChannelFigures {
+        let acknowledged = self.writer.acknowledged();
+        ChannelFigures {
+            inputs: u64::from(self.updates.is_attached()),
+            outputs: self.writer.consumers().count() as u64,
+            out_of_order: self.updates.waiting() as u64,
+            unacknowledged: self.writer.seq().saturating_sub(acknowledged),
+            acknowledged,
+            pending: 0,
+        }
     }
 
     /// One tick has passed.

@@ -20,6 +20,11 @@ struct Place {
 }
 
 impl Answers {
+    /// How many wait.
+    pub(super) const fn waiting(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
     /// A token for `caller`.
     pub(super) fn insert(&mut self, caller: Caller) -> u64 {
         if let Some(index) = self.free.pop()

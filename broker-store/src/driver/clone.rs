@@ -62,6 +62,7 @@ impl CloneDriver {
                 state.tick();
                 let answers = &self.common.answers;
                 state.forget_waits(|token| answers.is_gone(token));
+                self.common.set_channels(state.channels());
             }
             if batch.last {
                 state.leave();

@@ -63,6 +63,7 @@ impl MasterDriver {
                 self.carry_out(turn).await;
             }
             let Some(batch) = batch else { continue };
+            let ticked = batch.tick;
             state.set_watched(watched);
             let last = batch.last;
             let (now, front) = (self.common.clock.now(), self.front);
@@ -90,6 +91,9 @@ impl MasterDriver {
                 }
                 work(state)
             };
+            if ticked {
+                self.common.set_channels(state.channels());
+            }
             let turn = Turn::take(&mut state);
             // Whoever watches begins between two groups.
             if last || watched || !state.may_block() || self.common.is_watched() {

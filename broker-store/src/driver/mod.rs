@@ -140,6 +140,7 @@ impl Topics {
 pub(crate) struct Shared {
     pub(crate) watchers: Watchers,
     position: Mutex<Position>,
+    channels: Mutex<ChannelFigures>,
     watch_asks: Mutex<Vec<WatchAsk>>,
     watch_asked: Notify,
 }
@@ -157,7 +158,33 @@ pub struct Position {
     pub digest: Digest,
 }
 
+/// The channels of a store at its last tick (broker-wire reference, 7.4, 7.5 and 10.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelFigures {
+    /// Whom the store takes numbered messages from: at a master the clones that write, at a clone the master.
+    pub inputs: u64,
+    /// Whom it sends numbered messages to: at a master the clones, at a clone the master.
+    pub outputs: u64,
+    /// Messages that came before their turn and wait for it.
+    pub out_of_order: u64,
+    /// Messages sent that somebody has not acknowledged yet.
+    pub unacknowledged: u64,
+    /// The number up to which all have acknowledged.
+    pub acknowledged: u64,
+    /// Calls of this process that wait for an answer.
+    pub pending: u64,
+}
+
 impl Shared {
+    pub(crate) fn channels(&self) -> ChannelFigures {
+        *self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_channels(&self, channels: ChannelFigures) {
+        *self.channels.lock().unwrap_or_else(PoisonError::into_inner) = channels;
+    }
+
     pub(crate) fn position(&self) -> Position {
         *self.lock()
     }
@@ -420,6 +447,13 @@ impl Common {
 
     fn set_position(&self, position: Position) {
         self.shared.set_position(position);
+    }
+
+    fn set_channels(&self, channels: ChannelFigures) {
+        self.shared.set_channels(ChannelFigures {
+            pending: self.answers.waiting() as u64,
+            ..channels
+        });
     }
 }
 

@@ -51,6 +51,7 @@ use crate::backend::{Backend, BackendError};
 use crate::channel::{Consumer, Producer, Timers};
 use crate::command::{Command, Content};
 use crate::digest::Digest;
+use crate::driver::ChannelFigures;
 use crate::error::StoreError;
 use crate::event::StoreEvent;
 use crate::operation::{Query, Request};
@@ -284,6 +285,21 @@ impl MasterState {
     #[must_use]
     pub const fn digest(&self) -> Digest {
         self.record.digest
+    }
+
+    /// The channels to and from clones; who waits for answers is not known here.
+    #[must_use]
+    pub fn channels(&self) -> ChannelFigures {
+        let writes = || self.writers.values().map(|writer| &writer.writes);
+        let acknowledged = self.updates.acknowledged();
+        ChannelFigures {
+            inputs: writes().filter(|writes| writes.is_attached()).count() as u64,
+            outputs: self.updates.consumers().count() as u64,
+            out_of_order: writes().map(|writes| writes.waiting() as u64).sum(),
+            unacknowledged: self.updates.seq().saturating_sub(acknowledged),
+            acknowledged,
+            pending: 0,
+        }
     }
 
     /// How many clones are attached.

@@ -85,6 +85,7 @@ pub fn status_from_proto(status: proto::NodeStatus) -> Result<NodeStatus, BadSta
             .map(|(name, log)| (name, counters(log)))
             .collect(),
         counters: status.counters.into_iter().collect(),
+        apps: std::collections::BTreeMap::new(),
     })
 }
 
@@ -235,6 +236,7 @@ mod tests {
             stores: vec![store],
             logs: [("conn".to_owned(), log)].into(),
             counters: [("read".to_owned(), 5)].into(),
+            ..NodeStatus::default()
         };
         assert_eq!(
             status_from_proto(status_to_proto(status.clone())),

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `pipe`, `socket` | a WebSocket in memory, and what moves its bytes over any stream |
 //! | `text` | the texts: data messages, acks, errors, subscriptions |
-//! | `accept`, `session`, `serve`, `listen` | a client of ours: its request, its dialogue (a state machine), its driver |
+//! | `accept`, `session`, `serve`, `listen`, `access`, `apps` | a client of ours: its request, its dialogue (a state machine), its driver, who may, what is counted |
 //! | `target`, `dial`, `connection` | the way to a server, and a running connection |
 //! | `link`, `seam` | a server as a peer; from one of its connections to the next (a state machine) |
 //! | `client` | the client for tools |
 
 mod accept;
+mod access;
+mod apps;
 mod client;
 mod connection;
 mod dial;
@@ -38,7 +40,8 @@ use broker_core::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::accept::Gate;
+pub use self::access::{TokenNeeded, WsAccess};
+use self::apps::Apps;
 pub use self::client::{WsClient, WsClientOptions, WsReceived};
 use self::dial::{Credentials, one_line};
 pub use self::error::WsError;
@@ -82,9 +85,10 @@ pub struct WsTransport {
     max_message: usize,
     queue: QueueOptions,
     ping_interval: Duration,
-    gate: Gate,
+    access: WsAccess,
     allow_unauthenticated: bool,
     clients: Arc<AtomicU64>,
+    apps: Arc<Apps>,
     credentials: Credentials,
     counts: Arc<Counts>,
 }
@@ -110,9 +114,10 @@ impl WsTransport {
             max_message: settings::MAX_MESSAGE,
             queue: settings::client_queue(),
             ping_interval: settings::PING_INTERVAL,
-            gate: Gate::default(),
+            access: WsAccess::default(),
             allow_unauthenticated: false,
             clients: Arc::default(),
+            apps: Arc::default(),
             credentials: Credentials::default(),
             counts: Arc::default(),
         }
@@ -155,7 +160,9 @@ impl WsTransport {
     /// `ws://` the token can be read on the way.
     #[must_use]
     pub fn token(mut self, token: impl Into<Arc<str>>) -> Self {
-        self.gate.token = Some(Token::new(token));
+        self.access = self
+            .access
+            .with(|gate| gate.token = Some(Token::new(token)));
         self
     }
 
@@ -194,12 +201,18 @@ impl WsTransport {
         }
     }
 
+    /// Who may connect to its servers, to be changed while they listen.
+    #[must_use]
+    pub fn access(&self) -> WsAccess {
+        self.access.clone()
+    }
+
     /// Lets web pages of this origin connect, for example `https://dashboard.example`, and with `*` any page; by default
     /// only pages that come from the listener's own address. Browsers let every page connect to everything, ports of
     /// this machine included, so that `*` lets any web site a user of this machine looks at read and publish.
     #[must_use]
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
-        self.gate.origins.push(origin.into());
+        self.access = self.access.with(|gate| gate.origins.push(origin.into()));
         self
     }
 
@@ -271,6 +284,7 @@ impl WsTransport {
 
 impl StatusSource for WsTransport {
     fn contribute(&self, status: &mut NodeStatus) {
+        status.apps.extend(self.apps.traffic());
         let WsCounters {
             commands_dropped,
             server_errors,
@@ -341,15 +355,20 @@ impl Transport for WsTransport {
                 reason: error.to_string(),
             })?;
             let verifies = url.scheme() == "wss" && tls.is_some_and(TlsSetup::verifies_clients);
-            let is_open = self.gate.token.is_none() && !self.allow_unauthenticated && !verifies;
+            let is_guarded = self.allow_unauthenticated || verifies;
+            let is_open = self.access.gate().token.is_none() && !is_guarded;
             let (listener, bound) = listen::bind(url, is_open).await?;
+            if !is_guarded && !listener.is_loopback() {
+                self.access.needs_token();
+            }
             let server = Arc::new(Server {
                 local: local.clone(),
-                gate: self.gate.clone(),
+                access: self.access.clone(),
                 max_message: self.max_message,
                 queue: self.queue,
                 ping_interval: self.ping_interval,
                 clients: Arc::clone(&self.clients),
+                apps: Arc::clone(&self.apps),
             });
             let stop = shutdown.clone();
             let accept = move |stream, peer| {

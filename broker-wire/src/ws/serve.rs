@@ -17,7 +17,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::accept::{AcceptError, Accepted, Gate, accept};
+use super::accept::{AcceptError, Accepted, accept};
+use super::access::WsAccess;
+use super::apps::{AppClient, Apps};
 use super::session::{Action, Session};
 use super::settings::{
     CLOSE_GRACE, FEED_BATCH, MAX_FIRST_MESSAGE, MAX_UNSENT, SETTLE_LIMIT, STOP_GRACE,
@@ -29,12 +31,13 @@ use crate::tls::TlsHandshakeError;
 /// What all clients of a listener share.
 pub(crate) struct Server {
     pub(crate) local: LocalNode,
-    pub(crate) gate: Gate,
+    pub(crate) access: WsAccess,
     pub(crate) max_message: usize,
     pub(crate) queue: QueueOptions,
     pub(crate) ping_interval: Duration,
     /// Clients so far, refused ones included, as Zeek counts them (zeek-cluster 7.2).
     pub(crate) clients: Arc<AtomicU64>,
+    pub(crate) apps: Arc<Apps>,
 }
 
 /// Why a client is not served any more, if that was not its own or the node's decision.
@@ -74,7 +77,7 @@ pub(crate) async fn serve(
     let after = server.local.handshake_timeout();
     let accepting = timeout(after, async {
         let mut io = opening.await?;
-        let accepted = accept(&mut io, &server.gate).await?;
+        let accepted = accept(&mut io, &server.access.gate()).await?;
         Ok::<_, ServeError>((io, accepted))
     });
     let Some(accepted) = stop.run_until_cancelled(accepting).await else {
@@ -97,6 +100,7 @@ pub(crate) async fn serve(
         env!("CARGO_PKG_VERSION"),
         server.ping_interval,
     );
+    let app = server.apps.join(application.as_deref().unwrap_or_default());
     match application {
         Ok(application) => tracing::debug!(%peer, %name, %application, "WebSocket client"),
         Err(refusal) => session.refuse(refusal),
@@ -111,12 +115,13 @@ pub(crate) async fn serve(
         session,
         publisher: None,
         subscriber: None,
+        app: Arc::clone(&app),
         hand_over: Some(hand_over),
         replied: 0,
     };
     let feeding = async {
         if let Ok(subscriber) = subscriber.await {
-            let _ = ended.send(feed(subscriber, &socket).await);
+            let _ = ended.send(feed(subscriber, &socket, &app).await);
         }
         std::future::pending::<()>().await;
     };
@@ -136,7 +141,7 @@ enum FeedEnd {
 }
 
 /// Sends a client what it subscribed to.
-async fn feed(mut subscriber: Subscriber, socket: &Socket) -> FeedEnd {
+async fn feed(mut subscriber: Subscriber, socket: &Socket, app: &AppClient) -> FeedEnd {
     let mut batch = Vec::with_capacity(FEED_BATCH);
     loop {
         if subscriber.recv_many(&mut batch, FEED_BATCH).await == 0 {
@@ -145,6 +150,7 @@ async fn feed(mut subscriber: Subscriber, socket: &Socket) -> FeedEnd {
         for message in batch.drain(..) {
             if let Some(text) = text::for_client(&message) {
                 socket.text(text);
+                app.sent(message.encoded());
                 socket.room().await;
             }
         }
@@ -166,6 +172,7 @@ struct Client {
     /// Waits for the ack to go out first.
     subscriber: Option<Subscriber>,
     hand_over: Option<oneshot::Sender<Subscriber>>,
+    app: Arc<AppClient>,
     /// Bytes of answers given since the client was last seen to read.
     replied: usize,
 }
@@ -246,6 +253,7 @@ impl Client {
                 self.session.subscribed();
             }
             Action::Publish(message) => {
+                self.app.received(message.encoded());
                 if let Some(publisher) = &self.publisher
                     && let Err(error) = publisher.publish(message).await
                 {
@@ -355,11 +363,12 @@ mod tests {
         endpoint.listen(&url).await.unwrap();
         let server = Arc::new(Server {
             local: catch.0.lock().unwrap().take().unwrap(),
-            gate: Gate::default(),
+            access: WsAccess::default(),
             max_message: settings::MAX_MESSAGE,
             queue: settings::client_queue(),
             ping_interval: PING_INTERVAL,
             clients: Arc::default(),
+            apps: Arc::default(),
         });
         let (near, far) = duplex(64 << 10);
         let (peer, stop) = (([127, 0, 0, 1], 1).into(), CancellationToken::new());
