@@ -12,9 +12,9 @@ pub fn cluster_event(bytes: &[u8]) {
         return;
     };
     if let Ok(MessageView::Event { arguments, .. }) = MessageView::parse(view)
-        && let Some((_, _, batch)) = wire::read_numbered(arguments)
+        && let Some(numbered) = wire::read_numbered(arguments)
     {
-        let _ = MessageView::parse(batch);
+        let _ = MessageView::parse(numbered.batch);
     }
     let Ok(Message::Event(event)) = Message::from_view(view) else {
         return;

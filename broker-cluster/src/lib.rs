@@ -86,15 +86,12 @@ pub mod topics;
 
 pub use events::LOG_RECEIPTS;
 pub use layout::{
-    Layout, LayoutError, LayoutProblem, NodeSpec, StoreSpec, TableSpec, TlsSpec, WsSpec,
-    Layout, LayoutError, LayoutFormat, LayoutProblem, LayoutSource, NodeSpec, StoreSpec, TlsSpec,
-    UnknownLayoutFormat, WsSpec, ZeekLayoutProblem, ZeekOptions,
+    Layout, LayoutError, LayoutFormat, LayoutProblem, LayoutSource, NodeSpec, StoreSpec, TableSpec,
+    TlsSpec, UnknownLayoutFormat, WsSpec, ZeekLayoutProblem, ZeekOptions,
 };
 pub use node::{
-    ClusterNode, ClusterNodeBuilder, ClusterPublishError, EventStream, LOG_DRAIN_TIMEOUT,
-    NodeEvent, RelayVia, StartError, TABLE_DRAIN_TIMEOUT,
     ClusterNode, ClusterNodeBuilder, ClusterPublishError, EventStream, HANDLER_DRAIN_TIMEOUT,
-    LOG_DRAIN_TIMEOUT, NodeEvent, RelayVia, StartError,
+    LOG_DRAIN_TIMEOUT, NodeEvent, RelayVia, StartError, TABLE_DRAIN_TIMEOUT,
 };
 pub use outgoing::{Outgoing, PreparedEvent, UndeclaredArguments};
 pub use role::{Role, UnknownRole};
