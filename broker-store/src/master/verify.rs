@@ -362,3 +362,203 @@ const PATIENCE: u64 = 100;
 
 /// Ticks between two checks of the same page.
 const ASK_AGAIN: u64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use broker_core::{EndpointId, StoreOperation, Timestamp};
+
+    use super::*;
+    use crate::backend::Entry;
+    use crate::clone::{CloneOutput, CloneState, Patience};
+    use crate::ids::EntityIds;
+    use crate::master::Timers;
+    use crate::memory::Memory;
+    use crate::operation::{Query, Request};
+
+    const HERE: EndpointId = EndpointId::from_bytes([0xbb; 16]);
+    const MASTER: EntityId = EntityId::new(HERE, 7);
+    const NOW: Timestamp = Timestamp::EPOCH;
+
+    /// More than two pages of entries.
+    const ENTRIES: u64 = 2500;
+
+    /// A master and the clones that follow it, with nothing between them.
+    struct Copies {
+        master: MasterState,
+        clones: Vec<(EndpointId, CloneState)>,
+        reports: Vec<VerifyReport>,
+    }
+
+    impl Copies {
+        fn new(clones: u8) -> Self {
+            let master = MasterState::new("s", MASTER, Box::new(Memory::new()), Timers::default());
+            let name = |id: EndpointId| format!("clone-{}", id.as_bytes()[0]);
+            let clones = (1..=clones).map(|number| {
+                let id = EndpointId::from_bytes([number; 16]);
+                let state = CloneState::new("s", EntityIds::new(id), Patience::default(), |_| true);
+                (id, state)
+            });
+            let mut copies = Self {
+                master: master.unwrap().with_names(name).with_speakers(|_| true),
+                clones: clones.collect(),
+                reports: Vec::new(),
+            };
+            for key in 0..ENTRIES {
+                copies.put(key, key);
+            }
+            copies.turns(20);
+            for (_, clone) in &copies.clones {
+                assert_eq!(clone.view().content.digest(), copies.master.digest());
+            }
+            copies
+        }
+
+        fn put(&mut self, key: impl Into<Data>, value: u64) {
+            let operation = StoreOperation::Put {
+                key: key.into(),
+                value: value.into(),
+                expiry: None,
+            };
+            let request = Request::from_operation(operation, MASTER, 1);
+            self.master.handle_request(NOW, 1, request);
+            self.master.commit();
+        }
+
+        /// Lets so many ticks pass, and all that is said meanwhile arrive.
+        fn turns(&mut self, ticks: u32) {
+            for _ in 0..ticks {
+                self.master.tick(NOW);
+                self.clones.iter_mut().for_each(|(_, clone)| clone.tick());
+                while self.exchange() {}
+            }
+        }
+
+        /// Whether anybody had anything to say.
+        fn exchange(&mut self) -> bool {
+            self.master.commit();
+            let said = self.master.take_outputs();
+            let mut heard = VecDeque::new();
+            for (id, clone) in &mut self.clones {
+                for output in &said {
+                    match output {
+                        MasterOutput::Broadcast(payload) => {
+                            clone.handle_command(NOW, HERE, payload);
+                        }
+                        MasterOutput::Unicast { to, payload } if to == id => {
+                            clone.handle_command(NOW, HERE, payload);
+                        }
+                        _ => {}
+                    }
+                }
+                while let Some(output) = clone.poll_output() {
+                    if let CloneOutput::Broadcast(payload) | CloneOutput::Unicast { payload, .. } =
+                        output
+                    {
+                        heard.push_back((*id, payload));
+                    }
+                }
+            }
+            let quiet = said.is_empty() && heard.is_empty();
+            for (from, payload) in heard {
+                self.master.handle_command(NOW, from, &payload);
+            }
+            for output in said {
+                if let MasterOutput::Reply {
+                    result: Ok(StoreReply::Verified(report)),
+                    ..
+                } = output
+                {
+                    self.reports.push(report);
+                }
+            }
+            !quiet
+        }
+
+        fn verify(&mut self) -> VerifyReport {
+            let query = Request::Read(Query::Verify);
+            self.master.handle_request(NOW, 2, query);
+            self.turns(20);
+            assert_eq!(self.reports.len(), 1);
+            self.reports.remove(0)
+        }
+
+        /// Changes the copy of a clone behind its back.
+        fn tamper(&mut self, clone: usize, key: impl Into<Data>, value: Option<u64>) {
+            let view = self.clones[clone].1.view();
+            let key = key.into();
+            match value {
+                Some(value) => {
+                    let entry = Entry {
+                        value: value.into(),
+                        expires_at: None,
+                    };
+                    view.content.put(key, entry);
+                }
+                None => assert!(view.content.erase(&key)),
+            }
+        }
+    }
+
+    fn difference(key: impl Into<Data>, kind: DifferenceKind) -> Difference {
+        Difference {
+            key: key.into(),
+            kind,
+        }
+    }
+
+    #[test]
+    fn a_copy_that_was_tampered_with_is_named_with_each_key_that_differs() {
+        let mut copies = Copies::new(3);
+        let outcomes = |report: VerifyReport| -> Vec<_> {
+            assert_eq!(report.entries, ENTRIES);
+            let copies = report.copies.into_iter();
+            copies.map(|copy| (copy.name, copy.outcome)).collect()
+        };
+        let all_equal = ["clone-1", "clone-2", "clone-3"]
+            .map(|name| (name.to_owned(), CopyOutcome::Equal))
+            .to_vec();
+        assert_eq!(outcomes(copies.verify()), all_equal);
+
+        // One on each page, and one behind the master's last key.
+        copies.tamper(1, 3u64, Some(4));
+        copies.tamper(1, 1500u64, None);
+        copies.tamper(1, ENTRIES + 7, Some(1));
+        let mut expected = all_equal.clone();
+        expected[1].1 = CopyOutcome::Differs {
+            differences: vec![
+                difference(3u64, DifferenceKind::Value),
+                difference(1500u64, DifferenceKind::Missing),
+                difference(ENTRIES + 7, DifferenceKind::Extra),
+            ],
+            count: 3,
+        };
+        assert_eq!(outcomes(copies.verify()), expected);
+        let digest = |clone: &CloneState| clone.view().content.digest();
+        assert_ne!(digest(&copies.clones[1].1), copies.master.digest());
+        assert_eq!(digest(&copies.clones[0].1), copies.master.digest());
+
+        // What is written anew is right again.
+        copies.put(3u64, 3);
+        copies.put(1500u64, 1500);
+        copies.tamper(1, ENTRIES + 7, None);
+        copies.turns(2);
+        assert_eq!(outcomes(copies.verify()), all_equal);
+    }
+
+    #[test]
+    fn only_the_first_differences_are_listed_and_all_are_counted() {
+        let mut copies = Copies::new(1);
+        for key in 0..ENTRIES {
+            copies.tamper(0, key, Some(key + 1));
+        }
+        let report = copies.verify();
+        let CopyOutcome::Differs { differences, count } = &report.copies[0].outcome else {
+            panic!("{report:?}");
+        };
+        assert_eq!((differences.len(), *count), (MAX_DIFFERENCES, ENTRIES));
+        let first = (0..).map(|key| difference(key as u64, DifferenceKind::Value));
+        assert!(differences.iter().cloned().eq(first.take(MAX_DIFFERENCES)));
+    }
+}
