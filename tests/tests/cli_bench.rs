@@ -92,3 +92,65 @@ fn codec_gives_a_figure_for_each_operation() {
         );
     }
 }
+
+#[test]
+fn store_gives_its_figures_for_memory_and_for_sqlite() {
+    for (backend, transport) in [
+        ("memory", "grpc"),
+        ("memory", "mem"),
+        ("sqlite-wal", "broker"),
+    ] {
+        let output = Done::of(broker().args([
+            "bench",
+            "store",
+            "--backend",
+            backend,
+            "--transport",
+            transport,
+            "--seconds",
+            "0.2",
+            "--entries",
+            "2000",
+            "--writers",
+            "64",
+            "--json",
+        ]))
+        .ok();
+        let line: serde_json::Value = serde_json::from_str(&output).expect("one object");
+        assert_eq!(
+            (
+                &line["backend"],
+                &line["transport"],
+                &line["attach_entries"]
+            ),
+            (&backend.into(), &transport.into(), &2000.into()),
+            "{line}"
+        );
+        let figure = |name: &str| {
+            line[name]
+                .as_f64()
+                .unwrap_or_else(|| panic!("{name}: {line}"))
+        };
+        for name in [
+            "puts_per_s",
+            "clone_puts_per_s",
+            "acknowledged_puts_per_s",
+            "gets_per_s",
+            "gets_all_threads_per_s",
+            "attach_s",
+        ] {
+            assert!(figure(name) > 0.0, "{name}: {line}");
+        }
+        let (p50, p99) = (figure("put_p50_us"), figure("put_p99_us"));
+        assert!(p50 > 0.0 && p50 <= p99, "{line}");
+        // Null where the system does not tell, or master and clone are one process.
+        for name in ["attach_peak_mb", "master_peak_mb", "bytes_per_entry"] {
+            let peak = &line[name];
+            assert!(
+                peak.is_null() || peak.as_f64() >= Some(0.0),
+                "{name}: {line}"
+            );
+            assert!(line.get(name).is_some(), "{name}: {line}");
+        }
+    }
+}
