@@ -7,6 +7,7 @@
 //! | `Cluster::Experimental::node_fully_connected` | name, id, resending | the manager |
 //! | `Cluster::Experimental::cluster_started` | | `zeek/cluster/experimental/started` |
 //! | `Broker::announce_masters` | set of names of tables | the peer's nodeid topic, from the manager before its hello; Zeek nodes make clones of them |
+//! | `Cluster::forward_table_change_infos` | header, vector of changes, topic | the manager, from workers; it publishes `Cluster::table_change_infos` to the topic (2.8) |
 //! | `BrokerRs::relay` | topic, event name, arguments | manager or proxy, which publishes the event to the topic |
 //! | `BrokerRs::log_batch` | writer id, number, Batch | a logger that offers the feature [`LOG_RECEIPTS`] |
 //! | `BrokerRs::log_receipt` | logger, vector of (number, written, skipped) | the writer |
@@ -22,6 +23,8 @@ const HELLO: &[u8] = b"Cluster::hello";
 const FULLY_CONNECTED: &[u8] = b"Cluster::Experimental::node_fully_connected";
 const STARTED: &[u8] = b"Cluster::Experimental::cluster_started";
 const ANNOUNCE_MASTERS: &[u8] = b"Broker::announce_masters";
+/// What workers send to the manager instead of [`crate::table::CHANGE_EVENT`].
+pub(crate) const FORWARD_CHANGES: &str = "Cluster::forward_table_change_infos";
 const RELAY: &[u8] = b"BrokerRs::relay";
 const LOG_RECEIPT: &[u8] = b"BrokerRs::log_receipt";
 
@@ -41,6 +44,12 @@ pub(crate) enum ClusterEvent {
     /// The tables whose masters the manager has, by their own names: Zeek's receivers put the prefix of stores in front.
     Masters {
         names: Vec<String>,
+    },
+    /// Changes of a published table, which the manager is to publish to `topic`.
+    ForwardChanges {
+        header: Data,
+        changes: Data,
+        topic: Topic,
     },
     Relay {
         topic: Topic,
@@ -92,6 +101,18 @@ impl ClusterEvent {
                     ..Event::new(ANNOUNCE_MASTERS, vec![Data::Set(names)])
                 }
             }
+            Self::ForwardChanges {
+                header,
+                changes,
+                topic,
+            } => Event::new(
+                FORWARD_CHANGES,
+                vec![
+                    header.clone(),
+                    changes.clone(),
+                    Data::String(topic.as_bytes().into()),
+                ],
+            ),
             Self::Relay { topic, event } => Event {
                 name: RELAY.into(),
                 args: vec![
@@ -120,6 +141,7 @@ impl ClusterEvent {
             FULLY_CONNECTED,
             STARTED,
             ANNOUNCE_MASTERS,
+            FORWARD_CHANGES.as_bytes(),
             RELAY,
             LOG_RECEIPT,
             LOG_BATCH.as_bytes(),
@@ -145,6 +167,15 @@ impl ClusterEvent {
             (ANNOUNCE_MASTERS, [Data::Set(names)]) => Some(Self::Masters {
                 names: names.iter().map(string).collect::<Option<_>>()?,
             }),
+            (name, [header, changes, Data::String(topic)])
+                if name == FORWARD_CHANGES.as_bytes() =>
+            {
+                Some(Self::ForwardChanges {
+                    header: header.clone(),
+                    changes: changes.clone(),
+                    topic: Topic::copy_from(topic).ok()?,
+                })
+            }
             (
                 RELAY,
                 [
@@ -255,6 +286,11 @@ mod tests {
                 resending: true,
             },
             ClusterEvent::Started,
+            ClusterEvent::ForwardChanges {
+                header: "h".into(),
+                changes: Data::Vector(Vec::new()),
+                topic: Topic::from_static("zeek/table/t/"),
+            },
             ClusterEvent::Relay {
                 topic: Topic::from_static("t"),
                 event: Event::new("A::b", vec![Data::Count(1)]),

@@ -95,7 +95,7 @@ pub use node::{
 };
 pub use outgoing::{Outgoing, PreparedEvent, UndeclaredArguments};
 pub use role::{Role, UnknownRole};
-pub use table::{BrokerSet, BrokerTable};
+pub use table::{BrokerSet, BrokerTable, PublishedTable};
 
 /// Compiles the examples of the README.
 #[cfg(doctest)]

@@ -149,6 +149,7 @@ fn a_struct_around_one_value_is_that_value_and_one_of_several_a_vector() {
     assert_eq!(Pair::from_data(&data), Ok(pair));
     let error = Pair::from_data(&Data::vector([Data::from("a"), 5i64.into()])).unwrap_err();
     assert_eq!(error.to_string(), "part 2: got int, expected count");
+    assert_eq!(Pair::type_name(), "[string, count]");
     // The length of a composite index has to match.
     let longer = Data::vector([Data::from("a"), 5u64.into(), 6u64.into()]);
     assert!(Pair::from_data(&longer).is_err());

@@ -7,7 +7,7 @@
 //! | struct with named fields | vector of the fields, in order | record |
 //! | field of type `Option` that is `None` | none | unset optional field |
 //! | tuple struct of one | the inner value | the inner type |
-//! | tuple struct of several | vector of the parts | composite index |
+//! | tuple struct of several, at most 8 | vector of the parts | composite index |
 //! | enum of unit variants | enum value | enum |
 //!
 //! Reading is as strict as Zeek's: a record may have more fields than are known here, since newer ones are appended, but

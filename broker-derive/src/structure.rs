@@ -86,7 +86,7 @@ fn newtype(data: &DataStruct, attributes: &TypeAttributes) -> syn::Result<Bodies
 fn tuple(data: &DataStruct, attributes: &TypeAttributes) -> syn::Result<Bodies> {
     refuse_attributes(data)?;
     let krate = &attributes.krate;
-    let type_name = &attributes.name;
+    let types: Vec<_> = data.fields.iter().map(|field| &field.ty).collect();
     let count = data.fields.len();
     let parts: Vec<_> = (0..count).map(syn::Index::from).collect();
     let bindings: Vec<_> = (0..count)
@@ -99,14 +99,17 @@ fn tuple(data: &DataStruct, attributes: &TypeAttributes) -> syn::Result<Bodies> 
             #krate::Data::Vector(::std::vec![#(#krate::convert::ToData::to_data(&self.#parts)),*])
         },
         from_data: quote! {
-            let parts = #krate::convert::parts(data, #type_name, #count)?;
+            let parts = #krate::convert::parts(data, "tuple", #count)?;
             #(
                 let #bindings = #krate::convert::FromData::from_data(&parts[#indices])
                     .map_err(|error| error.within(#places))?;
             )*
             ::core::result::Result::Ok(Self(#(#bindings),*))
         },
-        type_name: quote! { ::std::borrow::Cow::Borrowed(#type_name) },
+        // As that of a tuple: Zeek has no name for a composite index.
+        type_name: quote! {
+            <(#(#types,)*) as #krate::convert::FromData>::type_name()
+        },
     })
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_core::zeek::{Message as ZeekMessage, MessageView};
+use broker_core::zeek::{Event, Message as ZeekMessage, MessageView};
 use broker_core::{
     EndpointId, Filter, Message, QueueOptions, StatusEvent, StatusEventCode, StatusSubscriber,
     Subscriber, Topic,
@@ -17,6 +17,7 @@ use crate::events::{ClusterEvent, LOG_RECEIPTS};
 use crate::membership::Effect;
 use crate::readiness::ReadinessEffect;
 use crate::role::Role;
+use crate::table::CHANGE_EVENT;
 use crate::topics;
 
 /// After this long a node says once whom it still waits for.
@@ -153,7 +154,27 @@ impl Driver {
                     .announced(&self.shared.endpoint, names)
                     .await;
             }
-            Some(ClusterEvent::Relay { .. } | ClusterEvent::Masters { .. }) | None => {}
+            Some(ClusterEvent::ForwardChanges {
+                header,
+                changes,
+                topic,
+            }) if self.role == Role::Manager => {
+                let event = Event::new(CHANGE_EVENT, vec![header, changes]);
+                // Workers do not see each other, and the manager may want it itself.
+                let own = event.clone();
+                self.publish(Message::new(topic.clone(), event)).await;
+                if self.shared.subscriptions.matches(&topic) {
+                    self.shared
+                        .endpoint
+                        .publish_local(&topic, || own.into_data());
+                }
+            }
+            Some(
+                ClusterEvent::Relay { .. }
+                | ClusterEvent::Masters { .. }
+                | ClusterEvent::ForwardChanges { .. },
+            )
+            | None => {}
         }
     }
 

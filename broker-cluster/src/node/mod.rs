@@ -44,7 +44,8 @@ use crate::membership::Membership;
 use crate::pools::Pool;
 use crate::readiness::Readiness;
 use crate::role::Role;
-use crate::table::{TableBuilder, Tables};
+use crate::table::{PublishedTableBuilder, TableBuilder, Tables};
+use crate::topics;
 
 /// How long [`ClusterNode::shutdown`] waits for receipts of log records.
 pub const LOG_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -173,6 +174,22 @@ impl ClusterNode {
             name.into(),
             Arc::clone(&self.shared.tables),
             self.spec().role == Role::Manager,
+        )
+    }
+
+    /// Sets up the table called `name` whose changes are published, as Zeek's tables with `&publish_on_change`. Workers send them
+    /// to the manager, which publishes them again.
+    pub fn published_table<K, V>(&self, name: impl Into<String>) -> PublishedTableBuilder<K, V>
+    where
+        K: ToData + FromData + Clone + Send + Sync + 'static,
+        V: ToData + FromData + Clone + Send + Sync + 'static,
+    {
+        let own = topics::nodeid_topic(self.shared.endpoint.id());
+        PublishedTableBuilder::new(
+            self.shared.endpoint.unowned(),
+            name.into(),
+            [own].into_iter().collect(),
+            self.spec().role == Role::Worker,
         )
     }
 

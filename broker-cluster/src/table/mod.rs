@@ -52,6 +52,7 @@ mod change;
 mod driver;
 mod error;
 mod handle;
+mod published;
 mod set;
 mod state;
 
@@ -59,6 +60,10 @@ pub use self::builder::{TableBackend, TableBuilder};
 pub use self::change::{TableChange, TableChanges};
 pub use self::error::{TableError, TableProblem};
 pub use self::handle::{BrokerTable, Iter, TableCounters};
+pub use self::published::{
+    CHANGE_EVENT, ChangeHeader, ChangeInfo, ChangeKind, PublishedCounters, PublishedTable,
+    PublishedTableBuilder,
+};
 pub use self::set::{BrokerSet, Member};
 
 pub(crate) use self::announce::Tables;

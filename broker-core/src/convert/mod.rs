@@ -47,7 +47,8 @@ pub trait FromData: Sized {
     /// `data` is of another type, or does not fit; nothing is converted on the quiet.
     fn from_data(data: &Data) -> Result<Self, ConversionError>;
 
-    /// What Zeek calls the type, such as `set[addr]`.
+    /// What Zeek calls the type, such as `set[addr]`. That of a composite index, which is no type of its own in Zeek, is its
+    /// parts in brackets, such as `[addr, count]`; nothing else begins with a bracket.
     fn type_name() -> Cow<'static, str>;
 }
 
