@@ -8,12 +8,15 @@
 //! | `Cluster::Experimental::cluster_started` | | `zeek/cluster/experimental/started` |
 //! | `Broker::announce_masters` | set of names of tables | the peer's nodeid topic, from the manager before its hello; Zeek nodes make clones of them |
 //! | `Cluster::forward_table_change_infos` | header, vector of changes, topic | the manager, from workers; it publishes `Cluster::table_change_infos` to the topic (2.8) |
+//! | `BrokerRs::cluster_ready` | ready, set of the names of missing nodes | every node, from the manager |
 //! | `BrokerRs::relay` | topic, event name, arguments | manager or proxy, which publishes the event to the topic |
 //! | `BrokerRs::log_batch` | writer id, number, Batch | a logger that offers the feature [`LOG_RECEIPTS`] |
 //! | `BrokerRs::log_receipt` | logger, vector of (number, written, skipped) | the writer |
 
 use broker_core::zeek::Event;
 use broker_core::{ByteString, Data, EndpointId, Topic};
+
+use crate::threshold::Verdict;
 
 /// The feature of loggers that acknowledge numbered batches of log records.
 pub const LOG_RECEIPTS: &str = "log-receipts";
@@ -25,6 +28,7 @@ const STARTED: &[u8] = b"Cluster::Experimental::cluster_started";
 const ANNOUNCE_MASTERS: &[u8] = b"Broker::announce_masters";
 /// What workers send to the manager instead of [`crate::table::CHANGE_EVENT`].
 pub(crate) const FORWARD_CHANGES: &str = "Cluster::forward_table_change_infos";
+const READY: &[u8] = b"BrokerRs::cluster_ready";
 const RELAY: &[u8] = b"BrokerRs::relay";
 const LOG_RECEIPT: &[u8] = b"BrokerRs::log_receipt";
 
@@ -51,6 +55,7 @@ pub(crate) enum ClusterEvent {
         changes: Data,
         topic: Topic,
     },
+    Ready(Verdict),
     Relay {
         topic: Topic,
         event: Event,
@@ -113,6 +118,13 @@ impl ClusterEvent {
                     Data::String(topic.as_bytes().into()),
                 ],
             ),
+            Self::Ready(verdict) => {
+                let missing = verdict.missing.iter().map(|name| text(name)).collect();
+                Event::new(
+                    READY,
+                    vec![Data::Boolean(verdict.ready), Data::Set(missing)],
+                )
+            }
             Self::Relay { topic, event } => Event {
                 name: RELAY.into(),
                 args: vec![
@@ -142,6 +154,7 @@ impl ClusterEvent {
             STARTED,
             ANNOUNCE_MASTERS,
             FORWARD_CHANGES.as_bytes(),
+            READY,
             RELAY,
             LOG_RECEIPT,
             LOG_BATCH.as_bytes(),
@@ -176,6 +189,10 @@ impl ClusterEvent {
                     topic: Topic::copy_from(topic).ok()?,
                 })
             }
+            (READY, [Data::Boolean(ready), Data::Set(missing)]) => Some(Self::Ready(Verdict {
+                ready: *ready,
+                missing: missing.iter().map(string).collect::<Option<_>>()?,
+            })),
             (
                 RELAY,
                 [
@@ -291,6 +308,10 @@ mod tests {
                 changes: Data::Vector(Vec::new()),
                 topic: Topic::from_static("zeek/table/t/"),
             },
+            ClusterEvent::Ready(Verdict {
+                ready: false,
+                missing: vec!["worker-3".to_owned()],
+            }),
             ClusterEvent::Relay {
                 topic: Topic::from_static("t"),
                 event: Event::new("A::b", vec![Data::Count(1)]),

@@ -9,6 +9,7 @@
 //! | [`pools`] | which nodes form which pool, rendezvous hashing, round robin | no |
 //! | [`topics`] | names of topics, and who subscribes to which | no |
 //! | [`membership`], [`readiness`] | hello, node_up, node_down, "fully connected": state machines without socket and clock | no |
+//! | [`threshold`] | "28 of 30 workers", and who is missing | no |
 //! | [`handlers`] | handlers of events by name, with typed arguments | no |
 //! | [`log`] | Zeek log records, files in TSV and JSON, the wire form | no |
 //! | [`logging`] | log records from any node to the loggers' files, acknowledged | yes |
@@ -82,12 +83,14 @@ pub mod pools;
 pub mod readiness;
 mod role;
 pub mod table;
+pub mod threshold;
 pub mod topics;
+mod waiting;
 
 pub use events::LOG_RECEIPTS;
 pub use layout::{
-    Layout, LayoutError, LayoutFormat, LayoutProblem, LayoutSource, NodeSpec, StoreSpec, TableSpec,
-    TlsSpec, UnknownLayoutFormat, WsSpec, ZeekLayoutProblem, ZeekOptions,
+    Layout, LayoutError, LayoutFormat, LayoutProblem, LayoutSource, NodeSpec, ReadySpec, StoreSpec,
+    TableSpec, TlsSpec, UnknownLayoutFormat, WsSpec, ZeekLayoutProblem, ZeekOptions,
 };
 pub use node::{
     ClusterNode, ClusterNodeBuilder, ClusterPublishError, EventStream, HANDLER_DRAIN_TIMEOUT,

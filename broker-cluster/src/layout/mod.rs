@@ -7,6 +7,10 @@
 //! log_format = "tsv"                     # tsv | json, for logs whose writer asks for neither
 //! table_dir = "."                        # where files of tables are; default: beside this file
 //!
+//! [cluster.ready]                        # when the manager says that the cluster is ready
+//! worker = "90%"                         # further: proxy, logger (a number, a percentage, or "all")
+//! within = 60                            # seconds until it says who is missing; default 60
+//!
 //! [stores.hosts]                         # on every node: master on the manager, clones elsewhere
 //! backend = "sqlite"                     # memory | sqlite | sled
 //! path = "hosts.sqlite"                  # further: journal_mode, synchronous, failure_mode, integrity_check
@@ -45,6 +49,7 @@ mod check;
 mod error;
 mod format;
 mod reader;
+mod ready;
 mod security;
 mod source;
 mod table;
@@ -58,6 +63,7 @@ use broker_core::{PeerUrl, QueueOptions};
 
 pub use self::error::{LayoutError, LayoutProblem};
 pub use self::format::{LayoutFormat, UnknownLayoutFormat};
+pub use self::ready::ReadySpec;
 pub use self::security::{TlsSpec, WsSpec};
 pub use self::source::LayoutSource;
 pub use self::zeek::{ZeekLayoutProblem, ZeekOptions};
@@ -80,6 +86,7 @@ pub struct Layout {
     members: Vec<Vec<String>>,
     manager_is_logger: bool,
     notices: Vec<String>,
+    ready: Option<ReadySpec>,
 }
 
 /// A store that every node of the cluster has.
@@ -213,6 +220,12 @@ impl Layout {
     #[must_use]
     pub const fn log_format(&self) -> LogFormat {
         self.log_format
+    }
+
+    /// When the manager says that the cluster is ready, if the file says so.
+    #[must_use]
+    pub const fn ready(&self) -> Option<&ReadySpec> {
+        self.ready.as_ref()
     }
 
     /// The stores, by name.

@@ -15,7 +15,7 @@ use super::format::LayoutFormat;
 use super::security::Security;
 use super::table::{Source, Table, Text, shortened};
 use super::zeek::{Foreign, ZeekTable};
-use super::{Layout, NodeSpec, StoreSpec, TableSpec};
+use super::{Layout, NodeSpec, StoreSpec, TableSpec, ready};
 use crate::log::LogFormat;
 use crate::pools::{PoolSpec, Strategy};
 use crate::role::Role;
@@ -25,7 +25,7 @@ const SECTIONS: &[&str] = &["cluster", "stores", "tables", "node", "pools", "tls
 const FOREIGN_SECTIONS: &[&str] = &[
     "cluster", "stores", "tables", "node", "pools", "tls", "ws", "zeek",
 ];
-const CLUSTER_KEYS: &[&str] = &["name", "log_dir", "log_format", "table_dir"];
+const CLUSTER_KEYS: &[&str] = &["name", "log_dir", "log_format", "table_dir", "ready"];
 const STORE_KEYS: &[&str] = &[
     "backend",
     "path",
@@ -173,7 +173,12 @@ pub(super) fn read(
                 },
             )
         })?;
+    let ready = match &cluster {
+        Some(cluster) => ready::read(cluster, &nodes)?,
+        None => None,
+    };
     Ok(Layout {
+        ready,
         name: name.map_or_else(
             || {
                 file.file_stem()

@@ -94,11 +94,11 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+    pub(super) fn value(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.entries.get(key)
     }
 
-    fn wrong(
+    pub(super) fn wrong(
         &self,
         key: &str,
         value: &Spanned<DeValue<'_>>,

@@ -194,6 +194,7 @@ impl ClusterNodeBuilder {
             name: self.name.clone(),
             subscriptions: subscriptions.clone(),
             progress: watch::Sender::new(Progress::default()),
+            verdict: watch::Sender::new(None),
             node_events: broadcast::Sender::new(NODE_EVENTS),
             greetings,
             handling: Handling::new(self.handlers.clone().unwrap_or_default()),

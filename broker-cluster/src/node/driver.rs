@@ -1,6 +1,7 @@
 //! The task between the endpoint and the state machines of the cluster: peerings and cluster events in, hellos, reports
 //! and announcements out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +19,9 @@ use crate::membership::Effect;
 use crate::readiness::ReadinessEffect;
 use crate::role::Role;
 use crate::table::CHANGE_EVENT;
+use crate::threshold::{Jury, Threshold, Verdict, names};
 use crate::topics;
-
-/// After this long a node says once whom it still waits for.
-const SAY_WAITING_AFTER: Duration = Duration::from_secs(5);
+use crate::waiting::Waiting;
 
 /// What a driver subscribes to.
 pub(super) fn driver_topics(role: Role, id: EndpointId, hear_started: bool) -> Filter {
@@ -40,6 +40,10 @@ pub(super) struct Driver {
     statuses: StatusSubscriber,
     messages: Subscriber,
     role: Role,
+    begun: Instant,
+    waiting: Waiting,
+    /// On the manager, if the layout says when the cluster is ready.
+    jury: Option<(Threshold, Jury)>,
 }
 
 impl Driver {
@@ -52,11 +56,19 @@ impl Driver {
             .map_or(Role::Worker, |node| node.role);
         let messages = endpoint.subscribe(shared.greetings.topics().clone(), QueueOptions::local());
         let statuses = endpoint.statuses();
+        let jury = shared
+            .layout
+            .ready()
+            .filter(|_| role == Role::Manager)
+            .map(|ready| (ready.threshold.clone(), Jury::new(ready.within)));
         Self {
             shared,
             statuses,
             messages,
             role,
+            begun: Instant::now(),
+            waiting: Waiting::default(),
+            jury,
         }
     }
 
@@ -69,9 +81,8 @@ impl Driver {
         let stop = self.shared.stop.clone();
         let begun = self.shared.state().readiness.begin();
         self.readiness(begun).await;
-        let say_waiting = sleep_until(Instant::now() + SAY_WAITING_AFTER);
-        tokio::pin!(say_waiting);
-        let mut said = false;
+        let look = sleep_until(self.begun);
+        tokio::pin!(look);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -89,15 +100,51 @@ impl Driver {
                     }
                     None => return,
                 },
-                () = &mut say_waiting, if !said => {
-                    said = true;
-                    self.say_waiting();
+                () = &mut look => {
+                    let now = self.begun.elapsed();
+                    self.say_waiting(now);
+                    self.judge(now).await;
+                    let deadline = self.jury.as_ref().and_then(|(_, jury)| jury.deadline());
+                    let next = Waiting::next(now).min(deadline.unwrap_or(Duration::MAX));
+                    look.as_mut().reset(self.begun + next);
                 }
             }
         }
     }
 
-    async fn status(&self, status: &StatusEvent) {
+    /// On the manager: tells the cluster that enough nodes are up, or that they are not, once that is to be said.
+    async fn judge(&mut self, now: Duration) {
+        let Some((threshold, jury)) = &mut self.jury else {
+            return;
+        };
+        let standing = self.shared.standing(threshold);
+        if let Some(verdict) = jury.observe(now, &standing) {
+            if verdict.ready {
+                tracing::info!("cluster ready: {standing}");
+            } else {
+                tracing::warn!("cluster not ready after {} s: {standing}", now.as_secs());
+            }
+            self.told(verdict.clone());
+            let event = ClusterEvent::Ready(verdict).to_event();
+            let up: Vec<EndpointId> = {
+                let state = self.shared.state();
+                state.membership.up().map(|(_, _, id)| id).collect()
+            };
+            for id in up {
+                let message = Message::new(topics::nodeid_topic(id), event.clone());
+                self.publish(message).await;
+            }
+        }
+    }
+
+    /// The manager has said whether the cluster is ready.
+    fn told(&self, verdict: Verdict) {
+        let event = ClusterEvent::Ready(verdict.clone()).to_event();
+        self.shared.verdict.send_replace(Some(verdict));
+        self.shared.handling.raise(event);
+    }
+
+    async fn status(&mut self, status: &StatusEvent) {
         let Some(id) = status.endpoint else { return };
         let effects = match status.code {
             StatusEventCode::PeerAdded => self.shared.state().membership.peer_added(id),
@@ -111,7 +158,7 @@ impl Driver {
         self.membership(effects).await;
     }
 
-    async fn message(&self, message: &Message) {
+    async fn message(&mut self, message: &Message) {
         let Ok(Ok(view)) = message.view().map(MessageView::parse) else {
             return;
         };
@@ -140,6 +187,8 @@ impl Driver {
                 let effect = self.shared.state().readiness.announced();
                 self.readiness(effect.into_iter().collect()).await;
             }
+            // The manager knows best itself.
+            Some(ClusterEvent::Ready(verdict)) if self.role != Role::Manager => self.told(verdict),
             Some(ClusterEvent::Receipt { logger, batches }) => {
                 self.shared.logs.receipts(&logger, &batches)
             }
@@ -172,13 +221,14 @@ impl Driver {
             Some(
                 ClusterEvent::Relay { .. }
                 | ClusterEvent::Masters { .. }
-                | ClusterEvent::ForwardChanges { .. },
+                | ClusterEvent::ForwardChanges { .. }
+                | ClusterEvent::Ready(_),
             )
             | None => {}
         }
     }
 
-    async fn membership(&self, effects: Vec<Effect>) {
+    async fn membership(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::SendHello(id) => self.greet(id).await,
@@ -219,7 +269,7 @@ impl Driver {
             .await;
     }
 
-    async fn node_up(&self, name: String, id: EndpointId) {
+    async fn node_up(&mut self, name: String, id: EndpointId) {
         tracing::info!("got hello from {name} ({id})");
         let receipts = self.gives_receipts(id);
         let effects = {
@@ -236,7 +286,23 @@ impl Driver {
                 id,
             });
         }
+        self.changed();
         self.readiness(effects).await;
+        if let Some((threshold, jury)) = &self.jury
+            && let Some(told) = jury.told(&self.shared.standing(threshold))
+        {
+            let event = ClusterEvent::Ready(told).to_event();
+            self.publish(Message::new(topics::nodeid_topic(id), event))
+                .await;
+        }
+        self.judge(self.begun.elapsed()).await;
+    }
+
+    /// Those who wait for nodes look again.
+    fn changed(&self) {
+        self.shared
+            .progress
+            .send_modify(|progress| progress.changes += 1);
     }
 
     fn node_down(&self, name: String, id: EndpointId) {
@@ -258,6 +324,7 @@ impl Driver {
                 id,
             });
         }
+        self.changed();
     }
 
     async fn readiness(&self, effects: Vec<ReadinessEffect>) {
@@ -328,17 +395,30 @@ impl Driver {
         })
     }
 
-    fn say_waiting(&self) {
-        let state = self.shared.state();
-        let waiting: Vec<&str> = state.readiness.waiting_for().collect();
-        if !state.readiness.is_fully_connected() && !waiting.is_empty() {
-            tracing::warn!("waiting for {}", waiting.join(", "));
+    fn say_waiting(&mut self, now: Duration) {
+        let (dialled, reports) = {
+            let state = self.shared.state();
+            let dialled: BTreeSet<String> =
+                state.readiness.waiting_for().map(str::to_owned).collect();
+            let reports: BTreeSet<String> = if state.readiness.is_started() {
+                BTreeSet::new()
+            } else {
+                state.readiness.pending().map(str::to_owned).collect()
+            };
+            (dialled, reports)
+        };
+        let all = dialled.union(&reports).cloned().collect();
+        if !self.waiting.say(now, &all) {
+            return;
         }
-        let pending: Vec<&str> = state.readiness.pending().collect();
-        if !state.readiness.is_started() && !pending.is_empty() {
+        let listed = |set: &BTreeSet<String>| names(set.iter().map(String::as_str));
+        if !dialled.is_empty() {
+            tracing::warn!("waiting for {}", listed(&dialled));
+        }
+        if !reports.is_empty() {
             tracing::warn!(
                 "nodes that are not fully connected yet: {}",
-                pending.join(", ")
+                listed(&reports)
             );
         }
     }

@@ -46,6 +46,7 @@ use crate::readiness::Readiness;
 use crate::role::Role;
 use crate::table::{PublishedTableBuilder, TableBuilder, Tables};
 use crate::topics;
+use crate::threshold::{Standing, Threshold, Verdict};
 
 /// How long [`ClusterNode::shutdown`] waits for receipts of log records.
 pub const LOG_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,6 +73,8 @@ struct Shared {
     subscriptions: Filter,
     state: Mutex<State>,
     progress: watch::Sender<Progress>,
+    /// What the manager has told about the cluster's being ready.
+    verdict: watch::Sender<Option<Verdict>>,
     node_events: broadcast::Sender<NodeEvent>,
     greetings: Greetings,
     handling: Handling,
@@ -94,6 +97,8 @@ struct State {
 struct Progress {
     fully_connected: bool,
     started: bool,
+    /// Counts nodes that come up and go down.
+    changes: u64,
 }
 
 /// A node of the cluster came up or went down.
@@ -234,6 +239,82 @@ impl ClusterNode {
         self.state().membership.id_of(name)
     }
 
+    /// The node whose current process has this ID, as `Cluster::nodeid_to_node`; none if nobody has it, or the ID is that
+    /// of this node.
+    #[must_use]
+    pub fn node_of(&self, id: EndpointId) -> Option<&NodeSpec> {
+        let name = {
+            let state = self.state();
+            state
+                .membership
+                .node_of(id)
+                .map(|(name, _)| name.to_owned())
+        };
+        self.layout().node(&name?)
+    }
+
+    /// How many nodes of a role the layout has.
+    #[must_use]
+    pub fn node_count(&self, role: Role) -> usize {
+        self.layout().with_role(role).count()
+    }
+
+    /// How far a threshold is reached as this node sees it.
+    #[must_use]
+    pub fn standing(&self, threshold: &Threshold) -> Standing {
+        self.shared.standing(threshold)
+    }
+
+    /// Waits until enough nodes are up, as this node sees them, for at most `limit`; says who is missing, now or still.
+    ///
+    /// ```no_run
+    /// # async fn example(manager: broker_cluster::ClusterNode) {
+    /// use broker_cluster::threshold::{Need, Threshold};
+    /// use broker_cluster::Role;
+    ///
+    /// let enough = Threshold::new().need(Role::Worker, Need::Count(28));
+    /// match manager.enough(&enough, std::time::Duration::from_secs(60)).await {
+    ///     Ok(standing) => println!("ready: {standing}"),
+    ///     Err(standing) => println!("not ready after a minute: {standing}"),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Not within `limit`. At once if the node can never see enough nodes of a role, such as a worker of workers.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn enough(
+        &self,
+        threshold: &Threshold,
+        limit: Duration,
+    ) -> Result<Standing, Standing> {
+        if let Some(role) = threshold.unseen_by(self.layout(), &self.shared.name) {
+            tracing::error!(
+                "this node is never connected to enough nodes of role {role}: ask the manager"
+            );
+            return Err(self.standing(threshold));
+        }
+        let mut progress = self.shared.progress.subscribe();
+        let met = async {
+            loop {
+                progress.borrow_and_update();
+                let standing = self.standing(threshold);
+                if standing.is_met() {
+                    return standing;
+                }
+                if progress.changed().await.is_err() {
+                    return standing;
+                }
+            }
+        };
+        match timeout(limit, met).await {
+            Ok(standing) if standing.is_met() => Ok(standing),
+            _ => Err(self.standing(threshold)),
+        }
+    }
+
     /// How many processes of a role are up, without this one.
     #[must_use]
     pub fn active_count(&self, role: Role) -> usize {
@@ -266,6 +347,26 @@ impl ClusterNode {
     /// Safe.
     pub async fn cluster_started(&self, limit: Duration) -> bool {
         self.reached(limit, |progress| progress.started).await
+    }
+
+    /// Waits until the manager has said whether enough nodes are up, as `[cluster.ready]` of the layout wants it. When it
+    /// has said that they are not, the answer is that; [`cluster_ready_changes`](Self::cluster_ready_changes) tells if
+    /// they are later. `None`: nothing within `limit`, or the layout does not ask for it.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn cluster_ready(&self, limit: Duration) -> Option<Verdict> {
+        self.layout().ready()?;
+        let mut verdict = self.shared.verdict.subscribe();
+        let told = timeout(limit, verdict.wait_for(Option::is_some)).await;
+        told.ok()?.ok()?.clone()
+    }
+
+    /// What the manager says about the cluster's being ready, as it changes. Handlers hear of it as
+    /// `BrokerRs::cluster_ready` with a bool and a set of strings, who is missing.
+    #[must_use]
+    pub fn cluster_ready_changes(&self) -> watch::Receiver<Option<Verdict>> {
+        self.shared.verdict.subscribe()
     }
 
     /// What happened to log records on this node, by stream id: those it wrote, or received as a logger.
@@ -317,6 +418,13 @@ impl ClusterNode {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn standing(&self, threshold: &Threshold) -> Standing {
+        let state = self.state();
+        threshold.standing(&self.layout, &self.name, |name| {
+            state.membership.id_of(name).is_some()
+        })
     }
 
     fn log_counters(&self) -> BTreeMap<String, LogCounters> {

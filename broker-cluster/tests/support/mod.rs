@@ -1,6 +1,10 @@
 //! Clusters in one process, over `mem://`.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file is a crate that uses a part of it"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
