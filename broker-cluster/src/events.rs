@@ -9,6 +9,7 @@
 //! | `Broker::announce_masters` | set of names of tables | the peer's nodeid topic, from the manager before its hello; Zeek nodes make clones of them |
 //! | `Cluster::forward_table_change_infos` | header, vector of changes, topic | the manager, from workers; it publishes `Cluster::table_change_infos` to the topic (2.8) |
 //! | `BrokerRs::cluster_ready` | ready, set of the names of missing nodes | every node, from the manager |
+//! | `BrokerRs::pool_members` | topic of the pool, set of the names that are up | every member of the pool, from the manager |
 //! | `BrokerRs::relay` | topic, event name, arguments | manager or proxy, which publishes the event to the topic |
 //! | `BrokerRs::log_batch` | writer id, number, Batch | a logger that offers the feature [`LOG_RECEIPTS`] |
 //! | `BrokerRs::log_receipt` | logger, vector of (number, written, skipped) | the writer |
@@ -29,6 +30,7 @@ const ANNOUNCE_MASTERS: &[u8] = b"Broker::announce_masters";
 /// What workers send to the manager instead of [`crate::table::CHANGE_EVENT`].
 pub(crate) const FORWARD_CHANGES: &str = "Cluster::forward_table_change_infos";
 const READY: &[u8] = b"BrokerRs::cluster_ready";
+const POOL_MEMBERS: &[u8] = b"BrokerRs::pool_members";
 const RELAY: &[u8] = b"BrokerRs::relay";
 const LOG_RECEIPT: &[u8] = b"BrokerRs::log_receipt";
 
@@ -56,6 +58,11 @@ pub(crate) enum ClusterEvent {
         topic: Topic,
     },
     Ready(Verdict),
+    PoolMembers {
+        /// The pool, by its topic.
+        topic: String,
+        members: Vec<String>,
+    },
     Relay {
         topic: Topic,
         event: Event,
@@ -125,6 +132,10 @@ impl ClusterEvent {
                     vec![Data::Boolean(verdict.ready), Data::Set(missing)],
                 )
             }
+            Self::PoolMembers { topic, members } => {
+                let members = members.iter().map(|name| text(name)).collect();
+                Event::new(POOL_MEMBERS, vec![text(topic), Data::Set(members)])
+            }
             Self::Relay { topic, event } => Event {
                 name: RELAY.into(),
                 args: vec![
@@ -155,6 +166,7 @@ impl ClusterEvent {
             ANNOUNCE_MASTERS,
             FORWARD_CHANGES.as_bytes(),
             READY,
+            POOL_MEMBERS,
             RELAY,
             LOG_RECEIPT,
             LOG_BATCH.as_bytes(),
@@ -193,6 +205,10 @@ impl ClusterEvent {
                 ready: *ready,
                 missing: missing.iter().map(string).collect::<Option<_>>()?,
             })),
+            (POOL_MEMBERS, [topic, Data::Set(members)]) => Some(Self::PoolMembers {
+                topic: string(topic)?,
+                members: members.iter().map(string).collect::<Option<_>>()?,
+            }),
             (
                 RELAY,
                 [
@@ -312,6 +328,10 @@ mod tests {
                 ready: false,
                 missing: vec!["worker-3".to_owned()],
             }),
+            ClusterEvent::PoolMembers {
+                topic: "zeek/cluster/pool/proxy".to_owned(),
+                members: vec!["proxy-1".to_owned()],
+            },
             ClusterEvent::Relay {
                 topic: Topic::from_static("t"),
                 event: Event::new("A::b", vec![Data::Count(1)]),

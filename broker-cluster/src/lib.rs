@@ -94,7 +94,8 @@ pub use layout::{
 };
 pub use node::{
     ClusterNode, ClusterNodeBuilder, ClusterPublishError, EventStream, HANDLER_DRAIN_TIMEOUT,
-    LOG_DRAIN_TIMEOUT, NodeEvent, RelayVia, StartError, TABLE_DRAIN_TIMEOUT,
+    HandoverGuard, Handovers, LOG_DRAIN_TIMEOUT, NodeEvent, RelayVia, StartError,
+    TABLE_DRAIN_TIMEOUT,
 };
 pub use outgoing::{Outgoing, PreparedEvent, UndeclaredArguments};
 pub use role::{Role, UnknownRole};

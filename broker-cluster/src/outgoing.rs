@@ -166,7 +166,7 @@ impl Declarations {
     }
 
     /// Checks an event; one that was not declared is as it should be.
-    pub(crate) fn check(&self, event: &Event) -> Result<(), UndeclaredArguments> {
+    pub(crate) fn check(&self, event: &Event) -> Result<(), Box<UndeclaredArguments>> {
         let declaration = {
             let events = self.events.read().unwrap_or_else(PoisonError::into_inner);
             events.get(&event.name).copied()
@@ -174,10 +174,12 @@ impl Declarations {
         let Some(declaration) = declaration else {
             return Ok(());
         };
-        (declaration.check)(&event.args).map_err(|error| UndeclaredArguments {
-            name: event.name.to_str_lossy().into_owned(),
-            declared: (declaration.types)(),
-            error,
+        (declaration.check)(&event.args).map_err(|error| {
+            Box::new(UndeclaredArguments {
+                name: event.name.to_str_lossy().into_owned(),
+                declared: (declaration.types)(),
+                error,
+            })
         })
     }
 }

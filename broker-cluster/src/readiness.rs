@@ -83,6 +83,12 @@ impl Readiness {
         self.pending.iter().map(String::as_str)
     }
 
+    /// On the manager: whether it has a report of every node, since its own start.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_manager && self.pending.is_empty()
+    }
+
     /// Whether this node has had all it waits for, once.
     #[must_use]
     pub const fn is_fully_connected(&self) -> bool {
@@ -237,8 +243,10 @@ mod tests {
         let mut manager = Readiness::new(&layout(CLUSTER), "manager");
         manager.begin();
         assert_eq!(manager.report("worker-1", true), Some(HEARD));
+        assert!(!manager.is_complete(), "others have not found it yet");
         manager.node_up("logger-1");
         assert_eq!(manager.report("proxy-1", false), None);
+        assert!(manager.is_complete());
     }
 
     #[test]

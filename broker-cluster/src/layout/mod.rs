@@ -325,10 +325,35 @@ impl Layout {
     /// All pools with their members, as the node called `local` sees them at its start.
     #[must_use]
     pub fn pools(&self, local: &str) -> Vec<Pool> {
+        self.filled(&self.pools, &self.members, local)
+    }
+
+    /// All pools with those of a program beside them; one that has the name of another takes its place. They change who
+    /// is in which pool, so every node of the cluster has to have the same.
+    ///
+    /// # Errors
+    /// They ask for what the layout does not have.
+    pub fn pools_with(
+        &self,
+        extra: &[PoolSpec],
+        local: &str,
+    ) -> Result<Vec<Pool>, pools::AllocationError> {
+        let mut specs = self.pools.clone();
+        for spec in extra {
+            match specs.iter_mut().find(|other| other.name == spec.name) {
+                Some(other) => *other = spec.clone(),
+                None => specs.push(spec.clone()),
+            }
+        }
+        let members = Self::allocate(&specs, &self.nodes, self.manager_is_logger)?;
+        Ok(self.filled(&specs, &members, local))
+    }
+
+    fn filled(&self, specs: &[PoolSpec], members: &[Vec<String>], local: &str) -> Vec<Pool> {
         let weight = |name: &str| self.node(name).map_or(1, |node| node.weight);
-        self.pools
+        specs
             .iter()
-            .zip(&self.members)
+            .zip(members)
             .map(|(spec, names)| {
                 Pool::new(
                     spec.clone(),

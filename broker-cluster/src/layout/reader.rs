@@ -479,7 +479,9 @@ impl Pools {
     fn line_of(&self, error: &crate::pools::AllocationError) -> Option<usize> {
         use crate::pools::AllocationError as E;
         match error {
-            E::Unbounded { pool } | E::Role { pool, .. } => self.lines.get(pool),
+            E::Unbounded { pool } | E::Role { pool, .. } | E::Topic { pool, .. } => {
+                self.lines.get(pool)
+            }
             E::SameTopic { first, second, .. } => self.lines.get(first).max(self.lines.get(second)),
             E::NotEnough { role, .. } => {
                 let of_role = self
@@ -515,7 +517,9 @@ fn pool(table: &Table<'_>, name: &str) -> Result<PoolSpec, LayoutError> {
         .find(|spec| spec.name == name);
     let topic = table.string("topic")?;
     if let Some(topic) = topic.as_ref().filter(|topic| {
-        topic.text.is_empty() || topic.text.len() > MAX_TOPIC || topic.text.starts_with("<$>")
+        topic.text.is_empty()
+            || topic.text.len() > PoolSpec::MAX_TOPIC
+            || topic.text.starts_with("<$>")
     }) {
         return Err(table.source.error(
             topic.span.clone(),
@@ -552,9 +556,6 @@ fn pool(table: &Table<'_>, name: &str) -> Result<PoolSpec, LayoutError> {
 
 /// The smallest cache of sled.
 const MIN_CACHE_BYTES: usize = 1 << 20;
-
-/// Topics of pools; far below what a topic may have, so that nothing put behind one is too long.
-const MAX_TOPIC: usize = 1024;
 
 /// Names that an error lists at most.
 const MAX_NAMED: usize = 32;

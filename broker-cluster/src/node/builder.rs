@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::driver::{Driver, driver_topics};
 use super::greetings::Greetings;
 use super::handling::Handling;
+use super::handover::first_homes;
 use super::status::NodeReport;
 use super::stores::Masters;
 use super::{ClusterNode, EventStream, NODE_EVENTS, Progress, Shared, StartError, State};
@@ -19,7 +20,7 @@ use crate::handlers::Handlers;
 use crate::layout::{Layout, dial_url};
 use crate::logging::{DEFAULT_HOLD, LogClient, LogReceiver, LoggerOptions, OutboxOptions, Place};
 use crate::membership::Membership;
-use crate::pools::{Pool, PoolSpec};
+use crate::pools::{AllocationError, Pool, PoolSpec};
 use crate::readiness::Readiness;
 use crate::table::Tables;
 use crate::topics;
@@ -34,6 +35,7 @@ pub struct ClusterNodeBuilder {
     events: Option<QueueOptions>,
     extra: Filter,
     handlers: Option<Handlers>,
+    pools: Vec<PoolSpec>,
     log_hold: Duration,
     hear_started: bool,
     forwarding: bool,
@@ -49,6 +51,7 @@ impl ClusterNodeBuilder {
             events: None,
             extra: Filter::new(),
             handlers: None,
+            pools: Vec::new(),
             log_hold: DEFAULT_HOLD,
             hear_started: false,
             forwarding: false,
@@ -74,6 +77,13 @@ impl ClusterNodeBuilder {
     /// one handlers of its own.
     pub fn handlers(mut self, handlers: Handlers) -> Self {
         self.handlers = Some(handlers);
+        self
+    }
+
+    /// Adds a pool to those of the layout, or takes the place of the one of the same name; default none. Every node of the
+    /// cluster has to be given the same pools, or they disagree on who is in which: rather write them into the layout.
+    pub fn pool(mut self, spec: PoolSpec) -> Self {
+        self.pools.push(spec);
         self
     }
 
@@ -116,7 +126,7 @@ impl ClusterNodeBuilder {
     /// It does not wait for anybody.
     ///
     /// # Errors
-    /// The node is not in the layout, an address cannot be spoken or bound, or a store or the log directory cannot be
+    /// The node is not in the layout, pools cannot be filled, an address cannot be spoken or bound, or a store or the log directory cannot be
     /// opened. Then nothing is left running.
     ///
     /// # Panics
@@ -124,6 +134,7 @@ impl ClusterNodeBuilder {
     pub async fn start(self) -> Result<ClusterNode, StartError> {
         let layout = self.layout;
         let spec = layout.require(&self.name)?;
+        let pools = layout.pools_with(&self.pools, &self.name)?;
         let masters = Masters::open(&layout, spec).await?;
         let mut endpoint = self.endpoint;
         if self.keep_id
@@ -143,7 +154,6 @@ impl ClusterNodeBuilder {
 
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
-        let pools = layout.pools(&self.name);
         let writes_logs = layout.writes_logs(spec);
         let subscriptions = {
             let own: Vec<Topic> = pools
@@ -166,7 +176,7 @@ impl ClusterNodeBuilder {
             endpoint.clone(),
             OutboxOptions {
                 writer: endpoint.id(),
-                loggers: log_pool(&layout, &self.name),
+                loggers: log_pool(&layout, &self.pools, &self.name)?,
                 local: writes_logs,
                 hold: self.log_hold,
             },
@@ -185,7 +195,9 @@ impl ClusterNodeBuilder {
             None
         };
 
+        let homes = first_homes(&pools);
         let shared = Arc::new(Shared {
+            homes,
             state: Mutex::new(State {
                 membership: Membership::new(&layout),
                 readiness: Readiness::new(&layout, &self.name),
@@ -237,9 +249,13 @@ impl ClusterNodeBuilder {
 }
 
 /// The loggers as the outbox deals records over them: with a turn of its own, apart from what the program publishes.
-fn log_pool(layout: &Layout, local: &str) -> Option<Pool> {
-    layout
-        .pools(local)
+fn log_pool(
+    layout: &Layout,
+    extra: &[PoolSpec],
+    local: &str,
+) -> Result<Option<Pool>, AllocationError> {
+    let pools = layout.pools_with(extra, local)?;
+    Ok(pools
         .into_iter()
-        .find(|pool| pool.spec().name == PoolSpec::LOGGER)
+        .find(|pool| pool.spec().name == PoolSpec::LOGGER))
 }

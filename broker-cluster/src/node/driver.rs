@@ -13,6 +13,7 @@ use broker_core::{
 use tokio::time::{Instant, sleep_until};
 
 use super::handling::{node_event, started_event};
+use super::handover::SETTLE;
 use super::{NodeEvent, Shared};
 use crate::events::{ClusterEvent, LOG_RECEIPTS};
 use crate::membership::Effect;
@@ -42,6 +43,8 @@ pub(super) struct Driver {
     role: Role,
     begun: Instant,
     waiting: Waiting,
+    /// On the manager: members of pools have been told who of them is up, and are told of every change.
+    settled: bool,
     /// On the manager, if the layout says when the cluster is ready.
     jury: Option<(Threshold, Jury)>,
 }
@@ -68,6 +71,7 @@ impl Driver {
             role,
             begun: Instant::now(),
             waiting: Waiting::default(),
+            settled: false,
             jury,
         }
     }
@@ -104,10 +108,35 @@ impl Driver {
                     let now = self.begun.elapsed();
                     self.say_waiting(now);
                     self.judge(now).await;
+                    if now >= SETTLE {
+                        self.settle().await;
+                    }
                     let deadline = self.jury.as_ref().and_then(|(_, jury)| jury.deadline());
-                    let next = Waiting::next(now).min(deadline.unwrap_or(Duration::MAX));
+                    let settle = (self.role == Role::Manager && !self.settled).then_some(SETTLE);
+                    let next = [deadline, settle]
+                        .into_iter()
+                        .flatten()
+                        .fold(Waiting::next(now), Duration::min);
                     look.as_mut().reset(self.begun + next);
                 }
+            }
+        }
+    }
+
+    /// On the manager: who is up is known by now, and is told to the members of pools.
+    async fn settle(&mut self) {
+        if self.role == Role::Manager && !self.settled {
+            self.settled = true;
+            self.tell_homes(None).await;
+        }
+    }
+
+    /// On the manager: tells the members of the pools of `name`, or of all, who of them is up.
+    async fn tell_homes(&self, name: Option<&str>) {
+        if self.settled {
+            for (id, event) in self.shared.tell_homes(name) {
+                let message = Message::new(topics::nodeid_topic(id), event.to_event());
+                self.publish(message).await;
             }
         }
     }
@@ -189,6 +218,9 @@ impl Driver {
             }
             // The manager knows best itself.
             Some(ClusterEvent::Ready(verdict)) if self.role != Role::Manager => self.told(verdict),
+            Some(ClusterEvent::PoolMembers { topic, members }) if self.role != Role::Manager => {
+                self.shared.hear_homes(&topic, &members);
+            }
             Some(ClusterEvent::Receipt { logger, batches }) => {
                 self.shared.logs.receipts(&logger, &batches)
             }
@@ -222,7 +254,8 @@ impl Driver {
                 ClusterEvent::Relay { .. }
                 | ClusterEvent::Masters { .. }
                 | ClusterEvent::ForwardChanges { .. }
-                | ClusterEvent::Ready(_),
+                | ClusterEvent::Ready(_)
+                | ClusterEvent::PoolMembers { .. },
             )
             | None => {}
         }
@@ -233,7 +266,7 @@ impl Driver {
             match effect {
                 Effect::SendHello(id) => self.greet(id).await,
                 Effect::NodeUp { name, id } => self.node_up(name, id).await,
-                Effect::NodeDown { name, id } => self.node_down(name, id),
+                Effect::NodeDown { name, id } => self.node_down(name, id).await,
                 Effect::Again { name, id } => tracing::info!("got hello from {name} ({id})"),
                 Effect::Replaced { name, old, new } => {
                     tracing::error!("got hello from duplicate node {name} ({new}, before {old})");
@@ -278,6 +311,8 @@ impl Driver {
             state.readiness.node_up(&name)
         };
         self.shared.logs.logger_up(&name, id, receipts);
+        self.shared.see_homes(self.role);
+        self.tell_homes(Some(&name)).await;
         self.shared.handling.raise(node_event(true, &name, id));
         if let Some(node) = self.shared.layout.node(&name) {
             let _ = self.shared.node_events.send(NodeEvent::Up {
@@ -305,7 +340,7 @@ impl Driver {
             .send_modify(|progress| progress.changes += 1);
     }
 
-    fn node_down(&self, name: String, id: EndpointId) {
+    async fn node_down(&self, name: String, id: EndpointId) {
         tracing::info!("node down: {name}");
         {
             let mut state = self.shared.state();
@@ -316,6 +351,8 @@ impl Driver {
             state.readiness.node_down(&name);
         }
         self.shared.logs.logger_down(&name);
+        self.shared.see_homes(self.role);
+        self.tell_homes(Some(&name)).await;
         self.shared.handling.raise(node_event(false, &name, id));
         if let Some(node) = self.shared.layout.node(&name) {
             let _ = self.shared.node_events.send(NodeEvent::Down {
@@ -327,7 +364,7 @@ impl Driver {
         self.changed();
     }
 
-    async fn readiness(&self, effects: Vec<ReadinessEffect>) {
+    async fn readiness(&mut self, effects: Vec<ReadinessEffect>) {
         for effect in effects {
             match effect {
                 ReadinessEffect::FullyConnected { resending } => {
@@ -362,6 +399,10 @@ impl Driver {
                     }
                 }
             }
+        }
+        let complete = self.shared.state().readiness.is_complete();
+        if complete {
+            self.settle().await;
         }
     }
 

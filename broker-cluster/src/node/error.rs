@@ -7,7 +7,7 @@ use broker_store::{AttachError, BackendError};
 
 use crate::layout::LayoutError;
 use crate::outgoing::UndeclaredArguments;
-use crate::pools::HrwKeyError;
+use crate::pools::{AllocationError, HrwKeyError};
 
 /// Why a node of a cluster does not start.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,9 @@ pub enum StartError {
         /// Why not.
         source: AttachError,
     },
+    /// The pools that the program asks for cannot be filled.
+    #[error("cannot fill the pools")]
+    Pools(#[from] AllocationError),
     /// The runtime is shutting down.
     #[error("the runtime is shutting down")]
     Runtime(#[source] tokio::task::JoinError),
@@ -52,7 +55,7 @@ pub enum ClusterPublishError {
     Publish(#[from] PublishError),
     /// The event was declared with other arguments.
     #[error(transparent)]
-    Arguments(#[from] UndeclaredArguments),
+    Arguments(#[from] Box<UndeclaredArguments>),
     /// The value cannot be the key of a pool.
     #[error("the value cannot be a key")]
     Key(#[from] HrwKeyError),

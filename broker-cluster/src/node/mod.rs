@@ -7,6 +7,7 @@
 //! | `driver` | the task that feeds peerings and cluster events to membership and readiness, and does what they say |
 //! | `event_stream`, `greetings` | what others published to this node, behind the node_up of its sender |
 //! | `handling` | handlers of events, and what is declared, prepared and republished |
+//! | `handover` | which keys of a pool move when members come and go |
 //! | `publish` | publishing to roles, nodes and pools |
 //! | `stores` | masters on the manager, clones elsewhere |
 
@@ -16,6 +17,7 @@ mod error;
 mod event_stream;
 mod greetings;
 mod handling;
+mod handover;
 mod publish;
 mod status;
 mod stores;
@@ -37,11 +39,12 @@ pub use self::event_stream::EventStream;
 use self::greetings::Greetings;
 pub use self::handling::HANDLER_DRAIN_TIMEOUT;
 use self::handling::Handling;
+pub use self::handover::{HandoverGuard, Handovers};
 pub use self::publish::RelayVia;
 use crate::layout::{Layout, NodeSpec};
 use crate::logging::{LogClient, LogReceiver};
 use crate::membership::Membership;
-use crate::pools::Pool;
+use crate::pools::{Homes, Pool};
 use crate::readiness::Readiness;
 use crate::role::Role;
 use crate::table::{PublishedTableBuilder, TableBuilder, Tables};
@@ -78,6 +81,8 @@ struct Shared {
     node_events: broadcast::Sender<NodeEvent>,
     greetings: Greetings,
     handling: Handling,
+    /// Where keys live, by pool, in the order of the pools.
+    homes: Vec<watch::Sender<Homes>>,
     first_events: Mutex<Option<EventStream>>,
     logs: LogClient,
     receiver: Option<LogReceiver>,

@@ -3,7 +3,7 @@
 
 use broker_core::{EndpointId, Reached, Topic};
 
-use super::{ClusterNode, ClusterPublishError};
+use super::{ClusterNode, ClusterPublishError, Shared};
 use crate::events::ClusterEvent;
 use crate::outgoing::{Outgoing, PreparedEvent};
 use crate::pools::{Pool, PoolSpec, ToHrwKey};
@@ -112,7 +112,9 @@ impl ClusterNode {
         pool: &str,
         event: impl Into<Outgoing>,
     ) -> Result<Reached, ClusterPublishError> {
-        let topic = self.with_pool(pool, |pool| Topic::copy_from(pool.spec().topic.as_bytes()))?;
+        let topic = self
+            .shared
+            .with_pool(pool, |pool| Topic::copy_from(pool.spec().topic.as_bytes()))?;
         match topic {
             Ok(topic) => self.publish(topic, event).await,
             Err(_) => Err(ClusterPublishError::NoSuchPool {
@@ -164,7 +166,8 @@ impl ClusterNode {
         key: &(impl ToHrwKey + ?Sized),
     ) -> Result<Option<String>, ClusterPublishError> {
         let key = key.to_hrw_key()?;
-        self.with_pool(pool, |pool| pool.hrw(&key).map(|node| node.name.clone()))
+        self.shared
+            .with_pool(pool, |pool| pool.hrw(&key).map(|node| node.name.clone()))
     }
 
     /// The topic of the member of a pool that a key belongs to at the moment; none if no member is up. Never this node:
@@ -178,7 +181,8 @@ impl ClusterNode {
         key: &(impl ToHrwKey + ?Sized),
     ) -> Result<Option<Topic>, ClusterPublishError> {
         let key = key.to_hrw_key()?;
-        self.with_pool(pool, |pool| pool.hrw(&key).map(|node| node.topic.clone()))
+        self.shared
+            .with_pool(pool, |pool| pool.hrw(&key).map(|node| node.topic.clone()))
     }
 
     /// The topic of the next member of a pool in turn, of the sequence called `key`; none if no member is up. This node
@@ -187,7 +191,7 @@ impl ClusterNode {
     /// # Errors
     /// There is no such pool.
     pub fn rr_topic(&self, pool: &str, key: &str) -> Result<Option<Topic>, ClusterPublishError> {
-        self.with_pool(pool, |pool| {
+        self.shared.with_pool(pool, |pool| {
             pool.round_robin(key).map(|node| node.topic.clone())
         })
     }
@@ -206,7 +210,7 @@ impl ClusterNode {
         let event = self.checked(event)?;
         let name = match via {
             RelayVia::Manager => Some(self.layout().manager().name.clone()),
-            RelayVia::Proxy(key) => self.with_pool(PoolSpec::PROXY, |pool| {
+            RelayVia::Proxy(key) => self.shared.with_pool(PoolSpec::PROXY, |pool| {
                 pool.round_robin(key).map(|node| node.name.clone())
             })?,
         };
@@ -220,8 +224,10 @@ impl ClusterNode {
         let relay = ClusterEvent::Relay { topic, event }.to_event();
         Ok(self.publish_to_id(id, relay).await?.peers > 0)
     }
+}
 
-    fn with_pool<T>(
+impl Shared {
+    pub(super) fn with_pool<T>(
         &self,
         name: &str,
         act: impl FnOnce(&mut Pool) -> T,

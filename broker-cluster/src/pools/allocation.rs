@@ -84,6 +84,14 @@ pub enum AllocationError {
         /// The role.
         role: Role,
     },
+    /// A topic that nodes cannot subscribe to: none, too long, or reserved.
+    #[error("pool {pool:?} cannot have the topic {topic:?}")]
+    Topic {
+        /// The pool's name.
+        pool: String,
+        /// Its topic, or the beginning of it.
+        topic: String,
+    },
     /// Two pools on one topic.
     #[error("pools {first:?} and {second:?} have the same topic {topic:?}")]
     SameTopic {
@@ -107,6 +115,12 @@ pub fn allocate(
 ) -> Result<Vec<Vec<String>>, AllocationError> {
     let mut order: Vec<usize> = (0..specs.len()).collect();
     order.sort_by(|&a, &b| specs[a].topic.as_bytes().cmp(specs[b].topic.as_bytes()));
+    if let Some(spec) = specs.iter().find(|spec| !spec.has_usable_topic()) {
+        return Err(AllocationError::Topic {
+            pool: spec.name.clone(),
+            topic: spec.topic.chars().take(64).collect(),
+        });
+    }
     for pair in order.windows(2) {
         let (first, second) = (&specs[pair[0]], &specs[pair[1]]);
         if first.topic == second.topic {
@@ -333,6 +347,13 @@ mod tests {
                 ..
             })
         ));
+        for topic in ["", "<$>/local/x", &"x".repeat(1025)] {
+            let bad = PoolSpec::new("b", topic, Role::Proxy);
+            assert!(matches!(
+                allocate(&[bad], &proxies(2)),
+                Err(AllocationError::Topic { .. })
+            ));
+        }
         let twice = [
             pool("a", None, false),
             PoolSpec {

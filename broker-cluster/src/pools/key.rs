@@ -72,6 +72,12 @@ impl HrwKey {
     }
 }
 
+impl AsRef<Self> for HrwKey {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// Feeds the 64-bit FNV-1a of the key bytes; used by weighted pools.
 impl Hash for HrwKey {
     fn hash<H: Hasher>(&self, state: &mut H) {

@@ -6,6 +6,7 @@
 
 mod allocation;
 mod fnv;
+mod handover;
 mod key;
 mod pool;
 mod rendezvous;
@@ -14,6 +15,7 @@ mod weighted;
 
 pub use allocation::{AllocationError, Eligible, allocate};
 pub use fnv::fnv1a32;
+pub use handover::{Handover, Homes, Move};
 pub use key::{HrwKey, HrwKeyError, KeyType, KeyValue, ToHrwKey};
 pub use pool::{Pool, PoolNode};
 pub use rendezvous::{HrwSites, hrw_weight};

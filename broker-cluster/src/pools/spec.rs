@@ -65,6 +65,17 @@ impl PoolSpec {
         }
     }
 
+    /// Topics of pools have so many bytes at most; far below what a topic may have, so that nothing put behind one is too
+    /// long.
+    pub const MAX_TOPIC: usize = 1024;
+
+    /// Whether nodes can subscribe to its topic.
+    pub(crate) fn has_usable_topic(&self) -> bool {
+        !self.topic.is_empty()
+            && self.topic.len() <= Self::MAX_TOPIC
+            && !self.topic.starts_with("<$>")
+    }
+
     /// The pools every cluster has: workers, proxies, loggers. A layout may redefine them by name.
     #[must_use]
     pub fn defaults() -> [Self; 3] {
