@@ -5,6 +5,8 @@
 //! Nothing here sleeps: tests wait for the line or the exit they need, under one generous limit. Nodes listen on port 0
 //! and say where; only those that a layout lets others dial get a port beforehand, a random one that is free.
 
+#[cfg(feature = "replay")]
+mod black_hole;
 mod certificates;
 mod cluster;
 #[cfg(feature = "replay")]
@@ -13,6 +15,8 @@ mod ports;
 mod process;
 mod program;
 
+#[cfg(feature = "replay")]
+pub use black_hole::BlackHole;
 pub use certificates::{Certificates, PASSPHRASE};
 pub use cluster::Cluster;
 pub use ports::free_ports;
