@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 
-use broker_cluster::{Layout, NodeSpec as LayoutNode};
+use broker_cluster::NodeSpec as LayoutNode;
 
 use crate::failure::{AlreadyReported, MISUSED, complain, misuse};
+use crate::layout_file::LayoutArgs;
 use crate::output::Output;
 use crate::signals::StopSignals;
 use crate::supervisor::{NodeEvent, NodeSpec, Supervisor, eprintln_line};
@@ -21,22 +23,22 @@ pub(crate) struct Args {
     /// The layout of the cluster
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Start the nodes with this `host`, besides those without one [default: this host's name]
+    /// Start the nodes with this `host`, besides those without one or with an address of this host [default: this host's
+    /// name]
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
+    #[command(flatten)]
+    layout: LayoutArgs,
     #[command(flatten)]
     tls: TlsArgs,
 }
 
 /// Runs `broker cluster up`.
 pub(crate) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
-    let layout = Layout::load(&args.config).map_err(|error| misuse(error.to_string()))?;
+    let layout = args.layout.load(&args.config)?;
     let here = args.host.clone().unwrap_or_else(host_name);
-    let names: Vec<String> = layout
-        .nodes()
-        .filter(|node| is_here(node, &here))
-        .map(|node| node.name.clone())
-        .collect();
+    let nodes: Vec<&LayoutNode> = layout.nodes().filter(|node| is_here(node, &here)).collect();
+    let names: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
     if names.is_empty() {
         return Err(misuse(format!(
             "{}: no node belongs to this host; choose one with --host",
@@ -47,8 +49,10 @@ pub(crate) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
         transports::of_member(&layout, name, &args.tls, &WsArgs::default())?;
     }
     let mut signals = StopSignals::install()?;
-    let specs = names.iter().map(|name| NodeSpec {
-        name: name.clone(),
+    let specs = nodes.iter().map(|node| NodeSpec {
+        name: node.name.clone(),
+        env: node.env.to_vec(),
+        pin_cpu: node.pin_cpu,
         args: [
             OsString::from("node"),
             "--supervised".into(),
@@ -57,9 +61,10 @@ pub(crate) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
             "--config".into(),
             args.config.clone().into(),
             "--name".into(),
-            name.into(),
+            node.name.clone().into(),
         ]
         .into_iter()
+        .chain(args.layout.to_args())
         .chain(args.tls.to_args())
         .collect(),
     });
@@ -114,7 +119,13 @@ async fn watch(supervisor: &mut Supervisor, mut waiting: BTreeSet<String>) -> an
 fn is_here(node: &LayoutNode, here: &str) -> bool {
     node.host
         .as_deref()
-        .is_none_or(|host| host == here || host == "localhost")
+        .is_none_or(|host| host == here || host == "localhost" || is_own_address(host))
+}
+
+/// Whether `host` is an address of this machine: only those can be bound.
+fn is_own_address(host: &str) -> bool {
+    host.parse::<IpAddr>()
+        .is_ok_and(|address| !address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok())
 }
 
 /// The name of this host; empty if it cannot be found out, which then matches no `host`.

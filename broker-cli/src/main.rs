@@ -11,6 +11,7 @@ mod demo;
 mod door;
 mod failure;
 mod input;
+mod layout_file;
 mod logging;
 mod node;
 mod output;

@@ -25,6 +25,10 @@ pub(crate) struct NodeSpec {
     pub(crate) name: String,
     /// Arguments of the program, from `node` on.
     pub(crate) args: Vec<OsString>,
+    /// Environment variables beside those of the supervisor.
+    pub(crate) env: Vec<(String, String)>,
+    /// The CPU it is to run on, if not any; `taskset` sees to it.
+    pub(crate) pin_cpu: Option<u32>,
 }
 
 /// What a supervised node did.
@@ -224,8 +228,17 @@ impl Keeper {
     }
 
     fn spawn(&self) -> std::io::Result<Child> {
-        Command::new(&self.program)
+        let mut command = match self.spec.pin_cpu {
+            None => Command::new(&self.program),
+            Some(cpu) => {
+                let mut command = Command::new("taskset");
+                command.arg("-c").arg(cpu.to_string()).arg(&self.program);
+                command
+            }
+        };
+        command
             .args(&self.spec.args)
+            .envs(self.spec.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -14,6 +14,7 @@ pub fn broker() -> Command {
         "BROKER_TLS_PASSPHRASE",
         "BROKER_WS_TOKEN",
         "BROKER_WS_PEER_TOKEN",
+        "ZEEK_DEFAULT_LISTEN_ADDRESS",
     ] {
         command.env_remove(variable);
     }

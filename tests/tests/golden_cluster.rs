@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use broker_cluster::logging::LogSpec;
 use broker_cluster::pools::{HrwKey, PoolSpec};
-use broker_cluster::{ClusterNode, Layout, NodeEvent, Role};
+use broker_cluster::{ClusterNode, Layout, NodeEvent, Role, ZeekOptions};
 use broker_core::zeek::{Event, Message as ZeekMessage};
 use broker_core::{Data, Filter, PeerUrl, QueueOptions, Topic};
+use broker_tests::free_ports;
 use broker_tests::golden::{Cue, Frame, Replay, Side, Step, logs};
 use tokio::net::TcpListener;
 
@@ -168,6 +169,54 @@ async fn a_zeek_worker_logs_to_our_logger() {
     let dir = tempfile::tempdir().unwrap();
     let mut replay = Replay::new("zeek-cluster-worker-logger", Side::Acceptor).await;
     let (logger, _silent) = serve(&mut replay, &dir, "logger-1").await;
+    takes_the_logs_of_a_zeek_worker(replay, logger, &dir).await;
+}
+
+/// What `zeekctl` generates, with the ports of this run.
+const GENERATED: &str = r#"# Automatically generated. Do not edit.
+redef Cluster::manager_is_logger = F;
+redef Cluster::nodes = {
+	["control"] = [$node_type=Cluster::CONTROL, $ip=127.0.0.1, $p=9/tcp],
+	["manager"] = [$node_type=Cluster::MANAGER, $ip=127.0.0.1, $p=MANAGER/tcp, $metrics_port=9991/tcp],
+	["logger-1"] = [$node_type=Cluster::LOGGER, $ip=127.0.0.1, $p=LOGGER/tcp, $metrics_port=9992/tcp],
+	["proxy-1"] = [$node_type=Cluster::PROXY, $ip=127.0.0.1, $p=PROXY/tcp, $manager="manager", $metrics_port=9993/tcp],
+	["worker-1"] = [$node_type=Cluster::WORKER, $ip=127.0.0.1, $p=WORKER/tcp, $manager="manager", $metrics_port=9994/tcp],
+};
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_zeek_worker_logs_to_our_logger_of_its_own_cluster_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut text = GENERATED.to_owned();
+    for (name, port) in ["MANAGER", "LOGGER", "PROXY", "WORKER"]
+        .iter()
+        .zip(free_ports(4))
+    {
+        text = text.replace(&format!("$p={name}/"), &format!("$p={port}/"));
+    }
+    // The recording is of a cluster without TLS.
+    let options = ZeekOptions::new()
+        .tls(false)
+        .listen_address("127.0.0.1")
+        .with("", dir.path().join("beside.toml"));
+    let layout =
+        Layout::from_cluster_layout_zeek(&text, dir.path().join("cluster-layout.zeek"), &options)
+            .unwrap();
+    let mut replay = Replay::new("zeek-cluster-worker-logger", Side::Acceptor).await;
+    replay.adapt(logs::at_our_time);
+    let logger = start(&replay, layout, "logger-1").await;
+    for schema in [logs::broker_log(), logs::cluster_log()] {
+        drop(logger.logs().stream(LogSpec::new(schema)).await.unwrap());
+    }
+    replay.dial(&logger.spec().advertise[0].clone());
+    takes_the_logs_of_a_zeek_worker(replay, logger, &dir).await;
+}
+
+async fn takes_the_logs_of_a_zeek_worker(
+    replay: Replay,
+    logger: ClusterNode,
+    dir: &tempfile::TempDir,
+) {
     play(replay).await;
     logger.shutdown().await;
     let counters = logger.log_counters();

@@ -112,6 +112,8 @@ fn specs(nodes: &Nodes, workspace: &Workspace, log: &str) -> Vec<NodeSpec> {
             workspace.plan().into(),
         ]
         .into(),
+        env: Vec::new(),
+        pin_cpu: None,
     };
     nodes.all().map(spec).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use broker_cluster::{ClusterNode, Layout, StartError};
+use broker_cluster::{ClusterNode, StartError};
 use broker_core::{Filter, ListenError, QueueOptions};
 
 use super::Args;
@@ -13,7 +13,7 @@ use crate::{demo, transports};
 
 /// Runs a node of a cluster until it is told to stop.
 pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
-    let layout = Layout::load(config).map_err(|error| misuse(error.to_string()))?;
+    let layout = args.layout.load(config)?;
     let Some(name) = args.name.as_deref().filter(|name| !name.is_empty()) else {
         return Err(misuse(format!(
             "{}: which node is this? Say it with --name or CLUSTER_NODE",
@@ -39,7 +39,7 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
             builder = builder.events(QueueOptions::local());
         }
         let node = builder.start().await;
-        let node = node.map_err(|error| explain(error, config))?;
+        let node = node.map_err(|error| explain(error, args.layout.settings(config)))?;
         for url in &args.listen {
             node.endpoint().listen(url).await.map_err(explain_listen)?;
         }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use broker_core::PeerUrl;
 
 use crate::failure::misuse;
+use crate::layout_file::LayoutArgs;
 use crate::tls::TlsArgs;
 use crate::transports;
 use crate::ws_access::WsArgs;
@@ -17,7 +18,7 @@ use crate::ws_access::WsArgs;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
-    /// The layout of the cluster; without it the node is a relay
+    /// The layout of the cluster: our own, Zeek's node.cfg or cluster-layout.zeek; without it the node is a relay
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Which node of the layout this is; for a relay, the name its peers see
@@ -43,6 +44,8 @@ pub(crate) struct Args {
     /// Do not pass messages of one peer on to others
     #[arg(long, overrides_with = "forward")]
     no_forward: bool,
+    #[command(flatten)]
+    layout: LayoutArgs,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -103,6 +106,7 @@ Without, it is a relay: what matches --subscribe is passed on to those peers tha
 
 Examples:
   broker node --config cluster.toml --name manager
+  CLUSTER_NODE=logger-1 broker node --config cluster-layout.zeek --with logger.toml
   broker node --listen grpc://0.0.0.0:9998 --peer grpc://other:9998 --subscribe zeek/
   broker node --listen grpc://127.0.0.1 --listen brokers://0.0.0.0 --listen ws://127.0.0.1 --subscribe zeek/
   broker node --listen grpc://127.0.0.1 --peer 'ws://zeek:27759/v1/messages/json?send=zeek/'";

@@ -1,0 +1,111 @@
+//! Which layout a node or a supervisor reads: a file in one of three formats, and what the command line says about it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use broker_cluster::{Layout, LayoutFormat, LayoutSource, ZeekOptions};
+
+use crate::failure::misuse;
+
+/// How to read the layout.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Layouts of Zeek's: node.cfg, cluster-layout.zeek")]
+pub(crate) struct LayoutArgs {
+    /// What the layout is written in: toml, node-cfg or zeek [default: by its name or content]
+    #[arg(long, value_name = "FORMAT", requires = "config")]
+    layout_format: Option<LayoutFormat>,
+    /// A TOML file with what a layout of Zeek's cannot say: log_dir, stores, further addresses, certificates
+    #[arg(long = "with", value_name = "FILE", requires = "config")]
+    with: Option<PathBuf>,
+    /// Nodes of a layout of Zeek's speak broker://, for a cluster with Broker::disable_ssl
+    #[arg(long, requires = "config")]
+    no_tls: bool,
+}
+
+impl LayoutArgs {
+    /// Reads the layout in `config`, and says what was passed over in it.
+    ///
+    /// # Errors
+    /// Misuse: it cannot be read, or says what it may not.
+    pub(crate) fn load(&self, config: &Path) -> anyhow::Result<Layout> {
+        let mut zeek = ZeekOptions::new();
+        if self.no_tls {
+            zeek = zeek.tls(false);
+        }
+        if let Some(address) = self.listen_address()? {
+            zeek = zeek.listen_address(address);
+        }
+        let mut source = LayoutSource::new(config).zeek(zeek);
+        if let Some(format) = self.layout_format {
+            source = source.format(format);
+        }
+        if let Some(with) = &self.with {
+            source = source.with(with);
+        }
+        let layout = source.load().map_err(|error| misuse(error.to_string()))?;
+        for notice in layout.notices() {
+            tracing::warn!("{notice}");
+        }
+        Ok(layout)
+    }
+
+    /// The file that says where logs go and what the stores are: the layout, or the one beside it.
+    pub(crate) fn settings<'a>(&'a self, config: &'a Path) -> &'a Path {
+        self.with.as_deref().unwrap_or(config)
+    }
+
+    fn listen_address(&self) -> anyhow::Result<Option<String>> {
+        match std::env::var(LISTEN_ADDRESS) {
+            Ok(address) if address.is_empty() => Ok(None),
+            Ok(address) if address.parse::<std::net::IpAddr>().is_ok() => Ok(Some(address)),
+            Ok(address) => Err(misuse(format!(
+                "{LISTEN_ADDRESS}: {address:?} is no address"
+            ))),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The arguments that say the same to another process of this program.
+    pub(crate) fn to_args(&self) -> Vec<OsString> {
+        let Self {
+            layout_format,
+            with,
+            no_tls,
+        } = self;
+        let mut args: Vec<OsString> = Vec::new();
+        if let Some(format) = layout_format {
+            args.extend(["--layout-format".into(), format.as_str().into()]);
+        }
+        if let Some(with) = with {
+            args.extend(["--with".into(), with.into()]);
+        }
+        if *no_tls {
+            args.push("--no-tls".into());
+        }
+        args
+    }
+}
+
+/// The environment variable that says to Zeek, too, which address of the machine to listen on.
+const LISTEN_ADDRESS: &str = "ZEEK_DEFAULT_LISTEN_ADDRESS";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_said_to_children_too() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[arg(long)]
+            config: PathBuf,
+            #[command(flatten)]
+            layout: LayoutArgs,
+        }
+        let line = ["--layout-format", "zeek", "--with", "w.toml", "--no-tls"];
+        let parsed =
+            <Line as clap::Parser>::parse_from(["x", "--config", "c"].into_iter().chain(line));
+        assert_eq!(parsed.layout.to_args(), line);
+        assert_eq!(parsed.layout.settings(&parsed.config), Path::new("w.toml"));
+    }
+}
