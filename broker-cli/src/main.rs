@@ -10,6 +10,7 @@ mod cluster_up;
 mod demo;
 mod door;
 mod failure;
+mod fleet;
 mod input;
 mod layout_file;
 mod logging;

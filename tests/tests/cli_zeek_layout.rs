@@ -255,7 +255,10 @@ fn what_does_not_do_is_misuse_with_file_line_and_fix() {
         ),
     ];
     for (args, expected) in cases {
-        let line = Done::of(in_directory(directory.path()).arg("node").args(args)).failed(2);
+        // What is passed over in the generated file is told, but is no mistake.
+        let mut node = in_directory(directory.path());
+        node.env("BROKER_LOG", "error").arg("node").args(args);
+        let line = Done::of(&mut node).failed(2);
         assert!(line.contains(expected), "{line}\nwithout\n{expected}");
     }
     let line = Done::of(

@@ -5,6 +5,7 @@
 
 mod checksum;
 mod codec;
+mod memory;
 mod pair;
 mod pubsub;
 mod raw_tcp;

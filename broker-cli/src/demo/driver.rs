@@ -7,9 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use broker_core::{NodeStatus, PeerUrl};
-use broker_wire::BrokerClient;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use broker_core::NodeStatus;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Args;
 use super::chaos::Chaos;
@@ -20,6 +19,7 @@ use super::progress::Progress;
 use super::summary::Summary;
 use super::workspace::Workspace;
 use crate::failure::misuse;
+use crate::fleet::{Node, Stuck};
 use crate::output::Output;
 use crate::signals::StopSignals;
 use crate::supervisor::{NodeEvent, NodeSpec, Supervisor};
@@ -128,17 +128,6 @@ struct Driver {
     logger_lost: bool,
 }
 
-/// What the driver knows about a node.
-#[derive(Default)]
-struct Node {
-    url: Option<PeerUrl>,
-    client: Option<BrokerClient>,
-    status: Option<NodeStatus>,
-    ready: bool,
-    /// How often it has ended without having been ready since.
-    failures: u32,
-}
-
 impl Driver {
     /// Watches until every worker has finished, and returns the last status of every node.
     async fn until_finished(&mut self) -> anyhow::Result<BTreeMap<String, NodeStatus>> {
@@ -174,8 +163,7 @@ impl Driver {
         match event {
             NodeEvent::Listening(url) if url.scheme() != "grpc" => {}
             NodeEvent::Listening(url) => {
-                node.client = None;
-                node.url = Some(url);
+                node.moved(url);
             }
             NodeEvent::Ready => {
                 node.ready = true;
@@ -186,12 +174,9 @@ impl Driver {
             NodeEvent::Ended {
                 how, restart_in, ..
             } => {
-                let failures = node.failures + 1;
+                node.ended();
+                let failures = node.failures;
                 self.logger_lost |= self.nodes.loggers.iter().any(|logger| logger == name);
-                *node = Node {
-                    failures,
-                    ..Node::default()
-                };
                 let replaceable = self
                     .nodes
                     .loggers
@@ -217,11 +202,7 @@ impl Driver {
     /// Asks every node for its status; one that does not answer keeps its last.
     async fn ask_all(&mut self) {
         for node in self.seen.values_mut() {
-            if let Ok(Ok(status)) = timeout(ANSWER_WITHIN, node.ask()).await {
-                node.status = Some(status);
-            } else {
-                node.client = None;
-            }
+            node.ask_within(ANSWER_WITHIN).await;
         }
     }
 
@@ -305,74 +286,6 @@ impl Driver {
     }
 }
 
-impl Node {
-    async fn ask(&mut self) -> anyhow::Result<NodeStatus> {
-        let url = self
-            .url
-            .as_ref()
-            .context("it has not said where it listens")?;
-        let client = match &self.client {
-            Some(client) => client,
-            None => self.client.insert(BrokerClient::connect(url).await?),
-        };
-        Ok(client.status().await?)
-    }
-}
-
-/// Notices when nothing moves any more.
-struct Stuck {
-    since: Instant,
-    last: Vec<(String, u64)>,
-}
-
-impl Stuck {
-    fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            last: Vec::new(),
-        }
-    }
-
-    fn check<'a>(
-        &mut self,
-        statuses: impl Iterator<Item = &'a NodeStatus>,
-        missing: impl FnOnce() -> String,
-    ) -> anyhow::Result<()> {
-        let mut now = Vec::new();
-        for status in statuses {
-            now.push((
-                status.name.clone(),
-                status.peers.iter().filter(|peer| !peer.id.is_nil()).count() as u64,
-            ));
-            now.extend(
-                status
-                    .counters
-                    .iter()
-                    .map(|(name, value)| (name.clone(), *value)),
-            );
-            now.extend(
-                status
-                    .logs
-                    .iter()
-                    .map(|(name, log)| (name.clone(), log.written + log.received)),
-            );
-        }
-        if now != self.last {
-            *self = Self {
-                since: Instant::now(),
-                last: now,
-            };
-        }
-        anyhow::ensure!(
-            self.since.elapsed() < STUCK_AFTER,
-            "nothing has moved for {} s; {}",
-            STUCK_AFTER.as_secs(),
-            missing()
-        );
-        Ok(())
-    }
-}
-
 /// How often nodes are asked for their status.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -381,9 +294,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a node may take to give its last figures.
 const ANSWER_FINALLY_WITHIN: Duration = Duration::from_secs(10);
-
-/// A demo in which nothing moves for so long has failed.
-const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// A manager or worker may fail so often before it is ready, for example because its port was taken.
 const EARLY_RETRIES: u32 = 3;

@@ -13,7 +13,7 @@ use broker_core::{Address, ByteString, Data};
 
 /// An event of the demo.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum DemoEvent {
+pub(crate) enum DemoEvent {
     Host {
         worker: String,
         number: u64,
@@ -35,7 +35,7 @@ pub(super) enum DemoEvent {
 
 impl DemoEvent {
     /// The event as it travels.
-    pub(super) fn to_event(&self) -> Event {
+    pub(crate) fn to_event(&self) -> Event {
         let name = |name: &str| Data::from(name);
         match self {
             Self::Host {
@@ -57,7 +57,7 @@ impl DemoEvent {
     }
 
     /// The event in one that has come; `None` if it is none of ours or not as it should be.
-    pub(super) fn from_event(event: &Event) -> Option<Self> {
+    pub(crate) fn from_event(event: &Event) -> Option<Self> {
         let name = |data: &Data| {
             data.as_string()
                 .and_then(ByteString::to_str)

@@ -6,29 +6,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use broker_core::{NodeStatus, StatusSource};
 
 /// Well-formed records a worker has read.
-pub(super) const RECORDS_IN: &str = "demo.records_in";
+pub(crate) const RECORDS_IN: &str = "demo.records_in";
 /// Lines a worker could not read.
-pub(super) const LINES_SKIPPED: &str = "demo.lines_skipped";
+pub(crate) const LINES_SKIPPED: &str = "demo.lines_skipped";
 /// Events a worker has published.
-pub(super) const EVENTS_PUBLISHED: &str = "demo.events_published";
+pub(crate) const EVENTS_PUBLISHED: &str = "demo.events_published";
 /// Events a worker knows to have been counted by two proxies.
-pub(super) const EVENTS_TWICE: &str = "demo.events_twice";
+pub(crate) const EVENTS_TWICE: &str = "demo.events_twice";
 /// Events a proxy has counted.
-pub(super) const EVENTS_RECEIVED: &str = "demo.events_received";
+pub(crate) const EVENTS_RECEIVED: &str = "demo.events_received";
 /// Different hosts among them.
-pub(super) const KEYS: &str = "demo.keys";
+pub(crate) const KEYS: &str = "demo.keys";
 /// Entries of a worker's clone once it equals the master.
-pub(super) const STORE_ENTRIES: &str = "demo.store_entries";
+pub(crate) const STORE_ENTRIES: &str = "demo.store_entries";
 /// How long a worker took from its first record to its end.
-pub(super) const MILLISECONDS: &str = "demo.milliseconds";
+pub(crate) const MILLISECONDS: &str = "demo.milliseconds";
 /// How far a worker is: see [`Phase`].
-pub(super) const PHASE: &str = "demo.phase";
+pub(crate) const PHASE: &str = "demo.phase";
 /// Workers that a manager knows to be drained.
-pub(super) const WORKERS_DRAINED: &str = "demo.workers_drained";
+pub(crate) const WORKERS_DRAINED: &str = "demo.workers_drained";
 /// Distinct records in the files of all loggers, as the manager finds them.
-pub(super) const RECORDS_IN_FILES: &str = "demo.records_in_files";
+pub(crate) const RECORDS_IN_FILES: &str = "demo.records_in_files";
 /// Records that are there once more.
-pub(super) const RECORDS_TWICE: &str = "demo.records_twice";
+pub(crate) const RECORDS_TWICE: &str = "demo.records_twice";
 
 const ALL: [&str; 12] = [
     RECORDS_IN,
@@ -48,7 +48,7 @@ const ALL: [&str; 12] = [
 /// How far a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u64)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// It waits for the cluster to be fully connected.
     Waiting = 0,
     /// It reads.
@@ -65,11 +65,11 @@ pub(super) enum Phase {
 
 /// The figures of one node. Figures that do not belong to its role stay 0 and are not shown.
 #[derive(Debug, Default)]
-pub(super) struct Figures(BTreeMap<&'static str, AtomicU64>);
+pub(crate) struct Figures(BTreeMap<&'static str, AtomicU64>);
 
 impl Figures {
     /// All figures at 0.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(
             ALL.into_iter()
                 .map(|name| (name, AtomicU64::new(0)))
@@ -78,14 +78,14 @@ impl Figures {
     }
 
     /// Adds to a figure.
-    pub(super) fn add(&self, name: &str, amount: u64) {
+    pub(crate) fn add(&self, name: &str, amount: u64) {
         if let Some(figure) = self.0.get(name) {
             figure.fetch_add(amount, Ordering::Relaxed);
         }
     }
 
     /// Sets a figure.
-    pub(super) fn set(&self, name: &str, value: u64) {
+    pub(crate) fn set(&self, name: &str, value: u64) {
         if let Some(figure) = self.0.get(name) {
             // Whoever sees a new phase also sees the figures set before it.
             figure.store(value, Ordering::Release);
@@ -93,7 +93,7 @@ impl Figures {
     }
 
     /// Sets how far a worker is.
-    pub(super) fn phase(&self, phase: Phase) {
+    pub(crate) fn phase(&self, phase: Phase) {
         self.set(PHASE, phase as u64);
     }
 }

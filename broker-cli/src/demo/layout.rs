@@ -8,17 +8,17 @@ use super::{Args, Transport};
 
 /// The nodes of a demo by role.
 #[derive(Clone, Debug)]
-pub(super) struct Nodes {
-    pub(super) transport: Transport,
-    pub(super) manager: String,
-    pub(super) loggers: Vec<String>,
-    pub(super) proxies: Vec<String>,
-    pub(super) workers: Vec<String>,
+pub(crate) struct Nodes {
+    pub(crate) transport: Transport,
+    pub(crate) manager: String,
+    pub(crate) loggers: Vec<String>,
+    pub(crate) proxies: Vec<String>,
+    pub(crate) workers: Vec<String>,
 }
 
 impl Nodes {
     /// The nodes that were asked for.
-    pub(super) fn new(args: &Args) -> Self {
+    pub(crate) fn new(args: &Args) -> Self {
         let names = |role: &str, count| {
             (1..=count)
                 .map(|number| format!("{role}-{number}"))
@@ -34,7 +34,7 @@ impl Nodes {
     }
 
     /// All names.
-    pub(super) fn all(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.manager)
             .chain(&self.loggers)
             .chain(&self.proxies)
@@ -42,7 +42,7 @@ impl Nodes {
     }
 
     /// The layout as TOML text. Nodes that others dial get free ports; workers take any, only the driver asks them.
-    pub(super) fn layout(&self) -> anyhow::Result<String> {
+    pub(crate) fn layout(&self) -> anyhow::Result<String> {
         let dialled: Vec<_> = std::iter::once((&self.manager, "manager"))
             .chain(self.loggers.iter().map(|name| (name, "logger")))
             .chain(self.proxies.iter().map(|name| (name, "proxy")))
@@ -98,7 +98,7 @@ const HIGHEST: u16 = 32_000;
 const ATTEMPTS: usize = 4096;
 
 /// How every layout of a demo begins.
-pub(super) const HEAD: &str = "\
+pub(crate) const HEAD: &str = "\
 # Written by `broker demo`; `broker node --config FILE --name NODE` runs a node of it.
 [cluster]
 name = \"demo\"

@@ -16,15 +16,15 @@
 
 mod chaos;
 mod driver;
-mod events;
-mod figures;
-mod layout;
-mod outbox;
-mod plan;
+pub(crate) mod events;
+pub(crate) mod figures;
+pub(crate) mod layout;
+pub(crate) mod outbox;
+pub(crate) mod plan;
 mod progress;
-mod role;
+pub(crate) mod role;
 mod summary;
-mod tally;
+pub(crate) mod tally;
 mod workspace;
 
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ pub(crate) struct Args {
 
 /// What the nodes of a demo talk to each other over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Transport {
+pub(crate) enum Transport {
     /// grpc://
     Grpc,
     /// broker://, the native protocol

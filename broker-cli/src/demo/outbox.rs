@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use broker_core::Address;
 
 /// How far the newest number may be ahead of the oldest one that is not answered.
-pub(super) const WINDOW: u64 = 8192;
+pub(crate) const WINDOW: u64 = 8192;
 
 /// How long an answer may take before the event is sent again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The events of one worker.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     published: u64,
     pending: BTreeMap<u64, Pending>,
     /// Who counted the events that were sent more than once.
@@ -44,7 +44,7 @@ struct Pending {
 
 impl Outbox {
     /// Whether one more event may be sent now.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.pending
             .keys()
             .next()
@@ -52,7 +52,7 @@ impl Outbox {
     }
 
     /// Takes in an event; the caller sends it with the number returned, then says where with [`sent`](Self::sent).
-    pub(super) fn add(&mut self, now: Instant, host: Address) -> u64 {
+    pub(crate) fn add(&mut self, now: Instant, host: Address) -> u64 {
         self.published += 1;
         self.pending.insert(
             self.published,
@@ -67,7 +67,7 @@ impl Outbox {
     }
 
     /// An event was sent to `proxy`, or to nobody since none is up.
-    pub(super) fn sent(&mut self, now: Instant, number: u64, proxy: Option<&str>) {
+    pub(crate) fn sent(&mut self, now: Instant, number: u64, proxy: Option<&str>) {
         if let Some(pending) = self.pending.get_mut(&number) {
             pending.proxy = proxy.map(str::to_owned);
             pending.sent_at = now;
@@ -76,7 +76,7 @@ impl Outbox {
     }
 
     /// `proxy` has counted these events.
-    pub(super) fn answered(&mut self, proxy: &str, numbers: impl IntoIterator<Item = u64>) {
+    pub(crate) fn answered(&mut self, proxy: &str, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
             if let Some(pending) = self.pending.remove(&number) {
                 if pending.sends > 1 {
@@ -89,13 +89,13 @@ impl Outbox {
     }
 
     /// `proxy` has started and claims these events from its journal; none when it starts for the first time.
-    pub(super) fn claims(&mut self, proxy: &str, numbers: impl IntoIterator<Item = u64>) {
+    pub(crate) fn claims(&mut self, proxy: &str, numbers: impl IntoIterator<Item = u64>) {
         self.answered(proxy, numbers);
         self.claimed.insert(proxy.to_owned());
     }
 
     /// `proxy` has gone down: what it did not answer has to be sent again.
-    pub(super) fn lost(&mut self, proxy: &str) {
+    pub(crate) fn lost(&mut self, proxy: &str) {
         self.claimed.remove(proxy);
         for pending in self
             .pending
@@ -107,7 +107,7 @@ impl Outbox {
     }
 
     /// The events to be sent again now, in order.
-    pub(super) fn due(&self, now: Instant) -> Vec<(u64, Address)> {
+    pub(crate) fn due(&self, now: Instant) -> Vec<(u64, Address)> {
         let overdue = |pending: &Pending| {
             pending.proxy.is_none()
                 || now.saturating_duration_since(pending.sent_at) >= ANSWER_TIMEOUT
@@ -120,17 +120,17 @@ impl Outbox {
     }
 
     /// Whether every event is answered and every one of `proxies` has said what it knows.
-    pub(super) fn is_settled(&self, mut proxies: impl Iterator<Item = impl AsRef<str>>) -> bool {
+    pub(crate) fn is_settled(&self, mut proxies: impl Iterator<Item = impl AsRef<str>>) -> bool {
         self.pending.is_empty() && proxies.all(|proxy| self.claimed.contains(proxy.as_ref()))
     }
 
     /// Events so far, each counted once however often it was sent.
-    pub(super) const fn published(&self) -> u64 {
+    pub(crate) const fn published(&self) -> u64 {
         self.published
     }
 
     /// Events that two proxies have counted.
-    pub(super) fn duplicates(&self) -> u64 {
+    pub(crate) fn duplicates(&self) -> u64 {
         self.twice.len() as u64
     }
 }

@@ -12,47 +12,47 @@ use crate::failure::misuse;
 /// The work of all nodes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// What workers read, in this order.
-    pub(super) inputs: Vec<Input>,
+    pub(crate) inputs: Vec<Input>,
     /// The workers, each of which takes the lines of its position.
-    pub(super) workers: Vec<String>,
+    pub(crate) workers: Vec<String>,
     /// The proxies.
-    pub(super) proxies: Vec<String>,
+    pub(crate) proxies: Vec<String>,
     /// Where proxies keep their journals.
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// Who is killed in the middle; workers slow down there until it has happened.
-    pub(super) victims: Vec<String>,
+    pub(crate) victims: Vec<String>,
 }
 
 /// One log to read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Input {
+pub(crate) struct Input {
     /// The file.
-    pub(super) file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The path its records are logged under: the one it names, made distinct where two inputs differ in columns or
     /// format.
-    pub(super) path: String,
+    pub(crate) path: String,
 }
 
 impl Plan {
     /// Reads a plan.
-    pub(super) fn load(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
         let text =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("{} is no plan", path.display()))
     }
 
     /// Writes the plan.
-    pub(super) fn save(&self, path: &Path) -> anyhow::Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
         std::fs::write(path, serde_json::to_vec_pretty(self)?)
             .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
 /// Opens every input to see whether it is a log, and chooses the paths.
-pub(super) fn inputs(files: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
+pub(crate) fn inputs(files: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
     let mut shapes = BTreeMap::new();
     let mut inputs = Vec::new();
     for file in files {

@@ -24,7 +24,7 @@ use super::outbox::WINDOW;
 
 /// The counts of one proxy.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     journal: std::fs::File,
     received: u64,
     hosts: HashSet<Address>,
@@ -40,7 +40,7 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Opens the journal at `path`, and takes over what stands in it.
-    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let opened = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
@@ -99,7 +99,7 @@ impl Tally {
     }
 
     /// Counts an event unless it is counted already. [`write`](Self::write) must follow before it is answered for.
-    pub(super) fn add(&mut self, worker: &str, number: u64, host: Address) {
+    pub(crate) fn add(&mut self, worker: &str, number: u64, host: Address) {
         if self.count(worker, number, host) {
             // Writing to a Vec does not fail.
             let _ = writeln!(self.buffer, "{worker} {number} {host}");
@@ -132,19 +132,19 @@ impl Tally {
     }
 
     /// Writes what was added to the journal.
-    pub(super) fn write(&mut self) -> std::io::Result<()> {
+    pub(crate) fn write(&mut self) -> std::io::Result<()> {
         let result = self.journal.write_all(&self.buffer);
         self.buffer.clear();
         result
     }
 
     /// How often each host has to be added to the store.
-    pub(super) fn unapplied(&self) -> impl Iterator<Item = (Address, u64)> {
+    pub(crate) fn unapplied(&self) -> impl Iterator<Item = (Address, u64)> {
         self.unapplied.iter().map(|(host, times)| (*host, *times))
     }
 
     /// The store holds everything.
-    pub(super) fn applied(&mut self) -> std::io::Result<()> {
+    pub(crate) fn applied(&mut self) -> std::io::Result<()> {
         if !self.unapplied.is_empty() {
             self.unapplied.clear();
             self.journal.write_all(format!("{APPLIED}\n").as_bytes())?;
@@ -154,19 +154,19 @@ impl Tally {
 
     /// The events of `worker` that this proxy claims: its latest ones, and the latest ones of the journal. All that it
     /// may still wait for are among them, and all that it may have sent elsewhere while this proxy was down.
-    pub(super) fn claims(&self, worker: &str) -> Vec<u64> {
+    pub(crate) fn claims(&self, worker: &str) -> Vec<u64> {
         let mut numbers = self.restored.get(worker).cloned().unwrap_or_default();
         numbers.extend(self.recent.get(worker).into_iter().flatten());
         numbers.into_iter().collect()
     }
 
     /// Events counted.
-    pub(super) const fn received(&self) -> u64 {
+    pub(crate) const fn received(&self) -> u64 {
         self.received
     }
 
     /// Different hosts among them.
-    pub(super) fn hosts(&self) -> u64 {
+    pub(crate) fn hosts(&self) -> u64 {
         self.hosts.len() as u64
     }
 }

@@ -10,7 +10,8 @@ use broker_store::{FEATURE, MasterOptions, Store, StoreExt, open_backend};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{Backends, memory};
+use super::Backends;
+use crate::bench::memory;
 use crate::output::Output;
 use crate::transports::Transports;
 

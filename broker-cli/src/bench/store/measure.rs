@@ -11,8 +11,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::master::{self, NAME, Order, State, put_for};
-use super::{Figures, StoreArgs, memory};
+use super::{Figures, StoreArgs};
 use crate::bench::Transport;
+use crate::bench::memory;
 use crate::transports::Transports;
 
 /// The end with the master.

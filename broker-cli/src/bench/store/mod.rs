@@ -8,7 +8,6 @@
 
 mod master;
 mod measure;
-mod memory;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;

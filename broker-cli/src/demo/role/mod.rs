@@ -2,7 +2,7 @@
 
 mod input;
 mod manager;
-mod proxy;
+pub(crate) mod proxy;
 mod worker;
 
 use std::path::Path;
@@ -10,46 +10,57 @@ use std::sync::Arc;
 
 use broker_cluster::{ClusterNode, EventStream, Role};
 use broker_core::zeek::Event;
+use broker_store::{CloneOptions, StoreExt as _};
 
 use super::events::DemoEvent;
 use super::figures::Figures;
 use super::plan::Plan;
 
 /// The store that proxies count hosts in.
-pub(super) const STORE: &str = "hosts";
+pub(crate) const STORE: &str = "hosts";
 
 /// A node of a demo, whatever its role.
-struct Actor {
-    node: ClusterNode,
-    plan: Plan,
-    name: String,
-    events: EventStream,
-    figures: Arc<Figures>,
+pub(crate) struct Actor {
+    pub(crate) node: ClusterNode,
+    pub(crate) plan: Plan,
+    pub(crate) name: String,
+    pub(crate) events: EventStream,
+    pub(crate) figures: Arc<Figures>,
 }
 
 /// Does the work of `node` in the demo that the plan in `file` describes, until the node is stopped.
 pub(crate) async fn run(node: ClusterNode, events: EventStream, file: &Path) -> anyhow::Result<()> {
-    let figures = Arc::new(Figures::new());
-    node.endpoint()
-        .register_status(Arc::clone(&figures) as Arc<_>);
-    let actor = Actor {
-        plan: Plan::load(file)?,
-        name: node.spec().name.clone(),
-        events,
-        figures,
-        node,
-    };
+    let actor = Actor::new(node, events, Plan::load(file)?);
     match actor.node.spec().role {
         Role::Worker => worker::run(actor).await,
-        Role::Proxy => proxy::run(actor).await,
+        Role::Proxy => {
+            let endpoint = actor.node.endpoint();
+            let store = endpoint.attach_clone(STORE, CloneOptions::default());
+            let store = store.await?;
+            proxy::run(actor, Some(store)).await
+        }
         Role::Manager => manager::run(actor).await,
         Role::Logger => std::future::pending().await,
     }
 }
 
 impl Actor {
+    /// The node with its figures in its status.
+    pub(crate) fn new(node: ClusterNode, events: EventStream, plan: Plan) -> Self {
+        let figures = Arc::new(Figures::new());
+        node.endpoint()
+            .register_status(Arc::clone(&figures) as Arc<_>);
+        Self {
+            plan,
+            name: node.spec().name.clone(),
+            events,
+            figures,
+            node,
+        }
+    }
+
     /// Sends `event` to one node; how many got it under way. Nobody, if it is not up: it is sent again then.
-    async fn tell(&self, node: &str, event: &DemoEvent) -> usize {
+    pub(crate) async fn tell(&self, node: &str, event: &DemoEvent) -> usize {
         self.node
             .publish_to_node(node, event.to_event())
             .await
@@ -57,7 +68,7 @@ impl Actor {
     }
 
     /// The event of the demo that `event` is.
-    fn understand(event: &Event) -> Option<DemoEvent> {
+    pub(crate) fn understand(event: &Event) -> Option<DemoEvent> {
         let understood = DemoEvent::from_event(event);
         if understood.is_none() {
             tracing::warn!(

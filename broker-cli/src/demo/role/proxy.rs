@@ -7,22 +7,17 @@ use anyhow::Context as _;
 use broker_cluster::{NodeEvent, Role};
 use broker_core::zeek::Event;
 use broker_core::{Address, Data};
-use broker_store::{CloneOptions, Store, StoreExt as _};
+use broker_store::Store;
 use tokio::task::JoinSet;
 
-use super::{Actor, STORE};
+use super::Actor;
 use crate::demo::events::DemoEvent;
 use crate::demo::figures;
 use crate::demo::tally::Tally;
 
-/// Counts until the node is stopped.
-pub(super) async fn run(actor: Actor) -> anyhow::Result<()> {
+/// Counts until the node is stopped: in the journal, and in the store if there is one.
+pub(crate) async fn run(actor: Actor, store: Option<Store>) -> anyhow::Result<()> {
     let mut changes = actor.node.node_events();
-    let store = actor
-        .node
-        .endpoint()
-        .attach_clone(STORE, CloneOptions::default())
-        .await?;
     let tally = Tally::open(
         &actor
             .plan
@@ -59,7 +54,7 @@ pub(super) async fn run(actor: Actor) -> anyhow::Result<()> {
 
 struct Proxy {
     actor: Actor,
-    store: Store,
+    store: Option<Store>,
     tally: Tally,
     /// Events to be answered for, by worker.
     answers: BTreeMap<String, Vec<u64>>,
@@ -105,19 +100,10 @@ impl Proxy {
             .figures
             .set(figures::EVENTS_RECEIVED, self.tally.received());
         self.actor.figures.set(figures::KEYS, self.tally.hosts());
-        let mut writes = JoinSet::new();
-        for (host, times) in self.tally.unapplied() {
-            if writes.len() >= WRITES_AT_ONCE
-                && let Some(written) = writes.join_next().await
-            {
-                written?;
-            }
-            writes.spawn(count(self.store.clone(), host, times));
+        if let Some(store) = &self.store {
+            self.apply(store).await?;
+            self.tally.applied().context("cannot write the journal")?;
         }
-        while let Some(written) = writes.join_next().await {
-            written?;
-        }
-        self.tally.applied().context("cannot write the journal")?;
         for (worker, numbers) in std::mem::take(&mut self.answers) {
             self.actor
                 .tell(
@@ -128,6 +114,23 @@ impl Proxy {
                     },
                 )
                 .await;
+        }
+        Ok(())
+    }
+
+    /// Brings into the store what may not be there.
+    async fn apply(&self, store: &Store) -> anyhow::Result<()> {
+        let mut writes = JoinSet::new();
+        for (host, times) in self.tally.unapplied() {
+            if writes.len() >= WRITES_AT_ONCE
+                && let Some(written) = writes.join_next().await
+            {
+                written?;
+            }
+            writes.spawn(count(store.clone(), host, times));
+        }
+        while let Some(written) = writes.join_next().await {
+            written?;
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! How much memory this process uses and has used, where the system says so in `/proc/self/status`.
 
 /// The most that was resident so far, in bytes.
-pub(super) fn peak() -> Option<u64> {
+pub(in crate::bench) fn peak() -> Option<u64> {
     field("VmHWM:")
 }
 
 /// What is resident now, in bytes.
-pub(super) fn resident() -> Option<u64> {
+pub(in crate::bench) fn resident() -> Option<u64> {
     field("VmRSS:")
 }
 
