@@ -93,7 +93,7 @@ impl Command {
             Self::Sub(args) => subscribe::run(args).await,
             Self::Store(args) => store::run(args).await,
             Self::Status(args) => status::run(args).await,
-            Self::Bench(command) => bench::run(command).await,
+            Self::Bench(command) => bench::run(command, log).await,
         }
     }
 }

@@ -10,6 +10,14 @@ pub(in crate::bench) fn resident() -> Option<u64> {
     field("VmRSS:")
 }
 
+/// What is resident now, in bytes, each page divided by the number of processes that share it.
+pub(in crate::bench) fn proportional() -> Option<u64> {
+    parse(
+        &std::fs::read_to_string("/proc/self/smaps_rollup").ok()?,
+        "Pss:",
+    )
+}
+
 fn field(name: &str) -> Option<u64> {
     parse(&std::fs::read_to_string("/proc/self/status").ok()?, name)
 }

@@ -4,6 +4,7 @@
 //! into a checksum that must equal the sender's. Publishers wait when a queue is full, so nothing may get lost.
 
 mod checksum;
+mod cluster;
 mod codec;
 mod memory;
 mod pair;
@@ -16,6 +17,7 @@ mod workload;
 
 use clap::{Subcommand, ValueEnum};
 
+pub(crate) use self::cluster::run_role;
 use self::workload::Kind;
 
 /// What can be measured.
@@ -29,6 +31,8 @@ pub(crate) enum Command {
     Codec(CodecArgs),
     /// Puts, reads and attaching of replicated stores, for each backend
     Store(store::StoreArgs),
+    /// A cluster of 40 processes under load that loses its manager, proxies and a logger
+    Cluster(cluster::ClusterArgs),
     /// The master's process of the bench of stores
     #[command(hide = true)]
     StoreMaster(store::MasterArgs),
@@ -92,7 +96,7 @@ impl Transport {
 }
 
 /// Runs a bench.
-pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+pub(crate) async fn run(command: Command, log: &str) -> anyhow::Result<()> {
     match command {
         // In tasks of their own, on the threads that also read and write: the main thread is none of them, and to wake
         // it for every message costs more than the message.
@@ -100,6 +104,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Rtt(args) => tokio::spawn(rtt::run(args)).await?,
         Command::Codec(args) => codec::run(&args),
         Command::Store(args) => tokio::spawn(store::run(args)).await?,
+        Command::Cluster(args) => cluster::run(args, log).await,
         Command::StoreMaster(args) => tokio::spawn(store::serve(args)).await?,
         Command::Receive(args) => pair::receive(args).await,
     }

@@ -30,7 +30,12 @@ pub(crate) const RECORDS_IN_FILES: &str = "demo.records_in_files";
 /// Records that are there once more.
 pub(crate) const RECORDS_TWICE: &str = "demo.records_twice";
 
-const ALL: [&str; 12] = [
+/// Events of a manager that a worker has taken, in the bench of a cluster.
+pub(crate) const ORDERS_RECEIVED: &str = "load.orders_received";
+/// Those that came once more.
+pub(crate) const ORDERS_AGAIN: &str = "load.orders_again";
+
+const ALL: [&str; 14] = [
     RECORDS_IN,
     LINES_SKIPPED,
     EVENTS_PUBLISHED,
@@ -43,6 +48,8 @@ const ALL: [&str; 12] = [
     WORKERS_DRAINED,
     RECORDS_IN_FILES,
     RECORDS_TWICE,
+    ORDERS_RECEIVED,
+    ORDERS_AGAIN,
 ];
 
 /// How far a worker is.

@@ -43,12 +43,17 @@ impl Nodes {
 
     /// The layout as TOML text. Nodes that others dial get free ports; workers take any, only the driver asks them.
     pub(crate) fn layout(&self) -> anyhow::Result<String> {
+        self.layout_after(HEAD)
+    }
+
+    /// The same behind another beginning.
+    pub(crate) fn layout_after(&self, head: &str) -> anyhow::Result<String> {
         let dialled: Vec<_> = std::iter::once((&self.manager, "manager"))
             .chain(self.loggers.iter().map(|name| (name, "logger")))
             .chain(self.proxies.iter().map(|name| (name, "proxy")))
             .collect();
         let ports = free_ports(dialled.len())?;
-        let mut text = String::from(HEAD);
+        let mut text = String::from(head);
         for ((name, role), port) in dialled.into_iter().zip(ports) {
             text.push_str(&self.node(name, role, port));
         }

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use broker_cluster::{ClusterNode, StartError};
+use broker_cluster::{ClusterNode, EventStream, StartError};
 use broker_core::{Filter, ListenError, QueueOptions};
 
 use super::Args;
 use super::lifecycle::Running;
 use crate::failure::{explain_listen, misuse};
 use crate::publish::parse_topic;
-use crate::{demo, transports};
+use crate::{bench, demo, transports};
 
 /// Runs a node of a cluster until it is told to stop.
 pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
@@ -35,7 +35,7 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
             .subscribe(prefixes.clone())
             .keep_id(keep_id)
             .forwarding(args.forwarding(false));
-        if args.demo.is_some() {
+        if args.demo.is_some() || args.load.is_some() {
             builder = builder.events(QueueOptions::local());
         }
         let node = builder.start().await;
@@ -50,17 +50,22 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
     };
     let mut node = start(true).await?;
     running.announce(&node.endpoint().listening())?;
-    let worked = match &args.demo {
-        Some(plan) => {
-            let events = node
-                .take_events()
-                .ok_or_else(|| anyhow::anyhow!("the events were taken"))?;
+    let worked = match (&args.demo, &args.load) {
+        (None, Some(plan)) => {
+            let events = taken(&node)?;
+            tokio::select! {
+                () = running.until_stopped() => Ok(()),
+                worked = bench::run_role(node.clone(), events, plan) => worked,
+            }
+        }
+        (Some(plan), _) => {
+            let events = taken(&node)?;
             tokio::select! {
                 () = running.until_stopped() => Ok(()),
                 worked = demo::run_role(node.clone(), events, plan) => worked,
             }
         }
-        None => {
+        (None, None) => {
             let refused = tokio::select! {
                 () = running.until_stopped() => false,
                 () = node.endpoint().id_refused() => true,
@@ -78,6 +83,12 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
     };
     running.drain(node.shutdown()).await?;
     worked
+}
+
+/// The events of a node that was started with them.
+fn taken(node: &ClusterNode) -> anyhow::Result<EventStream> {
+    node.take_events()
+        .ok_or_else(|| anyhow::anyhow!("the events were taken"))
 }
 
 /// What the layout asks for and cannot be had is a mistake in the layout: the line that asks for it, and what to do.

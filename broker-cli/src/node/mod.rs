@@ -56,6 +56,15 @@ pub(crate) struct Args {
     /// What to do in a demo
     #[arg(long, hide = true, value_name = "FILE", requires = "config")]
     demo: Option<PathBuf>,
+    /// What to do in the bench of a cluster
+    #[arg(
+        long,
+        hide = true,
+        value_name = "FILE",
+        requires = "config",
+        conflicts_with = "demo"
+    )]
+    load: Option<PathBuf>,
 }
 
 /// Runs `broker node`.
