@@ -89,8 +89,9 @@ mod waiting;
 
 pub use events::LOG_RECEIPTS;
 pub use layout::{
-    Layout, LayoutError, LayoutFormat, LayoutProblem, LayoutSource, NodeSpec, ReadySpec, StoreSpec,
-    TableSpec, TlsSpec, UnknownLayoutFormat, WsSpec, ZeekLayoutProblem, ZeekOptions,
+    Layout, LayoutError, LayoutFormat, LayoutProblem, LayoutSource, LoggingSpec, NodeSpec,
+    ReadySpec, StoreSpec, TableSpec, TlsSpec, UnknownLayoutFormat, WsSpec, ZeekLayoutProblem,
+    ZeekOptions,
 };
 pub use node::{
     ClusterNode, ClusterNodeBuilder, ClusterPublishError, EventStream, HANDLER_DRAIN_TIMEOUT,

@@ -116,6 +116,8 @@ pub struct LogCounters {
     pub written: u64,
     /// Records given up.
     pub dropped: u64,
+    /// Records on disk that wait for a logger; those of an earlier process count as received, too.
+    pub spooled: u64,
     /// Records that a logger knows to have written before (a batch sent again after a failure).
     pub duplicates: u64,
 }

@@ -40,7 +40,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 const HELP: &str = "\
 --json keys: id, name, version, uptime_s, listening, subscriptions,
   peers [id, name, url, state, filter, queued, queued_bytes, sent, received, dropped, rtt_us],
-  stores [name, role, backend, entries], logs {stream: in, written, dropped}.
+  stores [name, role, backend, entries], logs {stream: in, written, dropped, spooled}.
 
 Over broker:// this is what a peer can see: id, name, version (the software), protocol_version,
 subscriptions (the filter), rtt_us, and the stores that the filter names; over ws:// id, version,

@@ -69,6 +69,7 @@ pub(super) struct Log {
     pub(super) received: u64,
     pub(super) written: u64,
     pub(super) dropped: u64,
+    pub(super) spooled: u64,
     #[serde(skip)]
     pub(super) duplicates: u64,
 }
@@ -104,6 +105,7 @@ impl Report {
                 received: log.received,
                 written: log.written,
                 dropped: log.dropped,
+                spooled: log.spooled,
                 duplicates: log.duplicates,
             };
             (name.clone(), log)
@@ -231,6 +233,7 @@ pub(super) mod tests {
                     written: 2,
                     dropped: 1,
                     duplicates: 9,
+                    spooled: 4,
                 },
             )]),
             ..NodeStatus::default()
@@ -284,7 +287,7 @@ pub(super) mod tests {
         assert_eq!(json["stores"][0]["digest"], "0123456789abcdef");
         assert_eq!(
             json["logs"]["Conn::LOG"],
-            serde_json::json!({"in": 3, "written": 2, "dropped": 1})
+            serde_json::json!({"in": 3, "written": 2, "dropped": 1, "spooled": 4})
         );
     }
 

@@ -102,7 +102,14 @@ pub(super) fn tables(report: &Report) -> String {
     let logs = report.logs.iter().flatten();
     section(
         "Logs",
-        &["stream", "in", "written", "dropped", "duplicates"],
+        &[
+            "stream",
+            "in",
+            "written",
+            "dropped",
+            "spooled",
+            "duplicates",
+        ],
         &[0],
         logs.map(|(name, log)| {
             vec![
@@ -110,6 +117,7 @@ pub(super) fn tables(report: &Report) -> String {
                 log.received.to_string(),
                 log.written.to_string(),
                 log.dropped.to_string(),
+                log.spooled.to_string(),
                 log.duplicates.to_string(),
             ]
         })

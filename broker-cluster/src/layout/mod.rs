@@ -10,6 +10,8 @@
 //! [cluster.ready]                        # when the manager says that the cluster is ready
 //! worker = "90%"                         # further: proxy, logger (a number, a percentage, or "all")
 //! within = 60                            # seconds until it says who is missing; default 60
+//! [logging]                              # rotation, sinks, spool, switches: see LoggingSpec
+//! rotation_interval = "1 hr"
 //!
 //! [stores.hosts]                         # on every node: master on the manager, clones elsewhere
 //! backend = "sqlite"                     # memory | sqlite | sled
@@ -48,6 +50,7 @@
 mod check;
 mod error;
 mod format;
+mod logging;
 mod reader;
 mod ready;
 mod security;
@@ -64,6 +67,7 @@ use broker_core::{PeerUrl, QueueOptions};
 pub use self::error::{LayoutError, LayoutProblem};
 pub use self::format::{LayoutFormat, UnknownLayoutFormat};
 pub use self::ready::ReadySpec;
+pub use self::logging::LoggingSpec;
 pub use self::security::{TlsSpec, WsSpec};
 pub use self::source::LayoutSource;
 pub use self::zeek::{ZeekLayoutProblem, ZeekOptions};
@@ -79,6 +83,7 @@ pub struct Layout {
     log_dir: PathBuf,
     log_format: LogFormat,
     table_dir: PathBuf,
+    logging: LoggingSpec,
     stores: Vec<StoreSpec>,
     tables: Vec<TableSpec>,
     nodes: BTreeMap<String, NodeSpec>,
@@ -226,6 +231,12 @@ impl Layout {
     #[must_use]
     pub const fn ready(&self) -> Option<&ReadySpec> {
         self.ready.as_ref()
+    }
+
+    /// What else is said about logs.
+    #[must_use]
+    pub const fn logging(&self) -> &LoggingSpec {
+        &self.logging
     }
 
     /// The stores, by name.

@@ -12,6 +12,7 @@ use toml::de::DeTable;
 use super::check;
 use super::error::{LayoutError, LayoutProblem};
 use super::format::LayoutFormat;
+use super::logging;
 use super::security::Security;
 use super::table::{Source, Table, Text, shortened};
 use super::zeek::{Foreign, ZeekTable};
@@ -21,9 +22,11 @@ use crate::pools::{PoolSpec, Strategy};
 use crate::role::Role;
 use crate::table::store_name;
 
-const SECTIONS: &[&str] = &["cluster", "stores", "tables", "node", "pools", "tls", "ws"];
+const SECTIONS: &[&str] = &[
+    "cluster", "logging", "stores", "tables", "node", "pools", "tls", "ws",
+];
 const FOREIGN_SECTIONS: &[&str] = &[
-    "cluster", "stores", "tables", "node", "pools", "tls", "ws", "zeek",
+    "cluster", "logging", "stores", "tables", "node", "pools", "tls", "ws", "zeek",
 ];
 const CLUSTER_KEYS: &[&str] = &["name", "log_dir", "log_format", "table_dir", "ready"];
 const STORE_KEYS: &[&str] = &[
@@ -135,6 +138,7 @@ pub(super) fn read(
         }
         None => (None, None, None, None),
     };
+    let logging = logging::read(&root, base)?;
     let security = Security::read(&root, "", base)?;
     let (nodes, notices, logs_at_manager) = match foreign {
         None => {
@@ -196,6 +200,7 @@ pub(super) fn read(
         },
         file: file.to_owned(),
         table_dir,
+        logging,
         stores,
         tables,
         nodes,

@@ -2,21 +2,27 @@
 //!
 //! The rules are [`Outbox`]'s; here are the lock around it, the waiting, and the sending.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use broker_core::zeek::{LogCreate, LogField, WriterInfo};
-use broker_core::{Endpoint, EndpointId, LogCounters, Message, Timestamp};
+use broker_core::{Endpoint, EndpointId, LogCounters, Message, RateLimit, Timestamp};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::outbox::{FLUSH_INTERVAL, Outbox, OutboxOptions, StreamKey, Transmit};
+use super::hook::{LogHook, LogOrigin};
+use super::outbox::{FLUSH_INTERVAL, Outbox, OutboxOptions, StreamKey, Switches, Transmit};
 use super::receiver::Input;
+use super::settings::{LogSettings, StreamSettings};
+use super::spool::{Spool, SpooledBatch};
 use super::wire::MAX_RECORD;
 use crate::events::BatchReceipt;
-use crate::log::{LogFormat, LogStyle, LogValue, Schema, serial};
+use crate::log::{Column, Limits, LogFormat, LogStyle, LogValue, Record, Schema, serial};
+use crate::pools::Pool;
 use crate::topics;
 
 /// The writer Zeek uses for files, and the only one our loggers have.
@@ -25,12 +31,14 @@ pub const ASCII_WRITER: &str = "Log::WRITER_ASCII";
 /// How long a batch waits for any logger to come up before it goes out as Zeek sends it.
 pub const DEFAULT_HOLD: Duration = Duration::from_secs(30);
 
-/// A log to write: its stream, path, columns and settings.
+/// A log to write: its stream, path, columns and settings, and what happens to its records before they leave.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogSpec {
     stream: String,
     schema: Schema,
     config: Vec<(String, String)>,
+    settings: StreamSettings,
+    hooks: Vec<LogHook>,
 }
 
 impl LogSpec {
@@ -41,7 +49,56 @@ impl LogSpec {
             stream: schema.stream_id().into_owned(),
             schema,
             config: Vec::new(),
+            settings: StreamSettings::default(),
+            hooks: Vec::new(),
         }
+    }
+
+    /// Whether records are written into files of this node. Default: on nodes that write logs. What the node's own settings
+    /// say of the stream goes before.
+    #[must_use]
+    pub const fn log_local(mut self, on: bool) -> Self {
+        self.settings.log_local = Some(on);
+        self
+    }
+
+    /// Whether records go to the loggers. Default: on all nodes but those that write logs. What the node's own settings say
+    /// of the stream goes before.
+    #[must_use]
+    pub const fn log_remote(mut self, on: bool) -> Self {
+        self.settings.log_remote = Some(on);
+        self
+    }
+
+    /// How much of a record is kept. Default: all of it; Zeek's limits are [`Limits::default`].
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = Some(limits);
+        self
+    }
+
+    /// Leaves out all columns but these. Default: none are left out.
+    #[must_use]
+    pub fn include(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.settings.include = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Leaves out these columns. Default: none.
+    #[must_use]
+    pub fn exclude(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.settings.exclude = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Shows every record to `hook` before it is written; see [`LogHook`]. Hooks run in the order in which they were added.
+    #[must_use]
+    pub fn hook(
+        mut self,
+        hook: impl Fn(&LogOrigin<'_>, &mut Record) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.push(LogHook::new(hook));
+        self
     }
 
     /// Names the stream, such as `Conn::LOG`, if it is another than the path's.
@@ -77,8 +134,8 @@ impl LogSpec {
         self
     }
 
-    fn to_create(&self) -> LogCreate {
-        let fields = self.schema.columns.iter().map(|column| {
+    fn to_create(&self, columns: &[Column]) -> LogCreate {
+        let fields = columns.iter().map(|column| {
             let (name, type_tag, subtype, optional) = column.to_wire();
             LogField {
                 name: name.into(),
@@ -125,10 +182,28 @@ pub enum LogError {
     /// The node is shutting down.
     #[error("the node is shutting down")]
     Closed,
+    /// The record is to be written on this node, which writes no logs.
+    #[error("stream {stream} is to be written here, and this node writes no logs")]
+    NoLocalLogger {
+        /// The stream.
+        stream: String,
+    },
+    /// A setting names a column that the log does not have.
+    #[error("there is no column {column:?} in stream {stream}")]
+    NoSuchColumn {
+        /// The stream.
+        stream: String,
+        /// The name.
+        column: String,
+    },
     /// The process has too many log streams.
     #[error("too many log streams (at most {})", super::MAX_STREAMS)]
     TooManyStreams,
 }
+
+/// So many complaints about the spool per interval.
+const FAILURES: u32 = 3;
+const FAILURE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A handle to a node's remote logging. Cloning gives another handle to the same.
 #[derive(Clone)]
@@ -145,6 +220,13 @@ struct Shared {
     progress: Notify,
     closed: CancellationToken,
     local: OnceLock<mpsc::Sender<Input>>,
+    settings: LogSettings,
+    hooks: RwLock<Vec<LogHook>>,
+    spool: Option<Arc<Mutex<Spool>>>,
+    /// Records that a hook kept back, and values that were cut.
+    filtered: AtomicU64,
+    cut: AtomicU64,
+    failures: Mutex<RateLimit>,
 }
 
 impl LogClient {
@@ -152,55 +234,112 @@ impl LogClient {
     /// subscribed. Ends with the endpoint.
     #[must_use]
     pub fn standalone(endpoint: &Endpoint) -> Self {
-        let options = OutboxOptions {
-            writer: endpoint.id(),
-            loggers: None,
-            local: false,
-            hold: DEFAULT_HOLD,
+        let settings = LogSettings {
+            log_remote: true,
+            ..LogSettings::default()
         };
-        let client = Self::new(endpoint.clone(), options);
+        let client = Self::new(endpoint.clone(), None, DEFAULT_HOLD, settings, None);
         tokio::spawn(client.clone().run_until_stopping());
         client
     }
 
-    pub(crate) fn new(endpoint: Endpoint, options: OutboxOptions) -> Self {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        loggers: Option<Pool>,
+        hold: Duration,
+        settings: LogSettings,
+        spool: Option<Spool>,
+    ) -> Self {
+        let id = endpoint.id();
+        let mut outbox = Outbox::new(OutboxOptions {
+            writer: spool.as_ref().map_or(id, Spool::identity),
+            reply_to: id,
+            first_number: spool.as_ref().map_or(1, Spool::first_number),
+            spool: spool.is_some(),
+            loggers,
+            hold,
+        });
+        if let Some(spool) = &spool {
+            match spool.backlog() {
+                Ok(backlog) => outbox.recover(backlog),
+                Err(error) => tracing::error!(%error, "log spool cannot be read"),
+            }
+        }
         Self {
             shared: Arc::new(Shared {
                 endpoint,
-                outbox: Mutex::new(Outbox::new(options)),
+                outbox: Mutex::new(outbox),
                 wake: Notify::new(),
                 progress: Notify::new(),
                 closed: CancellationToken::new(),
                 local: OnceLock::new(),
+                settings,
+                hooks: RwLock::new(Vec::new()),
+                spool: spool.map(|spool| Arc::new(Mutex::new(spool))),
+                filtered: AtomicU64::new(0),
+                cut: AtomicU64::new(0),
+                failures: Mutex::new(RateLimit::new(FAILURES, FAILURE_INTERVAL)),
             }),
         }
+    }
+
+    /// Shows every record of every stream of this node to `hook` before it is written; see [`LogHook`]. These run before
+    /// those of the streams.
+    pub fn add_hook(
+        &self,
+        hook: impl Fn(&LogOrigin<'_>, &mut Record) -> bool + Send + Sync + 'static,
+    ) {
+        let mut hooks = self
+            .shared
+            .hooks
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        hooks.push(LogHook::new(hook));
     }
 
     /// Starts to write a log: announces it to the loggers.
     ///
     /// # Errors
-    /// The node is shutting down, or has too many streams.
+    /// The node is shutting down, or has too many streams; a setting names a column that does not exist, or asks for files
+    /// on a node that writes none.
     pub async fn stream(&self, spec: LogSpec) -> Result<LogStream, LogError> {
         if self.shared.closed.is_cancelled() {
             return Err(LogError::Closed);
         }
-        let create = spec.to_create().into_data().to_bytes();
+        let stream = spec.stream.clone();
+        let settings = self.shared.settings.of(&stream, &spec.settings);
+        if settings.local && self.shared.local.get().is_none() {
+            return Err(LogError::NoLocalLogger { stream });
+        }
+        let kept = settings
+            .columns(&spec.schema)
+            .map_err(|column| LogError::NoSuchColumn {
+                stream: stream.clone(),
+                column,
+            })?;
+        let columns: Vec<Column> = match &kept {
+            Some(kept) => kept
+                .iter()
+                .map(|at| spec.schema.columns[*at].clone())
+                .collect(),
+            None => spec.schema.columns.clone(),
+        };
+        let create = spec.to_create(&columns).into_data().to_bytes();
         let key = StreamKey {
-            stream: spec.stream.clone(),
+            stream: stream.clone(),
             writer: ASCII_WRITER.to_owned(),
             path: spec.schema.path.clone(),
         };
-        let (index, local) = {
-            let mut outbox = self.outbox();
-            (
-                outbox
-                    .add_stream(key, create.clone())
-                    .ok_or(LogError::TooManyStreams)?,
-                outbox.is_local(),
-            )
+        let switches = Switches {
+            local: settings.local,
+            remote: settings.remote,
         };
-        if !local {
-            let message = Message::from_encoded(topics::log_topic(spec.stream.as_bytes()), create);
+        let index = self
+            .outbox()
+            .add_stream(key, create.clone(), switches)
+            .ok_or(LogError::TooManyStreams)?;
+        if settings.remote {
+            let message = Message::from_encoded(topics::log_topic(stream.as_bytes()), create);
             self.shared
                 .endpoint
                 .publish(message)
@@ -210,7 +349,12 @@ impl LogClient {
         Ok(LogStream {
             client: self.clone(),
             index,
+            stream,
             schema: spec.schema,
+            columns,
+            kept,
+            limits: settings.limits,
+            hooks: spec.hooks,
             scratch: Vec::new(),
         })
     }
@@ -221,16 +365,20 @@ impl LogClient {
         self.shared.wake.notify_one();
     }
 
-    /// Sends everything and waits until it is where it belongs: in a file, or with a logger that gives no receipts.
-    /// `false`: not within `limit`.
+    /// Sends everything and waits until it is where it belongs: in a file, or with a logger that gives no receipts; while no
+    /// logger is up, in the spool, if there is one. `false`: not within `limit`.
     pub async fn drained(&self, limit: Duration) -> bool {
         self.flush();
+        self.wait_until(limit, Outbox::is_idle).await
+    }
+
+    async fn wait_until(&self, limit: Duration, condition: impl Fn(&Outbox) -> bool) -> bool {
         timeout(limit, async {
             loop {
                 let progress = self.shared.progress.notified();
                 tokio::pin!(progress);
                 progress.as_mut().enable();
-                if self.outbox().is_idle() {
+                if condition(&self.outbox()) {
                     return;
                 }
                 progress.await;
@@ -240,21 +388,37 @@ impl LogClient {
         .is_ok()
     }
 
-    /// What happened to the records this process wrote, by stream id. On a node that writes log files itself its own
-    /// records are counted by the logger.
+    /// What happened to the records this process wrote for loggers, by stream id. Records that this node writes itself
+    /// are counted by its logger.
     #[must_use]
     pub fn counters(&self) -> Vec<(String, LogCounters)> {
-        let outbox = self.outbox();
-        if outbox.is_local() {
-            return Vec::new();
-        }
-        outbox
+        self.outbox()
             .counters()
             .map(|(stream, counters)| (stream.to_owned(), counters))
             .collect()
     }
 
-    /// Refuses further records; what is not done with is counted as dropped.
+    /// Records that hooks kept back.
+    #[must_use]
+    pub fn filtered(&self) -> u64 {
+        self.shared.filtered.load(Ordering::Relaxed)
+    }
+
+    /// Values that were cut to the limits of their log.
+    #[must_use]
+    pub fn cut(&self) -> u64 {
+        self.shared.cut.load(Ordering::Relaxed)
+    }
+
+    /// Puts what waits for a logger or a receipt into the spool, if there is one. `false`: not within `limit`.
+    pub(crate) async fn retreat(&self, limit: Duration) -> bool {
+        self.shared.closed.cancel();
+        self.outbox().retreat(Instant::now());
+        self.shared.wake.notify_one();
+        self.wait_until(limit, Outbox::has_retreated).await
+    }
+
+    /// Refuses further records; what is not done with and not in the spool is counted as dropped.
     pub(crate) fn close(&self) {
         self.shared.closed.cancel();
         self.outbox().abandon();
@@ -267,14 +431,7 @@ impl LogClient {
 
     /// The LogCreate of every stream, directly to a new peer, as Zeek does before its hello.
     pub(crate) async fn announce_to(&self, peer: EndpointId) {
-        let creates = {
-            let outbox = self.outbox();
-            if outbox.is_local() {
-                Vec::new()
-            } else {
-                outbox.creates()
-            }
-        };
+        let creates = self.outbox().creates();
         for (topic, create) in creates {
             if !matches!(
                 self.shared
@@ -299,11 +456,15 @@ impl LogClient {
     }
 
     pub(crate) fn receipts(&self, logger: &str, batches: &[BatchReceipt]) {
-        {
+        let ready = {
             let mut outbox = self.outbox();
             batches
                 .iter()
                 .for_each(|batch| outbox.receipt(logger, *batch));
+            outbox.has_ready()
+        };
+        if ready {
+            self.shared.wake.notify_one();
         }
         self.shared.progress.notify_waiters();
     }
@@ -360,6 +521,7 @@ impl LogClient {
                     topic,
                     payload,
                     records,
+                    spooled,
                 }) => {
                     let reached = self
                         .shared
@@ -367,10 +529,93 @@ impl LogClient {
                         .publish(Message::from_encoded(topic, payload))
                         .await;
                     let peers = reached.map_or(0, |reached| reached.peers + reached.locals);
-                    self.outbox().plain_done(stream, records, peers);
+                    self.outbox().plain_done(stream, records, peers, spooled);
                     self.shared.progress.notify_waiters();
                 }
+                Some(Transmit::Spool(batch)) => self.into_spool(batch).await,
+                Some(Transmit::Unspool) => self.from_spool().await,
+                Some(Transmit::SpoolDone { number }) => {
+                    let done = self.with_spool(move |spool| spool.done(number)).await;
+                    if let Some(Err(error)) = done {
+                        self.fail(&format_args!("log spool: {error}"));
+                    }
+                    self.shared.progress.notify_waiters();
+                }
+                Some(Transmit::SpoolRewind { number }) => {
+                    self.with_spool(move |spool| spool.rewind(number)).await;
+                }
             }
+        }
+    }
+
+    async fn into_spool(&self, batch: SpooledBatch) {
+        let number = batch.number;
+        let stored = self
+            .with_spool(move |spool| {
+                let mut lost = Vec::new();
+                let stored = spool.append(&batch, &mut lost);
+                (stored, lost)
+            })
+            .await;
+        let stored = match stored {
+            Some((stored, lost)) => {
+                self.outbox().spool_lost(&lost);
+                match &stored {
+                    Err(error) => self.fail(&format_args!("log spool cannot be written: {error}")),
+                    Ok(stored) if !stored || !lost.is_empty() => {
+                        self.fail(&format_args!("log spool is full: records are dropped"));
+                    }
+                    Ok(_) => {}
+                }
+                stored.map_err(|_| ())
+            }
+            None => Err(()),
+        };
+        self.outbox().spooled(number, stored, Instant::now());
+        self.shared.progress.notify_waiters();
+    }
+
+    async fn from_spool(&self) {
+        let next = self
+            .with_spool(|spool| {
+                let mut lost = Vec::new();
+                let next = spool.next(&mut lost);
+                (next, lost)
+            })
+            .await;
+        let batch = match next {
+            Some((next, lost)) => {
+                self.outbox().spool_lost(&lost);
+                next.unwrap_or_else(|error| {
+                    self.fail(&format_args!("log spool cannot be read: {error}"));
+                    None
+                })
+            }
+            None => None,
+        };
+        self.outbox().unspooled(batch, Instant::now());
+        self.shared.progress.notify_waiters();
+    }
+
+    /// Does something with the spool, off the threads of the runtime. None: there is none, or the runtime ends.
+    async fn with_spool<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Spool) -> T + Send + 'static,
+    ) -> Option<T> {
+        let spool = Arc::clone(self.shared.spool.as_ref()?);
+        spawn_blocking(move || work(&mut spool.lock().unwrap_or_else(PoisonError::into_inner)))
+            .await
+            .ok()
+    }
+
+    fn fail(&self, what: &impl std::fmt::Display) {
+        let mut failures = self
+            .shared
+            .failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = failures.check(std::time::Instant::now()) {
+            tracing::error!(suppressed, "{what}");
         }
     }
 
@@ -401,7 +646,14 @@ impl std::fmt::Debug for LogClient {
 pub struct LogStream {
     client: LogClient,
     index: usize,
+    stream: String,
     schema: Schema,
+    /// The columns that are written.
+    columns: Vec<Column>,
+    /// Their places in the schema, if not all are.
+    kept: Option<Vec<usize>>,
+    limits: Option<Limits>,
+    hooks: Vec<LogHook>,
     scratch: Vec<u8>,
 }
 
@@ -413,7 +665,7 @@ impl LogStream {
     }
 
     /// Writes one record: resolves when it is buffered. Waits while too many batches have no receipt; what has been
-    /// accepted is not lost when a logger dies.
+    /// accepted is not lost when a logger dies. A record that a hook keeps back is taken and goes nowhere.
     ///
     /// # Errors
     /// The record does not fit the columns, or the node is shutting down.
@@ -421,8 +673,79 @@ impl LogStream {
     /// # Cancel safety
     /// If the future is dropped before it resolves, the record was not accepted.
     pub async fn write(&mut self, record: &[LogValue]) -> Result<(), LogError> {
+        if !self.prepare(record)? {
+            return Ok(());
+        }
+        let shared = &self.client.shared;
+        loop {
+            if self.put()? {
+                return Ok(());
+            }
+            let progress = shared.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if self.put()? {
+                return Ok(());
+            }
+            tokio::select! {
+                () = progress => {}
+                () = shared.closed.cancelled() => return Err(LogError::Closed),
+            }
+        }
+    }
+
+    /// Writes one record if there is room now. `Ok(false)`: there is not, and it counts as dropped.
+    ///
+    /// # Errors
+    /// As of [`write`](Self::write).
+    pub fn try_write(&mut self, record: &[LogValue]) -> Result<bool, LogError> {
+        if !self.prepare(record)? {
+            return Ok(true);
+        }
+        let written = self.put()?;
+        if !written {
+            self.client.outbox().refused(self.index);
+        }
+        Ok(written)
+    }
+
+    /// Encodes what is to be written of a record into `scratch`. `Ok(false)`: nothing is.
+    fn prepare(&mut self, record: &[LogValue]) -> Result<bool, LogError> {
         self.scratch.clear();
-        let encoded = serial::encode(record, &self.schema.columns, &mut self.scratch);
+        let shared = &self.client.shared;
+        let common = shared.hooks.read().unwrap_or_else(PoisonError::into_inner);
+        let untouched = common.is_empty()
+            && self.hooks.is_empty()
+            && self.kept.is_none()
+            && self.limits.is_none();
+        let encoded = if untouched {
+            serial::encode(record, &self.columns, &mut self.scratch)
+        } else {
+            let origin = LogOrigin {
+                stream: &self.stream,
+                schema: &self.schema,
+            };
+            let mut record = record.to_vec();
+            let mut hooks = common.iter().chain(&self.hooks);
+            if !hooks.all(|hook| hook.passes(&origin, &mut record)) {
+                shared.filtered.fetch_add(1, Ordering::Relaxed);
+                return Ok(false);
+            }
+            if let Some(kept) = &self.kept
+                && record.len() == self.schema.columns.len()
+            {
+                record = kept
+                    .iter()
+                    .map(|at| std::mem::replace(&mut record[*at], LogValue::Unset))
+                    .collect();
+            }
+            if let Some(limits) = self.limits {
+                let cut = limits.apply(&mut record) as u64;
+                shared.cut.fetch_add(cut, Ordering::Relaxed);
+            }
+            serial::encode(&record, &self.columns, &mut self.scratch)
+        };
+        drop(common);
         if let Err(error) = encoded {
             self.client.outbox().refused(self.index);
             return Err(error.into());
@@ -433,26 +756,11 @@ impl LogStream {
                 size: self.scratch.len(),
             });
         }
-        let shared = &self.client.shared;
-        loop {
-            if self.try_write()? {
-                return Ok(());
-            }
-            let progress = shared.progress.notified();
-            tokio::pin!(progress);
-            progress.as_mut().enable();
-            if self.try_write()? {
-                return Ok(());
-            }
-            tokio::select! {
-                () = progress => {}
-                () = shared.closed.cancelled() => return Err(LogError::Closed),
-            }
-        }
+        Ok(true)
     }
 
     /// Writes what is in `scratch` if there is room.
-    fn try_write(&self) -> Result<bool, LogError> {
+    fn put(&self) -> Result<bool, LogError> {
         let shared = &self.client.shared;
         if shared.closed.is_cancelled() {
             return Err(LogError::Closed);
@@ -476,7 +784,12 @@ mod tests {
     use broker_core::zeek::Message as ZeekMessage;
 
     use super::*;
-    use crate::log::{Column, ColumnType};
+    use crate::log::ColumnType;
+
+    fn create_of(spec: LogSpec) -> LogCreate {
+        let columns = spec.schema.columns.clone();
+        spec.to_create(&columns)
+    }
 
     fn columns(names: &[(&str, &str)]) -> Vec<Column> {
         let column = |(name, ty): &(&str, &str)| Column {
@@ -507,7 +820,7 @@ mod tests {
             path: "cluster".to_owned(),
             columns: columns(&[("ts", "time"), ("node", "string"), ("message", "string")]),
         };
-        let mut ours = LogSpec::new(schema).to_create();
+        let mut ours = create_of(LogSpec::new(schema));
         ours.info.network_time = theirs.info.network_time;
         assert_eq!(ours.into_data().to_bytes().as_ref(), payload);
         assert_eq!(
@@ -522,7 +835,7 @@ mod tests {
             path: "x".to_owned(),
             columns: Vec::new(),
         };
-        let config = |spec: LogSpec| spec.to_create().info.config;
+        let config = |spec: LogSpec| create_of(spec).info.config;
         assert_eq!(config(LogSpec::new(schema.clone())), []);
         assert_eq!(
             config(LogSpec::new(schema.clone()).format(LogFormat::Tsv)),

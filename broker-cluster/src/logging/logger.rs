@@ -17,7 +17,7 @@
 //! At most [`MAX_LOGS`] logs are open. What peers name is counted under [`UNKNOWN`] unless a log of that name is open.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +32,7 @@ use super::archive::{PENDING, Rotated};
 use super::file::{self, LogFile, Mark};
 use super::journal::{self, Entry};
 use super::known::KnownBatches;
+use super::lock::lock;
 use super::options::LoggerOptions;
 use super::rotation::{Rotation, rotated_stem};
 use super::sink::{SinkFeed, SinkLines};
@@ -166,7 +167,8 @@ impl Logger {
         if let Some(rotated) = &options.rotation.dir {
             std::fs::create_dir_all(rotated).map_err(named)?;
         }
-        let lock = lock(dir).map_err(named)?;
+        // Repairing a file that is being written would cut off what is about to be acknowledged.
+        let lock = lock(dir, "another logger").map_err(named)?;
         let mut logger = Self {
             dir: dir.to_owned(),
             _lock: lock,
@@ -839,24 +841,6 @@ impl Logger {
     fn complain(&mut self, now: Now, what: &(impl std::fmt::Display + ?Sized)) {
         if let Some(suppressed) = self.complaints.check(now.instant) {
             tracing::warn!(suppressed, "{what}");
-        }
-    }
-}
-
-/// Keeps other loggers out of `dir`: repairing a file that is being written would cut off what is about to be
-/// acknowledged.
-fn lock(dir: &Path) -> io::Result<File> {
-    let handle = File::open(dir)?;
-    match handle.try_lock() {
-        Ok(()) => Ok(handle),
-        Err(TryLockError::WouldBlock) => Err(io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            "another logger writes here",
-        )),
-        // Some file systems have no locks.
-        Err(TryLockError::Error(error)) => {
-            tracing::debug!(dir = %dir.display(), %error, "log directory is not locked");
-            Ok(handle)
         }
     }
 }

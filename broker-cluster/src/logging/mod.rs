@@ -14,29 +14,36 @@ mod archive;
 mod audit;
 mod client;
 mod file;
+mod hook;
 pub(crate) mod journal;
 mod known;
+mod lock;
 mod logger;
 mod options;
 mod outbox;
 mod receiver;
 mod rotation;
+mod settings;
 mod sink;
+mod spool;
 pub(crate) mod wire;
 
 pub use archive::QUEUE as ARCHIVE_QUEUE;
 pub use audit::{LogAudit, WriterAudit, audit_logs};
 pub use client::{ASCII_WRITER, DEFAULT_HOLD, LogClient, LogError, LogSpec, LogStream};
+pub use hook::{LogHook, LogOrigin};
 pub use logger::{MAX_LOGS, UNKNOWN};
 pub use options::{ArchiveOptions, LoggerOptions, RotatedNames, RotationOptions, RotationRule};
 pub use outbox::{
-    BATCH_BYTES, BATCH_RECORDS, FLUSH_INTERVAL, MAX_BATCH_BYTES, MAX_BATCHES, MAX_SPAN,
-    MAX_STREAMS, RECEIPT_TIMEOUT,
+    BATCH_BYTES, BATCH_RECORDS, FLUSH_INTERVAL, MAX_BATCH_BYTES, MAX_BATCHES, MAX_DRAINING,
+    MAX_SPAN, MAX_STREAMS, RECEIPT_TIMEOUT,
 };
 pub use receiver::{CLOSE_LIMIT, LogReceiver};
+pub use settings::{LogSettings, StreamSettings};
 pub use sink::{
     HostPort, HttpAddress, SINK_CHUNK, SinkCounters, SinkOptions, SinkTarget, SinkTargetError,
 };
+pub use spool::SpoolOptions;
 
-pub(crate) use outbox::OutboxOptions;
 pub(crate) use receiver::Place;
+pub(crate) use spool::Spool;

@@ -11,19 +11,26 @@
 //! [`OutboxOptions::hold`]; after that, and always outside a cluster, it goes to the stream's own topic, where whoever
 //! subscribed gets it.
 //!
-//! Holds no socket and reads no clock: the driver calls, then drains [`Outbox::next_transmit`].
+//! With a disk spool a batch for which there is no logger goes there instead. As long as the spool is not empty everything
+//! else goes there too, so that records stay in order, and batches are read from it [`MAX_DRAINING`] at a time; one is removed
+//! from it when it is where it belongs.
 //!
-//! **Invariant:** records accepted = written + dropped + buffered + in batches not done with. No more than
+//! A stream may also be written on this node, beside the loggers or instead of them.
+//!
+//! Holds no socket and no file and reads no clock: the driver calls, then drains [`Outbox::next_transmit`].
+//!
+//! **Invariant:** records accepted = written + dropped + spooled + buffered + in batches not done with. No more than
 //! [`MAX_BATCHES`] batches are not done with, besides one per stream and logger that a flush adds; a full outbox
 //! refuses records until receipts make room.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use broker_core::{EndpointId, LogCounters, Topic};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::spool::{Backlog, Lost, SpooledBatch};
 use super::wire;
 use crate::events::BatchReceipt;
 use crate::pools::Pool;
@@ -46,17 +53,24 @@ pub const MAX_SPAN: u64 = 2048;
 /// Log streams of one process at most.
 pub const MAX_STREAMS: usize = 4096;
 
+/// Batches of the spool that are on their way to a logger at a time.
+pub const MAX_DRAINING: usize = 16;
+
 /// Zeek's name for the sequence that deals log records over loggers.
 const SEQUENCE: &str = "Cluster::rr_log_topic";
 
 /// Where records may go.
 pub(crate) struct OutboxOptions {
-    /// This process.
+    /// This process, or its spool, which outlives it.
     pub(crate) writer: EndpointId,
+    /// This process: where receipts go.
+    pub(crate) reply_to: EndpointId,
+    /// The first number to use.
+    pub(crate) first_number: u64,
+    /// Whether there is a spool.
+    pub(crate) spool: bool,
     /// The loggers of the cluster; none outside a cluster.
     pub(crate) loggers: Option<Pool>,
-    /// Whether this node writes log files itself: then its own records stay here.
-    pub(crate) local: bool,
     /// How long a batch waits for any logger to be up.
     pub(crate) hold: Duration,
 }
@@ -67,6 +81,15 @@ pub(crate) struct StreamKey {
     pub(crate) stream: String,
     pub(crate) writer: String,
     pub(crate) path: String,
+}
+
+/// Where the records of a stream go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Switches {
+    /// Into files of this node.
+    pub(crate) local: bool,
+    /// To the loggers.
+    pub(crate) remote: bool,
 }
 
 /// Something to send.
@@ -86,7 +109,17 @@ pub(crate) enum Transmit {
         topic: Topic,
         payload: Bytes,
         records: u32,
+        /// Its number in the spool, if it came from there.
+        spooled: Option<u64>,
     },
+    /// A batch for the spool. To be followed by [`Outbox::spooled`].
+    Spool(SpooledBatch),
+    /// The next batch of the spool is wanted. To be followed by [`Outbox::unspooled`].
+    Unspool,
+    /// A batch of the spool is where it belongs.
+    SpoolDone { number: u64 },
+    /// Batches of the spool from this number on are wanted again.
+    SpoolRewind { number: u64 },
 }
 
 /// The state of one process's remote logging.
@@ -100,12 +133,26 @@ pub(crate) struct Outbox {
     unacknowledged_bytes: usize,
     ready: VecDeque<Ready>,
     plain_pending: usize,
+    /// Batches given a way, ever; and of those without a receipt the count at which each was.
+    issued: u64,
+    issues: BTreeSet<u64>,
+    /// Batches in the spool that are not on their way.
+    untaken: u64,
+    /// Batches on their way into the spool.
+    spooling: usize,
+    /// Batches of the spool on their way to a logger.
+    draining: usize,
+    /// A batch of the spool was asked for and has not come yet.
+    unspooling: bool,
+    /// The last batch of the spool could not be sent: no further one before the next tick.
+    drain_paused: bool,
     /// Which logger had a batch first, for batches done with lately.
     done: BTreeMap<u64, Receipted>,
 }
 
 struct Stream {
     key: StreamKey,
+    switches: Switches,
     create: Bytes,
     prefix: Vec<u8>,
     topic: Topic,
@@ -124,6 +171,8 @@ enum Target {
     Nobody,
     /// Outside a cluster: the stream's topic.
     Topic,
+    /// The spool.
+    Spool,
 }
 
 struct Buffer {
@@ -142,6 +191,12 @@ struct Logger {
 struct Batch {
     stream: usize,
     target: Target,
+    /// The LogCreate that goes with it.
+    create: Bytes,
+    /// The count of batches when it was given its way.
+    issue: u64,
+    /// Whether the spool has it, too.
+    on_disk: bool,
     entries: Bytes,
     records: u32,
     /// Since when it is with its target, or without one.
@@ -162,7 +217,9 @@ enum Ready {
         topic: Topic,
         entries: Bytes,
         records: u32,
+        spooled: Option<u64>,
     },
+    Spool(Transmit),
 }
 
 /// Why a record is not accepted.
@@ -176,10 +233,17 @@ impl Outbox {
             .as_ref()
             .map_or(0, |pool| pool.nodes().len());
         Self {
+            next_number: options.first_number,
             options,
             streams: Vec::new(),
             loggers: vec![None; members],
-            next_number: 1,
+            issued: 0,
+            issues: BTreeSet::new(),
+            untaken: 0,
+            spooling: 0,
+            draining: 0,
+            unspooling: false,
+            drain_paused: false,
             unacknowledged: BTreeMap::new(),
             unacknowledged_bytes: 0,
             ready: VecDeque::new(),
@@ -188,15 +252,36 @@ impl Outbox {
         }
     }
 
+    /// What a spool held when it was opened.
+    pub(crate) fn recover(&mut self, backlog: Vec<Backlog>) {
+        for part in backlog {
+            self.untaken += part.batches;
+            let stream = self.stream_for(&part.key, part.create);
+            let counters = &mut self.streams[stream].counters;
+            counters.received += part.records;
+            counters.spooled += part.records;
+        }
+    }
+
     /// Adds a stream; `create` is its encoded LogCreate. None: there are too many.
-    pub(crate) fn add_stream(&mut self, key: StreamKey, create: Bytes) -> Option<usize> {
+    pub(crate) fn add_stream(
+        &mut self,
+        key: StreamKey,
+        create: Bytes,
+        switches: Switches,
+    ) -> Option<usize> {
         if self.streams.len() >= MAX_STREAMS {
             return None;
         }
+        Some(self.push_stream(key, create, switches))
+    }
+
+    fn push_stream(&mut self, key: StreamKey, create: Bytes, switches: Switches) -> usize {
         let prefix = wire::entry_prefix(&key.stream, &key.writer, &key.path);
         let topic = topics::log_topic(key.stream.as_bytes());
         self.streams.push(Stream {
             key,
+            switches,
             create,
             prefix,
             topic,
@@ -205,54 +290,82 @@ impl Outbox {
             buffered_bytes: 0,
             counters: LogCounters::default(),
         });
-        Some(self.streams.len() - 1)
+        self.streams.len() - 1
     }
 
-    /// The LogCreate of every stream and the topic it is announced on.
+    /// The first stream of this key, or a new one. What is on disk was a stream once, so these are no more than
+    /// [`MAX_STREAMS`] either.
+    fn stream_for(&mut self, key: &StreamKey, create: Bytes) -> usize {
+        let remote = Switches {
+            local: false,
+            remote: true,
+        };
+        match self.streams.iter().position(|stream| stream.key == *key) {
+            Some(at) => at,
+            None => self.push_stream(key.clone(), create, remote),
+        }
+    }
+
+    /// The LogCreate of every stream for loggers and the topic it is announced on.
     pub(crate) fn creates(&self) -> Vec<(Topic, Bytes)> {
         self.streams
             .iter()
+            .filter(|stream| stream.switches.remote)
             .map(|stream| (stream.topic.clone(), stream.create.clone()))
             .collect()
     }
 
     /// Whether there is no room for another record before a receipt comes.
     pub(crate) fn is_full(&self) -> bool {
-        let oldest = self
-            .unacknowledged
-            .keys()
-            .next()
-            .copied()
-            .unwrap_or(self.next_number);
-        self.unacknowledged.len() + self.plain_pending >= MAX_BATCHES
+        let next = self.issued + 1;
+        let oldest = self.issues.first().copied().unwrap_or(next);
+        self.unacknowledged.len() + self.plain_pending >= MAX_BATCHES + self.draining
             || self.unacknowledged_bytes >= MAX_BATCH_BYTES
-            || self.next_number - oldest >= MAX_SPAN
+            || next - oldest >= MAX_SPAN
     }
 
-    /// Whether nothing is buffered, on its way or without a receipt.
+    /// Whether nothing is buffered, on its way or without a receipt. What is in the spool does not count while no logger is
+    /// up.
     pub(crate) fn is_idle(&self) -> bool {
-        self.unacknowledged.is_empty()
+        let drained = self.untaken == 0 && self.draining == 0;
+        self.unacknowledged.len() == self.draining
             && self.plain_pending == 0
+            && self.spooling == 0
             && self.streams.iter().all(|stream| stream.buffered == 0)
+            && (drained || self.loggers.iter().all(Option::is_none))
     }
 
-    /// Takes one record, as `serial_data`.
+    /// Takes one record, as `serial_data`. A stream that is written nowhere takes it, too.
     pub(crate) fn write(&mut self, stream: usize, record: &[u8], now: Instant) -> Result<(), Full> {
+        let switches = self.streams[stream].switches;
+        if !switches.local && !switches.remote {
+            return Ok(());
+        }
         if self.is_full() {
             return Err(Full);
         }
-        let target = self.next_target();
+        if switches.local {
+            self.push(stream, record, Target::Local);
+        }
+        if switches.remote {
+            let target = self.next_target();
+            self.streams[stream].counters.received += 1;
+            self.push(stream, record, target);
+        }
         let state = &mut self.streams[stream];
-        state.counters.received += 1;
-        let buffer = buffer_for(&mut state.buffers, target);
-        wire::push_entry(&state.prefix, record, &mut buffer.entries);
-        buffer.records += 1;
         state.buffered += 1;
         state.buffered_bytes += record.len() + state.prefix.len();
         if state.buffered >= BATCH_RECORDS || state.buffered_bytes >= BATCH_BYTES {
             self.flush_stream(stream, now);
         }
         Ok(())
+    }
+
+    fn push(&mut self, stream: usize, record: &[u8], target: Target) {
+        let state = &mut self.streams[stream];
+        let buffer = buffer_for(&mut state.buffers, target);
+        wire::push_entry(&state.prefix, record, &mut buffer.entries);
+        buffer.records += 1;
     }
 
     /// A record that cannot be sent at all.
@@ -271,6 +384,7 @@ impl Outbox {
 
     /// Gives batches whose logger is silent to another one, and those nobody took to the stream's topic.
     pub(crate) fn tick(&mut self, now: Instant) {
+        self.drain_paused = false;
         let late: Vec<u64> = self
             .unacknowledged
             .iter()
@@ -287,8 +401,8 @@ impl Outbox {
         for number in late {
             match self.unacknowledged.get(&number).map(|batch| batch.target) {
                 Some(Target::Nobody) => self.give_up_on_loggers(number),
+                Some(Target::Spool) | None => {}
                 Some(target) => self.reassign(number, Some(target), now),
-                None => {}
             }
         }
     }
@@ -297,6 +411,7 @@ impl Outbox {
     pub(crate) fn logger_up(&mut self, name: &str, id: EndpointId, receipts: bool, now: Instant) {
         let Some(at) = self.member(name) else { return };
         self.loggers[at] = Some(Logger { id, receipts });
+        self.drain_paused = false;
         if let Some(pool) = &mut self.options.loggers {
             pool.node_up(name);
         }
@@ -335,12 +450,21 @@ impl Outbox {
     pub(crate) fn receipt(&mut self, logger: &str, receipt: BatchReceipt) {
         match self.unacknowledged.remove(&receipt.number) {
             Some(batch) => {
-                self.unacknowledged_bytes -= batch.entries.len();
-                let counters = &mut self.streams[batch.stream].counters;
+                self.forget(&batch);
                 // What a logger says about numbers is bounded by what it was given.
                 let written = receipt.written.min(u64::from(batch.records));
-                counters.written += written;
-                counters.dropped += u64::from(batch.records) - written;
+                // What is written here the logger here counts.
+                if batch.target != Target::Local {
+                    let counters = &mut self.streams[batch.stream].counters;
+                    counters.written += written;
+                    counters.dropped += u64::from(batch.records) - written;
+                }
+                if batch.on_disk {
+                    self.left_spool(batch.stream, batch.records);
+                    let number = receipt.number;
+                    self.ready
+                        .push_back(Ready::Spool(Transmit::SpoolDone { number }));
+                }
                 self.done.insert(
                     receipt.number,
                     Receipted {
@@ -365,9 +489,26 @@ impl Outbox {
         }
     }
 
-    /// A batch without a number was published and reached so many peers.
-    pub(crate) fn plain_done(&mut self, stream: usize, records: u32, reached: usize) {
+    /// A batch without a number was published and reached so many peers. `spooled` is its number in the spool.
+    pub(crate) fn plain_done(
+        &mut self,
+        stream: usize,
+        records: u32,
+        reached: usize,
+        spooled: Option<u64>,
+    ) {
         self.plain_pending = self.plain_pending.saturating_sub(1);
+        if let Some(number) = spooled {
+            self.draining = self.draining.saturating_sub(1);
+            if reached == 0 {
+                self.put_back(number);
+                self.drain_paused = true;
+                return;
+            }
+            self.left_spool(stream, records);
+            self.ready
+                .push_back(Ready::Spool(Transmit::SpoolDone { number }));
+        }
         let counters = &mut self.streams[stream].counters;
         if reached > 0 {
             counters.written += u64::from(records);
@@ -376,21 +517,139 @@ impl Outbox {
         }
     }
 
+    /// What became of a batch for the spool: it is there, or there was no room (`Ok(false)`), or it cannot be
+    /// written; then it waits for a logger here.
+    pub(crate) fn spooled(&mut self, number: u64, stored: Result<bool, ()>, now: Instant) {
+        self.spooling = self.spooling.saturating_sub(1);
+        let Some(batch) = self.unacknowledged.get_mut(&number) else {
+            // Its receipt came meanwhile.
+            if stored == Ok(true) {
+                self.ready
+                    .push_back(Ready::Spool(Transmit::SpoolDone { number }));
+            }
+            return;
+        };
+        if stored.is_err() {
+            batch.target = Target::Nobody;
+            batch.since = now;
+            self.reassign(number, None, now);
+            return;
+        }
+        let Some(batch) = self.unacknowledged.remove(&number) else {
+            return;
+        };
+        self.forget(&batch);
+        let counters = &mut self.streams[batch.stream].counters;
+        if stored == Ok(true) {
+            counters.spooled += u64::from(batch.records);
+            self.untaken += 1;
+        } else {
+            counters.dropped += u64::from(batch.records);
+        }
+    }
+
+    /// Batches that the spool gave up, to make room or because they are damaged.
+    pub(crate) fn spool_lost(&mut self, lost: &[Lost]) {
+        for part in lost {
+            let stream = self.stream_for(&part.key, Bytes::new());
+            self.left_spool(stream, part.records);
+            match self.unacknowledged.get_mut(&part.number) {
+                // On its way: it may still arrive.
+                Some(batch) if batch.on_disk => {
+                    batch.on_disk = false;
+                    self.draining = self.draining.saturating_sub(1);
+                }
+                _ => {
+                    self.untaken = self.untaken.saturating_sub(1);
+                    self.streams[stream].counters.dropped += u64::from(part.records);
+                }
+            }
+        }
+    }
+
+    /// The batch that was asked for; none if there is none.
+    pub(crate) fn unspooled(&mut self, batch: Option<SpooledBatch>, now: Instant) {
+        self.unspooling = false;
+        let Some(batch) = batch else {
+            self.untaken = 0;
+            return;
+        };
+        self.untaken = self.untaken.saturating_sub(1);
+        let stream = self.stream_for(&batch.key, batch.create.clone());
+        let Some(at) = self.next_logger() else {
+            self.put_back(batch.number);
+            return;
+        };
+        self.draining += 1;
+        if let Some(topic) = self.plain_topic(at) {
+            let number = Some(batch.number);
+            self.add_plain(stream, topic, batch.entries, batch.records, number);
+            return;
+        }
+        self.insert(
+            batch.number,
+            Batch {
+                stream,
+                target: Target::Logger(at),
+                create: batch.create,
+                issue: 0,
+                on_disk: true,
+                entries: batch.entries,
+                records: batch.records,
+                since: now,
+                queued: true,
+            },
+        );
+        self.ready.push_back(Ready::Numbered(batch.number));
+    }
+
+    /// The end is near: what waits for a logger or a receipt goes into the spool, if there is one.
+    pub(crate) fn retreat(&mut self, now: Instant) {
+        self.flush(now);
+        if !self.options.spool {
+            return;
+        }
+        let numbers: Vec<u64> = self
+            .unacknowledged
+            .iter()
+            .filter(|(_, batch)| !batch.on_disk && batch.target != Target::Local)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in numbers {
+            self.into_spool(number);
+        }
+    }
+
+    /// Whether everything for the spool is in it.
+    pub(crate) const fn has_retreated(&self) -> bool {
+        self.spooling == 0
+    }
+
     /// The next thing to send.
     pub(crate) fn next_transmit(&mut self) -> Option<Transmit> {
         loop {
-            match self.ready.pop_front()? {
+            let Some(next) = self.ready.pop_front() else {
+                if self.wants_spooled() {
+                    self.unspooling = true;
+                    return Some(Transmit::Unspool);
+                }
+                return None;
+            };
+            match next {
+                Ready::Spool(transmit) => return Some(transmit),
                 Ready::Plain {
                     stream,
                     topic,
                     entries,
                     records,
+                    spooled,
                 } => {
                     return Some(Transmit::Plain {
                         stream,
                         topic,
                         payload: wire::batch(&entries, records),
                         records,
+                        spooled,
                     });
                 }
                 Ready::Numbered(number) => {
@@ -398,15 +657,14 @@ impl Outbox {
                         continue;
                     };
                     batch.queued = false;
-                    let create = &self.streams[batch.stream].create;
                     let payload = || {
                         wire::numbered_batch(
                             wire::BatchHead {
                                 writer: self.options.writer,
                                 number,
-                                reply_to: self.options.writer,
+                                reply_to: self.options.reply_to,
                             },
-                            create,
+                            &batch.create,
                             &batch.entries,
                             batch.records,
                         )
@@ -426,6 +684,15 @@ impl Outbox {
                                 payload: payload(),
                             });
                         }
+                        Target::Spool => {
+                            return Some(Transmit::Spool(SpooledBatch {
+                                key: self.streams[batch.stream].key.clone(),
+                                number,
+                                records: batch.records,
+                                create: batch.create.clone(),
+                                entries: batch.entries.clone(),
+                            }));
+                        }
                         Target::Nobody | Target::Topic => {}
                     }
                 }
@@ -435,41 +702,57 @@ impl Outbox {
 
     /// Whether there is something to send.
     pub(crate) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || self.wants_spooled()
     }
 
-    /// Counts everything that is not done with as dropped: the process ends.
+    fn wants_spooled(&self) -> bool {
+        self.untaken > 0
+            && !self.unspooling
+            && !self.drain_paused
+            && self.spooling == 0
+            && self.draining < MAX_DRAINING
+            && self.loggers.iter().any(Option::is_some)
+    }
+
+    /// Counts everything that is not done with and not in the spool as dropped: the process ends.
     pub(crate) fn abandon(&mut self) {
         for batch in std::mem::take(&mut self.unacknowledged).into_values() {
-            self.streams[batch.stream].counters.dropped += u64::from(batch.records);
+            if !batch.on_disk && batch.target != Target::Local {
+                self.streams[batch.stream].counters.dropped += u64::from(batch.records);
+            }
         }
+        self.issues.clear();
         self.unacknowledged_bytes = 0;
+        self.draining = 0;
         for stream in &mut self.streams {
-            stream.counters.dropped += stream.buffered as u64;
-            stream.buffers.clear();
+            let buffers = std::mem::take(&mut stream.buffers);
+            let remote = buffers
+                .iter()
+                .filter(|buffer| buffer.target != Target::Local);
+            stream.counters.dropped += remote.map(|buffer| u64::from(buffer.records)).sum::<u64>();
             stream.buffered = 0;
             stream.buffered_bytes = 0;
         }
         for ready in std::mem::take(&mut self.ready) {
             if let Ready::Plain {
-                stream, records, ..
+                stream,
+                records,
+                spooled: None,
+                ..
             } = ready
             {
-                self.plain_done(stream, records, 0);
+                self.plain_done(stream, records, 0, None);
             }
         }
+        self.plain_pending = 0;
     }
 
-    /// Counters by stream id.
+    /// Counters of the streams that go to loggers, by stream id. What is written here the logger here counts.
     pub(crate) fn counters(&self) -> impl Iterator<Item = (&str, LogCounters)> {
         self.streams
             .iter()
+            .filter(|stream| stream.switches.remote)
             .map(|stream| (stream.key.stream.as_str(), stream.counters))
-    }
-
-    /// Whether this node writes its records itself; then the logger counts them.
-    pub(crate) const fn is_local(&self) -> bool {
-        self.options.local
     }
 
     fn member(&self, name: &str) -> Option<usize> {
@@ -481,16 +764,24 @@ impl Outbox {
             .position(|node| node.name == name)
     }
 
+    /// Where the next record for loggers goes.
     fn next_target(&mut self) -> Target {
-        if self.options.local {
-            return Target::Local;
+        if self.options.loggers.is_none() {
+            return Target::Topic;
         }
-        match &mut self.options.loggers {
-            None => Target::Topic,
-            Some(pool) => pool
-                .round_robin_index(SEQUENCE)
-                .map_or(Target::Nobody, Target::Logger),
+        if self.options.spool && (self.untaken > 0 || self.spooling > 0) {
+            return Target::Nobody;
         }
+        self.next_logger().map_or(Target::Nobody, Target::Logger)
+    }
+
+    /// The next logger that is up, by its place in the pool.
+    fn next_logger(&mut self) -> Option<usize> {
+        let pool = self.options.loggers.as_mut()?;
+        // A node that is a logger itself counts as up in its own pool; its records are not sent to itself.
+        (0..self.loggers.len())
+            .filter_map(|_| pool.round_robin_index(SEQUENCE))
+            .find(|at| self.loggers[*at].is_some())
     }
 
     fn flush_stream(&mut self, stream: usize, now: Instant) {
@@ -521,20 +812,23 @@ impl Outbox {
         let topic = match target {
             Target::Topic => Some(self.streams[stream].topic.clone()),
             Target::Logger(at) => self.plain_topic(at),
-            Target::Local | Target::Nobody => None,
+            Target::Local | Target::Nobody | Target::Spool => None,
         };
         if let Some(topic) = topic {
-            self.add_plain(stream, topic, entries, records);
+            self.add_plain(stream, topic, entries, records, None);
             return;
         }
         let number = self.next_number;
         self.next_number += 1;
-        self.unacknowledged_bytes += entries.len();
-        self.unacknowledged.insert(
+        let create = self.streams[stream].create.clone();
+        self.insert(
             number,
             Batch {
                 stream,
                 target,
+                create,
+                issue: 0,
+                on_disk: false,
                 entries,
                 records,
                 since: now,
@@ -542,6 +836,55 @@ impl Outbox {
             },
         );
         self.ready.push_back(Ready::Numbered(number));
+        if target == Target::Nobody && self.options.spool {
+            self.into_spool(number);
+        }
+    }
+
+    fn insert(&mut self, number: u64, batch: Batch) {
+        self.issued += 1;
+        self.issues.insert(self.issued);
+        self.unacknowledged_bytes += batch.entries.len();
+        let issue = self.issued;
+        self.unacknowledged.insert(number, Batch { issue, ..batch });
+    }
+
+    /// What is to be done for every batch that was taken out of those without a receipt.
+    fn forget(&mut self, batch: &Batch) {
+        self.unacknowledged_bytes -= batch.entries.len();
+        self.issues.remove(&batch.issue);
+        if batch.on_disk {
+            self.draining = self.draining.saturating_sub(1);
+        }
+        if batch.target == Target::Spool && batch.queued {
+            self.spooling = self.spooling.saturating_sub(1);
+        }
+    }
+
+    fn left_spool(&mut self, stream: usize, records: u32) {
+        let spooled = &mut self.streams[stream].counters.spooled;
+        *spooled = spooled.saturating_sub(u64::from(records));
+    }
+
+    /// A batch of the spool that could not be sent is to come again.
+    fn put_back(&mut self, number: u64) {
+        self.untaken += 1;
+        self.ready
+            .push_back(Ready::Spool(Transmit::SpoolRewind { number }));
+    }
+
+    /// Sends a batch to the spool.
+    fn into_spool(&mut self, number: u64) {
+        let Some(batch) = self.unacknowledged.get_mut(&number) else {
+            return;
+        };
+        if std::mem::replace(&mut batch.target, Target::Spool) == Target::Spool {
+            return;
+        }
+        self.spooling += 1;
+        if !std::mem::replace(&mut batch.queued, true) {
+            self.ready.push_back(Ready::Numbered(number));
+        }
     }
 
     /// The node topic of a logger that is up and gives no receipts.
@@ -551,21 +894,37 @@ impl Outbox {
         (!logger.receipts).then(|| pool.nodes()[at].topic.clone())
     }
 
-    fn add_plain(&mut self, stream: usize, topic: Topic, entries: Bytes, records: u32) {
+    fn add_plain(
+        &mut self,
+        stream: usize,
+        topic: Topic,
+        entries: Bytes,
+        records: u32,
+        spooled: Option<u64>,
+    ) {
         self.plain_pending += 1;
         self.ready.push_back(Ready::Plain {
             stream,
             topic,
             entries,
             records,
+            spooled,
         });
     }
 
-    /// Gives a batch to the next logger that is up, to another one than `silent` if there is one.
+    /// Gives a batch to the next logger that is up, to another one than `silent` if there is one; without one to the spool,
+    /// or nobody.
     fn reassign(&mut self, number: u64, silent: Option<Target>, now: Instant) {
-        let mut target = self.next_target();
-        if Some(target) == silent {
-            target = self.next_target();
+        let Some(old) = self.unacknowledged.get(&number).map(|batch| batch.target) else {
+            return;
+        };
+        let mut target = match old {
+            // This node writes it, however long that takes.
+            Target::Local => Target::Local,
+            _ => self.next_logger().map_or(Target::Nobody, Target::Logger),
+        };
+        if Some(target) == silent && target != Target::Local {
+            target = self.next_logger().map_or(Target::Nobody, Target::Logger);
         }
         if let Target::Logger(at) = target
             && let Some(topic) = self.plain_topic(at)
@@ -576,6 +935,17 @@ impl Outbox {
         let Some(batch) = self.unacknowledged.get_mut(&number) else {
             return;
         };
+        if target == Target::Nobody && batch.on_disk {
+            if let Some(batch) = self.unacknowledged.remove(&number) {
+                self.forget(&batch);
+                self.put_back(number);
+            }
+            return;
+        }
+        if target == Target::Nobody && self.options.spool && old != Target::Nobody {
+            self.into_spool(number);
+            return;
+        }
         if batch.target != Target::Nobody || target != Target::Nobody {
             batch.since = now;
         }
@@ -593,9 +963,12 @@ impl Outbox {
     /// Makes a plain batch of a numbered one.
     fn take_out(&mut self, number: u64, topic: impl FnOnce(&Stream) -> Topic) {
         if let Some(batch) = self.unacknowledged.remove(&number) {
-            self.unacknowledged_bytes -= batch.entries.len();
             let topic = topic(&self.streams[batch.stream]);
-            self.add_plain(batch.stream, topic, batch.entries, batch.records);
+            let (stream, records) = (batch.stream, batch.records);
+            let spooled = batch.on_disk.then_some(number);
+            self.forget(&batch);
+            self.draining += usize::from(batch.on_disk);
+            self.add_plain(stream, topic, batch.entries, records, spooled);
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use broker_core::{Endpoint, EndpointBuilder, Filter, QueueOptions, Topic};
 use tokio::sync::{broadcast, watch};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,7 +19,7 @@ use super::{ClusterNode, EventStream, NODE_EVENTS, Progress, Shared, StartError,
 use crate::events::LOG_RECEIPTS;
 use crate::handlers::Handlers;
 use crate::layout::{Layout, dial_url};
-use crate::logging::{DEFAULT_HOLD, LogClient, LogReceiver, LoggerOptions, OutboxOptions, Place};
+use crate::logging::{DEFAULT_HOLD, LogClient, LogReceiver, Place, Spool, SpoolOptions};
 use crate::membership::Membership;
 use crate::pools::{AllocationError, Pool, PoolSpec};
 use crate::readiness::Readiness;
@@ -37,6 +38,7 @@ pub struct ClusterNodeBuilder {
     handlers: Option<Handlers>,
     pools: Vec<PoolSpec>,
     log_hold: Duration,
+    log_locally: Option<bool>,
     hear_started: bool,
     forwarding: bool,
     keep_id: bool,
@@ -53,6 +55,7 @@ impl ClusterNodeBuilder {
             handlers: None,
             pools: Vec::new(),
             log_hold: DEFAULT_HOLD,
+            log_locally: None,
             hear_started: false,
             forwarding: false,
             keep_id: true,
@@ -98,6 +101,14 @@ impl ClusterNodeBuilder {
     /// default 30 s.
     pub const fn log_hold(mut self, hold: Duration) -> Self {
         self.log_hold = hold;
+        self
+    }
+
+    /// Whether a node that is no logger can write records into files of its own, and does so with those of streams that say
+    /// nothing else (`Log::enable_local_logging`); default: as the layout says. Streams then choose with
+    /// [`LogSpec::log_local`](crate::logging::LogSpec::log_local).
+    pub const fn log_locally(mut self, local: bool) -> Self {
+        self.log_locally = Some(local);
         self
     }
 
@@ -172,23 +183,27 @@ impl ClusterNodeBuilder {
             EventStream::new(endpoint.subscribe(subscriptions.clone(), queue), greetings)
         });
 
-        let logs = LogClient::new(
-            endpoint.clone(),
-            OutboxOptions {
-                writer: endpoint.id(),
-                loggers: log_pool(&layout, &self.pools, &self.name)?,
-                local: writes_logs,
-                hold: self.log_hold,
-            },
-        );
-        let receiver = if writes_logs {
+        let logging = layout.logging();
+        let mut settings = logging.log_settings(writes_logs);
+        if let Some(local) = self.log_locally.filter(|_| !writes_logs) {
+            settings.log_local = local;
+        }
+        let loggers = log_pool(&layout, &self.pools, &self.name)?;
+        // A node that only writes its own logs has nobody to wait for.
+        let spool = match logging.spool_of(&self.name).filter(|_| !writes_logs) {
+            Some(options) => Some(open_spool(options).await?),
+            None => None,
+        };
+        let writes_locally = settings.writes_locally() || self.log_locally == Some(true);
+        let logs = LogClient::new(endpoint.clone(), loggers, self.log_hold, settings, spool);
+        let receiver = if writes_logs || writes_locally {
             let dir = layout.log_dir().join(&self.name);
             let place = Place {
                 own: Some(logs.clone()),
-                for_peers: true,
+                for_peers: writes_logs,
                 stop: stop.clone(),
             };
-            let options = LoggerOptions::of(layout.log_format());
+            let options = logging.logger_options(layout.log_format(), &self.name, writes_logs);
             let started = LogReceiver::start_at(&endpoint, &self.name, &dir, options, place);
             Some(started.map_err(StartError::Logs)?)
         } else {
@@ -246,6 +261,13 @@ impl ClusterNodeBuilder {
             _stop: Arc::new(guard),
         })
     }
+}
+
+async fn open_spool(options: SpoolOptions) -> Result<Spool, StartError> {
+    spawn_blocking(|| Spool::open(options))
+        .await
+        .map_err(StartError::Runtime)?
+        .map_err(StartError::Logs)
 }
 
 /// The loggers as the outbox deals records over them: with a turn of its own, apart from what the program publishes.

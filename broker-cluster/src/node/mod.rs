@@ -380,8 +380,8 @@ impl ClusterNode {
         self.shared.log_counters()
     }
 
-    /// The orderly end: log records are sent and acknowledged (for at most [`LOG_DRAIN_TIMEOUT`]; what is left then is
-    /// counted as dropped), writes to tables are answered by the manager (at most [`TABLE_DRAIN_TIMEOUT`]), a logger writes
+    /// The orderly end: log records are sent and acknowledged (for at most [`LOG_DRAIN_TIMEOUT`]; what is left then goes
+    /// into the spool, or is counted as dropped where there is none), writes to tables are answered by the manager (at most [`TABLE_DRAIN_TIMEOUT`]), a logger writes
     /// what has arrived and closes its files, queues to peers drain, goodbye, and handlers take the events that have come
     /// (for at most [`HANDLER_DRAIN_TIMEOUT`]) and are gone.
     ///
@@ -394,6 +394,9 @@ impl ClusterNode {
         }
         if !shared.tables.flush(TABLE_DRAIN_TIMEOUT).await {
             tracing::warn!("writes to tables without an answer at shutdown");
+        }
+        if !shared.logs.retreat(LOG_DRAIN_TIMEOUT).await {
+            tracing::warn!("log records did not get into the spool at shutdown");
         }
         shared.logs.close();
         if let Some(receiver) = &shared.receiver {
@@ -432,17 +435,26 @@ impl Shared {
         })
     }
 
+    /// What this node writes itself of what it also sends to loggers is apart, as `STREAM (local)`.
     fn log_counters(&self) -> BTreeMap<String, LogCounters> {
         let mut all = self
             .receiver
             .as_ref()
             .map_or_else(BTreeMap::new, LogReceiver::counters);
+        let writes_logs = self
+            .layout
+            .node(&self.name)
+            .is_some_and(|spec| self.layout.writes_logs(spec));
         for (stream, counters) in self.logs.counters() {
+            if !writes_logs && let Some(local) = all.remove(&stream) {
+                all.insert(format!("{stream} (local)"), local);
+            }
             let sum = all.entry(stream).or_default();
             sum.received += counters.received;
             sum.written += counters.written;
             sum.dropped += counters.dropped;
             sum.duplicates += counters.duplicates;
+            sum.spooled += counters.spooled;
         }
         all
     }

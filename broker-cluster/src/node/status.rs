@@ -15,6 +15,30 @@ impl StatusSource for NodeReport {
             return;
         };
         status.logs.extend(shared.log_counters());
+        let mut count = |name: &str, value: u64| {
+            status.counters.insert(name.to_owned(), value);
+        };
+        if let Some(receiver) = &shared.receiver {
+            for (name, sink) in receiver.sinks() {
+                count(&format!("log_sink_{name}_offered"), sink.offered);
+                count(&format!("log_sink_{name}_sent"), sink.sent);
+                count(&format!("log_sink_{name}_dropped"), sink.dropped);
+                count(&format!("log_sink_{name}_queued"), sink.queued());
+                count(&format!("log_sink_{name}_retries"), sink.retries);
+            }
+            if let Some((done, failed)) = receiver.archived() {
+                count("log_files_archived", done);
+                count("log_files_not_archived", failed);
+            }
+        }
+        for (name, value) in [
+            ("log_records_filtered", shared.logs.filtered()),
+            ("log_values_cut", shared.logs.cut()),
+        ] {
+            if value > 0 {
+                count(name, value);
+            }
+        }
         let up = shared.state().membership.up().count();
         status
             .counters

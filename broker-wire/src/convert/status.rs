@@ -36,6 +36,7 @@ pub fn status_to_proto(status: NodeStatus) -> proto::NodeStatus {
         written: counters.written,
         dropped: counters.dropped,
         duplicates: counters.duplicates,
+        spooled: counters.spooled,
     };
     proto::NodeStatus {
         id: id_to_proto(status.id),
@@ -65,6 +66,7 @@ pub fn status_from_proto(status: proto::NodeStatus) -> Result<NodeStatus, BadSta
         written: counters.written,
         dropped: counters.dropped,
         duplicates: counters.duplicates,
+        spooled: counters.spooled,
     };
     Ok(NodeStatus {
         id: id_from_proto(&status.id)?,
@@ -197,6 +199,7 @@ mod tests {
             written: 2,
             dropped: 3,
             duplicates: 4,
+            spooled: 5,
         };
         let peer = PeerStatus {
             id: EndpointId::from_bytes([2; 16]),

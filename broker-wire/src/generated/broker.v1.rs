@@ -815,6 +815,9 @@ pub struct LogCounters {
     /// Records a logger knows to have written before.
     #[prost(uint64, tag = "4")]
     pub duplicates: u64,
+    /// Records on disk that wait for a logger.
+    #[prost(uint64, tag = "5")]
+    pub spooled: u64,
 }
 /// Generated client implementations.
 pub mod broker_client {

@@ -10,17 +10,35 @@ use crate::role::Role;
 
 const HOLD: Duration = Duration::from_secs(30);
 
+const REMOTE: Switches = Switches {
+    local: false,
+    remote: true,
+};
+
+fn options(loggers: Option<Pool>) -> OutboxOptions {
+    OutboxOptions {
+        writer: id(9),
+        reply_to: id(9),
+        first_number: 1,
+        spool: false,
+        loggers,
+        hold: HOLD,
+    }
+}
+
 fn outbox(loggers: &[&str]) -> Outbox {
+    outbox_with(loggers, false)
+}
+
+fn outbox_with(loggers: &[&str], spool: bool) -> Outbox {
     let pool = Pool::new(
         PoolSpec::new("logger", topics::POOL_LOGGER, Role::Logger),
         loggers.iter().map(|name| (*name, 1)),
         "worker-1",
     );
     let mut outbox = Outbox::new(OutboxOptions {
-        writer: EndpointId::from_bytes([9; 16]),
-        loggers: Some(pool),
-        local: false,
-        hold: HOLD,
+        spool,
+        ..options(Some(pool))
     });
     stream(&mut outbox);
     outbox
@@ -33,7 +51,7 @@ fn stream(outbox: &mut Outbox) -> usize {
         path: "conn".into(),
     };
     let create = wire::batch(&[], 0);
-    outbox.add_stream(key, create).unwrap()
+    outbox.add_stream(key, create, REMOTE).unwrap()
 }
 
 fn id(n: u8) -> EndpointId {
@@ -46,8 +64,22 @@ fn write(outbox: &mut Outbox, records: usize, now: Instant) {
     }
 }
 
+/// A spool without files.
+#[derive(Default)]
+struct Disk {
+    batches: BTreeMap<u64, SpooledBatch>,
+    cursor: u64,
+    full: bool,
+    broken: bool,
+}
+
 /// What is sent: to whom, number (0: none) and records.
 fn sent(outbox: &mut Outbox) -> Vec<(String, u64, usize)> {
+    sent_with(outbox, &mut Disk::default())
+}
+
+fn sent_with(outbox: &mut Outbox, disk: &mut Disk) -> Vec<(String, u64, usize)> {
+    let now = Instant::now();
     let mut all = Vec::new();
     while let Some(transmit) = outbox.next_transmit() {
         all.push(match transmit {
@@ -56,6 +88,7 @@ fn sent(outbox: &mut Outbox) -> Vec<(String, u64, usize)> {
                 payload,
                 records,
                 stream,
+                spooled,
             } => {
                 let MessageView::Batch(batch) =
                     MessageView::parse(DataView::parse(&payload).unwrap()).unwrap()
@@ -63,11 +96,40 @@ fn sent(outbox: &mut Outbox) -> Vec<(String, u64, usize)> {
                     panic!("a batch")
                 };
                 assert_eq!(batch.len(), records as usize);
-                outbox.plain_done(stream, records, 1);
+                outbox.plain_done(stream, records, 1, spooled);
                 (topic.to_string(), 0, batch.len())
             }
             Transmit::Numbered { payload, topic, .. } => {
                 (topic.to_string(), number(&payload).0, number(&payload).1)
+            }
+            Transmit::Spool(batch) => {
+                let stored = match (disk.broken, disk.full) {
+                    (true, _) => Err(()),
+                    (_, true) => Ok(false),
+                    _ => Ok(true),
+                };
+                let number = batch.number;
+                if stored == Ok(true) {
+                    disk.cursor = disk.cursor.min(number);
+                    disk.batches.insert(number, batch);
+                }
+                outbox.spooled(number, stored, now);
+                continue;
+            }
+            Transmit::Unspool => {
+                let next = disk.batches.range(disk.cursor..).next();
+                let next = next.map(|(_, batch)| batch.clone());
+                disk.cursor = next.as_ref().map_or(disk.cursor, |batch| batch.number + 1);
+                outbox.unspooled(next, now);
+                continue;
+            }
+            Transmit::SpoolDone { number } => {
+                assert!(disk.batches.remove(&number).is_some());
+                continue;
+            }
+            Transmit::SpoolRewind { number } => {
+                disk.cursor = disk.cursor.min(number);
+                continue;
             }
             Transmit::Local { payload } => {
                 ("local".to_owned(), number(&payload).0, number(&payload).1)
@@ -237,13 +299,7 @@ fn a_logger_without_receipts_gets_batches_as_zeek_sends_them() {
 #[test]
 fn outside_a_cluster_records_go_to_the_stream_s_topic() {
     let now = Instant::now();
-    let options = OutboxOptions {
-        writer: id(9),
-        loggers: None,
-        local: false,
-        hold: HOLD,
-    };
-    let mut outbox = Outbox::new(options);
+    let mut outbox = Outbox::new(options(None));
     stream(&mut outbox);
     write(&mut outbox, 400, now);
     assert_eq!(
@@ -255,15 +311,169 @@ fn outside_a_cluster_records_go_to_the_stream_s_topic() {
 #[test]
 fn a_node_that_writes_logs_keeps_its_own_records() {
     let now = Instant::now();
-    let mut outbox = Outbox::new(OutboxOptions {
-        writer: id(9),
-        loggers: None,
-        local: true,
-        hold: HOLD,
-    });
+    let mut outbox = Outbox::new(options(None));
     stream(&mut outbox);
+    outbox.streams[0].switches = Switches {
+        local: true,
+        remote: false,
+    };
     write(&mut outbox, 400, now);
     assert_eq!(sent(&mut outbox), [("local".to_owned(), 1, 400)]);
+    outbox.receipt("here", receipt(1, 400));
+    assert!(outbox.is_idle());
+    assert_eq!(outbox.counters().count(), 0);
+}
+
+#[test]
+fn a_stream_may_go_both_ways_or_nowhere() {
+    let now = Instant::now();
+    let mut outbox = outbox(&["logger-1"]);
+    outbox.logger_up("logger-1", id(1), true, now);
+    outbox.streams[0].switches.local = true;
+    write(&mut outbox, 400, now);
+    let both = [("local".to_owned(), 1, 400), (L1.to_owned(), 2, 400)];
+    assert_eq!(sent(&mut outbox), both);
+    outbox.receipt("here", receipt(1, 400));
+    outbox.receipt("logger-1", receipt(2, 400));
+    let counters = outbox.counters().next().unwrap().1;
+    assert_eq!((counters.received, counters.written), (400, 400));
+    outbox.streams[0].switches = Switches {
+        local: false,
+        remote: false,
+    };
+    write(&mut outbox, 400, now);
+    outbox.flush(now);
+    assert_eq!(sent(&mut outbox), []);
+    assert!(outbox.is_idle());
+}
+
+#[test]
+fn without_a_logger_batches_are_spooled_and_come_back_in_order_before_what_is_new() {
+    let now = Instant::now();
+    let mut outbox = outbox_with(&["logger-1", "logger-2"], true);
+    let mut disk = Disk::default();
+    outbox.logger_up("logger-1", id(1), true, now);
+    write(&mut outbox, 400, now);
+    assert_eq!(sent_with(&mut outbox, &mut disk).len(), 1);
+    outbox.logger_down("logger-1", now);
+    // Far more than memory would hold.
+    for _ in 0..200 {
+        write(&mut outbox, 400, now);
+        assert_eq!(sent_with(&mut outbox, &mut disk), []);
+    }
+    let counters = outbox.counters().next().unwrap().1;
+    assert_eq!(
+        (counters.received, counters.spooled),
+        (201 * 400, 201 * 400)
+    );
+    assert!(outbox.is_idle(), "nobody to wait for");
+    outbox.logger_up("logger-2", id(2), true, now);
+    assert!(!outbox.is_idle());
+    let mut next = 1;
+    while next <= 201 {
+        write(&mut outbox, 1, now);
+        for (to, number, records) in sent_with(&mut outbox, &mut disk) {
+            assert_eq!((to.as_str(), number), (L2, next));
+            outbox.receipt("logger-2", receipt(number, records as u64));
+            next += 1;
+        }
+    }
+    // What came meanwhile, through the spool too or directly.
+    for _ in 0..3 {
+        outbox.flush(now);
+        for (_, number, records) in sent_with(&mut outbox, &mut disk) {
+            outbox.receipt("logger-2", receipt(number, records as u64));
+        }
+    }
+    drop(sent_with(&mut outbox, &mut disk));
+    let counters = outbox.counters().next().unwrap().1;
+    assert_eq!(counters.written, counters.received);
+    assert_eq!((counters.spooled, counters.dropped), (0, 0));
+    assert!(disk.batches.is_empty());
+    assert!(outbox.is_idle());
+    write(&mut outbox, 400, now);
+    assert_eq!(sent_with(&mut outbox, &mut disk).len(), 1, "directly again");
+    assert!(disk.batches.is_empty());
+}
+
+#[test]
+fn a_full_spool_and_one_that_cannot_be_written_are_accounted_for() {
+    let now = Instant::now();
+    let mut outbox = outbox_with(&["logger-1"], true);
+    let mut disk = Disk {
+        full: true,
+        ..Disk::default()
+    };
+    write(&mut outbox, 400, now);
+    drop(sent_with(&mut outbox, &mut disk));
+    let counters = |outbox: &Outbox| outbox.counters().next().unwrap().1;
+    assert_eq!(counters(&outbox).dropped, 400);
+    disk = Disk {
+        broken: true,
+        ..Disk::default()
+    };
+    write(&mut outbox, 400, now);
+    drop(sent_with(&mut outbox, &mut disk));
+    assert_eq!(
+        (counters(&outbox).dropped, counters(&outbox).spooled),
+        (400, 0)
+    );
+    outbox.logger_up("logger-1", id(1), true, now);
+    assert_eq!(sent_with(&mut outbox, &mut disk), [(L1.to_owned(), 2, 400)]);
+}
+
+#[test]
+fn at_the_end_what_has_no_receipt_goes_into_the_spool_and_the_next_process_sends_it() {
+    let now = Instant::now();
+    let mut outbox = outbox_with(&["logger-1"], true);
+    let mut disk = Disk::default();
+    outbox.logger_up("logger-1", id(1), true, now);
+    write(&mut outbox, 450, now);
+    assert_eq!(sent_with(&mut outbox, &mut disk).len(), 1);
+    outbox.retreat(now);
+    drop(sent_with(&mut outbox, &mut disk));
+    assert!(outbox.has_retreated());
+    outbox.abandon();
+    let counters = outbox.counters().next().unwrap().1;
+    assert_eq!((counters.spooled, counters.dropped), (450, 0));
+
+    let mut next = outbox_with(&["logger-1"], true);
+    next.next_number = 1000;
+    let one = disk.batches.values().next().unwrap().clone();
+    next.recover(vec![Backlog {
+        key: one.key,
+        create: one.create,
+        batches: disk.batches.len() as u64,
+        records: 450,
+    }]);
+    disk.cursor = 0;
+    assert_eq!(sent_with(&mut next, &mut disk), []);
+    next.logger_up("logger-1", id(1), true, now);
+    for (_, number, records) in sent_with(&mut next, &mut disk) {
+        assert!(number < 1000, "the number it had before");
+        next.receipt("logger-1", receipt(number, records as u64));
+    }
+    drop(sent_with(&mut next, &mut disk));
+    let counters = next.counters().next().unwrap().1;
+    assert_eq!(
+        (counters.received, counters.written, counters.spooled),
+        (450, 450, 0)
+    );
+    assert!(disk.batches.is_empty());
+}
+
+#[test]
+fn a_logger_without_receipts_drains_the_spool_too() {
+    let now = Instant::now();
+    let mut outbox = outbox_with(&["logger-1"], true);
+    let mut disk = Disk::default();
+    write(&mut outbox, 400 * 40, now);
+    drop(sent_with(&mut outbox, &mut disk));
+    outbox.logger_up("logger-1", id(1), false, now);
+    assert_eq!(sent_with(&mut outbox, &mut disk).len(), 40);
+    assert!(outbox.is_idle());
+    assert!(disk.batches.is_empty());
+    assert_eq!(outbox.counters().next().unwrap().1.written, 400 * 40);
 }
 
 #[test]
@@ -323,15 +533,19 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn every_record_accepted_is_accounted_for_whatever_happens(steps in prop::collection::vec(step(), 1..60)) {
+    fn every_record_accepted_is_accounted_for_whatever_happens(
+        steps in prop::collection::vec(step(), 1..60),
+        spool in any::<bool>(),
+    ) {
         const NAMES: [&str; 2] = ["logger-1", "logger-2"];
-        let mut outbox = outbox(&NAMES);
+        let mut outbox = outbox_with(&NAMES, spool);
+        let mut disk = Disk::default();
         let mut now = Instant::now();
         let mut accepted = 0_u64;
         let mut numbers: Vec<(u64, u64)> = Vec::new();
         let mut transmit = |outbox: &mut Outbox| {
-            for (_, number, records) in sent(outbox) {
-                if number > 0 {
+            for (_, number, records) in sent_with(outbox, &mut disk) {
+                if number > 0 && !numbers.iter().any(|(other, _)| *other == number) {
                     numbers.push((number, records as u64));
                 }
             }
@@ -359,15 +573,23 @@ proptest! {
             }
             let in_flight: usize = outbox.unacknowledged.values().map(|batch| batch.entries.len()).sum();
             prop_assert_eq!(in_flight, outbox.unacknowledged_bytes);
-            prop_assert!(outbox.unacknowledged.len() + outbox.plain_pending <= MAX_BATCHES + 3);
+            prop_assert!(outbox.unacknowledged.len() + outbox.plain_pending <= MAX_BATCHES + MAX_DRAINING + 3);
+            prop_assert_eq!(outbox.issues.len(), outbox.unacknowledged.len());
         }
         outbox.logger_up(NAMES[0], id(0), true, now);
         outbox.flush(now);
-        for (number, records) in transmit(&mut outbox) {
-            outbox.receipt(NAMES[0], receipt(number, records));
+        // The spool is drained a few batches at a time, and what was buffered may have to go through it.
+        for _ in 0..200 {
+            for (number, records) in transmit(&mut outbox) {
+                outbox.receipt(NAMES[0], receipt(number, records));
+            }
+            outbox.flush(now);
         }
+        transmit(&mut outbox);
         let counters = outbox.counters().next().unwrap().1;
         prop_assert!(outbox.is_idle());
         prop_assert_eq!((counters.received, counters.written, counters.dropped), (accepted, accepted, 0));
+        prop_assert_eq!(counters.spooled, 0);
+        prop_assert!(disk.batches.is_empty());
     }
 }
