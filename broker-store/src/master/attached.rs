@@ -41,7 +41,8 @@ impl MasterState {
 
     /// To be called before somebody is attached. Where something has changed that has no number, the next update must not
     /// have the next number: a clone that was attached before, to an earlier run of this master even, and has not noticed
-    /// that it is forgotten would take it for all that has happened. So it finds one missing, asks, and is told.
+    /// that it is forgotten would take it for all that has happened. So it finds one missing, asks, and is told. That need
+    /// not be written down: the change before it was, under its number, and another start begins far behind that.
     pub(super) fn step_over_what_nobody_was_told(&mut self) {
         if self.unnumbered_at == Some(self.updates.seq()) {
             self.updates.skip(1);
