@@ -44,9 +44,13 @@ impl MasterState {
     /// that it is forgotten would take it for all that has happened. So it finds one missing, asks, and is told. That need
     /// not be written down: the change before it was, under its number, and another start begins far behind that.
     pub(super) fn step_over_what_nobody_was_told(&mut self) {
-        if self.unnumbered_at == Some(self.updates.seq()) {
+        if self.may_be_known
+            && !self.updates.has_consumers()
+            && self.unnumbered_at == Some(self.updates.seq())
+        {
             self.updates.skip(1);
         }
+        self.may_be_known = true;
     }
 
     pub(super) fn drain_updates(&mut self) {

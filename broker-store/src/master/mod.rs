@@ -87,6 +87,8 @@ pub struct MasterState {
     positions: Positions,
     /// The last number at which something changed that no clone was told of.
     unnumbered_at: Option<u64>,
+    /// Whether anybody was ever attached to a master of this name, or may have been to an earlier run.
+    may_be_known: bool,
     verifications: Verifications,
     /// The content as of now, while it stays as it is and clones attach.
     snapshot: Option<Snapshot>,
@@ -185,6 +187,7 @@ impl MasterState {
             answered: BTreeMap::new(),
             positions: Positions::default(),
             unnumbered_at: None,
+            may_be_known: false,
             verifications: Verifications::default(),
             snapshot: None,
             tick: 0,
@@ -217,6 +220,7 @@ impl MasterState {
             return false;
         }
         self.id = was;
+        self.may_be_known = true;
         self.positions = positions;
         self.unnumbered_at = (self.record.unnumbered_at > 0).then_some(self.record.unnumbered_at);
         self.updates.go_on_from(self.record.seq);

@@ -193,13 +193,13 @@ fn a_clone_gets_the_content_and_then_what_follows() {
     assert_eq!(
         bench.commit(),
         [Content::AckClone {
-            offset: 2,
+            offset: 1,
             heartbeat: 5,
             snapshot
         }]
     );
     bench.ask(StoreOperation::Erase("a".into())).unwrap();
-    assert_eq!(bench.master.seq(), 3);
+    assert_eq!(bench.master.seq(), 2);
 }
 
 #[test]
