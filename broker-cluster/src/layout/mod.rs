@@ -66,8 +66,8 @@ use broker_core::{PeerUrl, QueueOptions};
 
 pub use self::error::{LayoutError, LayoutProblem};
 pub use self::format::{LayoutFormat, UnknownLayoutFormat};
-pub use self::ready::ReadySpec;
 pub use self::logging::LoggingSpec;
+pub use self::ready::ReadySpec;
 pub use self::security::{TlsSpec, WsSpec};
 pub use self::source::LayoutSource;
 pub use self::zeek::{ZeekLayoutProblem, ZeekOptions};

@@ -48,8 +48,8 @@ use crate::pools::{Homes, Pool};
 use crate::readiness::Readiness;
 use crate::role::Role;
 use crate::table::{PublishedTableBuilder, TableBuilder, Tables};
-use crate::topics;
 use crate::threshold::{Standing, Threshold, Verdict};
+use crate::topics;
 
 /// How long [`ClusterNode::shutdown`] waits for receipts of log records.
 pub const LOG_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
