@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::{FAILED, MISUSED, complain};
+use crate::logging::Logging;
 use crate::{bench, cluster_up, demo, node, publish, status, store, subscribe};
 
 /// Zeek's Broker framework: publish and subscribe, replicated stores, clusters.
@@ -60,8 +61,8 @@ pub(crate) enum ClusterCommand {
 }
 
 impl Cli {
-    /// What to log: what was asked for, or what suits the command.
-    pub(crate) fn log_directives(&self) -> &str {
+    /// What to log: what was asked for, and what suits the command.
+    pub(crate) fn log_directives(&self) -> (Option<&str>, &'static str) {
         let default = match self.command {
             Command::Node(_) | Command::Cluster(_) => "info",
             // Nodes come and go in these, which is no news.
@@ -69,10 +70,8 @@ impl Cli {
             // What becomes of the one peering of a command is told by its result.
             _ => "warn,broker_core::endpoint=error",
         };
-        self.log_level
-            .as_deref()
-            .filter(|level| !level.is_empty())
-            .unwrap_or(default)
+        let asked = self.log_level.as_deref();
+        (asked.filter(|level| !level.is_empty()), default)
     }
 }
 
@@ -83,10 +82,10 @@ impl Command {
     }
 
     /// Runs the command to its end. `log` is what to log, also for nodes that it starts.
-    pub(crate) async fn run(self, log: &str) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, log: &Logging) -> anyhow::Result<()> {
         match self {
-            Self::Demo(args) => demo::run(args, log).await,
-            Self::Node(args) => node::run(*args).await,
+            Self::Demo(args) => demo::run(args, log.directives()).await,
+            Self::Node(args) => node::run(*args, log).await,
             Self::Cluster(ClusterCommand::Up(args)) => cluster_up::run(args, log).await,
             Self::Pub(args) => publish::run_pub(args).await,
             Self::Event(args) => publish::run_event(args).await,

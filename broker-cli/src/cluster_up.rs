@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use broker_cluster::NodeSpec as LayoutNode;
 
 use crate::failure::{AlreadyReported, MISUSED, complain, misuse};
-use crate::layout_file::LayoutArgs;
+use crate::logging::Logging;
 use crate::output::Output;
 use crate::signals::StopSignals;
 use crate::supervisor::{NodeEvent, NodeSpec, Supervisor, eprintln_line};
@@ -34,8 +34,8 @@ pub(crate) struct Args {
 }
 
 /// Runs `broker cluster up`.
-pub(crate) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
-    let layout = args.layout.load(&args.config)?;
+pub(crate) async fn run(args: Args, log: &Logging) -> anyhow::Result<()> {
+    let layout = Layout::load(&args.config).map_err(|error| misuse(error.to_string()))?;
     let here = args.host.clone().unwrap_or_else(host_name);
     let nodes: Vec<&LayoutNode> = layout.nodes().filter(|node| is_here(node, &here)).collect();
     let names: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
@@ -49,22 +49,23 @@ pub(crate) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
         transports::of_member(&layout, name, &args.tls, &WsArgs::default())?;
     }
     let mut signals = StopSignals::install()?;
-    let specs = nodes.iter().map(|node| NodeSpec {
-        name: node.name.clone(),
-        env: node.env.to_vec(),
-        pin_cpu: node.pin_cpu,
+    let asked = log.asked();
+    let specs = names.iter().map(|name| NodeSpec {
+        name: name.clone(),
         args: [
             OsString::from("node"),
             "--supervised".into(),
-            "--log-level".into(),
-            log.into(),
             "--config".into(),
             args.config.clone().into(),
             "--name".into(),
             node.name.clone().into(),
         ]
         .into_iter()
-        .chain(args.layout.to_args())
+        .chain(
+            asked
+                .iter()
+                .flat_map(|level| [OsString::from("--log-level"), level.into()]),
+        )
         .chain(args.tls.to_args())
         .collect(),
     });

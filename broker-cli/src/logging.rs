@@ -1,19 +1,88 @@
-//! What the program says about itself while it runs: `tracing` lines on stderr.
+//! What the program says about itself while it runs: `tracing` lines on stderr, and how much of it, which may change.
+
+use std::fmt;
+use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::misuse;
 
-/// Starts to log what `directives` ask for: a level (off, error, warn, info, debug, trace), or directives such as
-/// `info,broker_wire=debug`.
-pub(crate) fn init(directives: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder().parse(directives).map_err(|error| {
+/// What is logged. Cloning gives another handle.
+#[derive(Clone)]
+pub(crate) struct Logging {
+    /// What was asked for on the command line or in the environment.
+    asked: Option<String>,
+    /// What suits the command.
+    default: &'static str,
+    apply: Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>,
+}
+
+impl Logging {
+    /// Starts to log what `asked` asks for, or else `default`: a level (off, error, warn, info, debug, trace), or directives
+    /// such as `info,broker_wire=debug`.
+    ///
+    /// # Errors
+    /// Misuse: there is no such level.
+    pub(crate) fn start(asked: Option<&str>, default: &'static str) -> anyhow::Result<Self> {
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter(asked.unwrap_or(default))?)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .with_filter_reloading();
+        let handle = builder.reload_handle();
+        builder.init();
+        Ok(Self {
+            asked: asked.map(str::to_owned),
+            default,
+            apply: Arc::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())),
+        })
+    }
+
+    /// What was asked for on the command line or in the environment, if anything.
+    pub(crate) fn asked(&self) -> Option<&str> {
+        self.asked.as_deref()
+    }
+
+    /// What is logged, or was at the start.
+    pub(crate) fn directives(&self) -> &str {
+        self.asked().unwrap_or(self.default)
+    }
+
+    /// Whether `directives` can be logged by.
+    ///
+    /// # Errors
+    /// Misuse: there is no such level.
+    pub(crate) fn check(directives: &str) -> anyhow::Result<()> {
+        filter(directives).map(drop)
+    }
+
+    /// Logs what the configuration asks for from now on, unless the command line or the environment has asked for something;
+    /// `None` is what suits the command..
+    ///
+    /// # Errors
+    /// Misuse: there is no such level.
+    pub(crate) fn configure(&self, directives: Option<&str>) -> anyhow::Result<()> {
+        if let Some(asked) = self.asked() {
+            tracing::debug!(asked, "the log level of the command line stays");
+            return Ok(());
+        }
+        let filter = filter(directives.unwrap_or(self.default))?;
+        (self.apply)(filter).map_err(anyhow::Error::msg)?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Logging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logging")
+            .field("asked", &self.asked)
+            .field("default", &self.default)
+            .finish_non_exhaustive()
+    }
+}
+
+fn filter(directives: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::builder().parse(directives).map_err(|error| {
         misuse(format!("log level {directives:?}: {error} (levels: off, error, warn, info, debug, trace; or directives such as info,broker_wire=debug)"))
-    })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
-    Ok(())
+    })
 }

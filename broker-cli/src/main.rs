@@ -14,6 +14,7 @@ mod fleet;
 mod input;
 mod layout_file;
 mod logging;
+mod metrics;
 mod node;
 mod output;
 mod publish;
@@ -43,8 +44,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: args::Cli) -> anyhow::Result<()> {
-    let log = cli.log_directives().to_owned();
-    logging::init(&log)?;
+    let (asked, default) = cli.log_directives();
+    let log = logging::Logging::start(asked, default)?;
     let runtime = if cli.command.is_busy() {
         tokio::runtime::Builder::new_multi_thread()
     } else {

@@ -236,6 +236,9 @@ impl Keeper {
                 command
             }
         };
+        for variable in crate::node::notify::VARIABLES {
+            command.env_remove(variable);
+        }
         command
             .args(&self.spec.args)
             .envs(self.spec.env.iter().map(|(name, value)| (name, value)))

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use broker_cluster::Layout;
 use broker_core::{Endpoint, EndpointBuilder, PeerUrl};
-use broker_wire::tls::TlsOptions;
+use broker_wire::tls::{TlsError, TlsOptions, TlsRenewal};
 use broker_wire::{GrpcTransport, NativeTransport};
 
 use crate::failure::misuse;
@@ -26,13 +26,26 @@ pub(crate) struct Transports {
 impl Transports {
     /// An endpoint with every transport this program has.
     pub(crate) fn builder(&self) -> EndpointBuilder {
+        self.controlled().0
+    }
+
+    /// An endpoint with every transport this program has, and what changes them while it runs.
+    pub(crate) fn controlled(&self) -> (EndpointBuilder, Controls) {
+        let controls = Controls {
+            grpc: GrpcTransport::new().tls(self.tls.clone()),
+            native: NativeTransport::new().tls(self.tls.clone()),
+            #[cfg(feature = "ws")]
+            ws: self.web_socket(),
+            #[cfg(feature = "ws")]
+            access: std::sync::Mutex::new(self.ws.clone()),
+        };
         let builder = Endpoint::builder()
             .software(concat!("broker-rs ", env!("CARGO_PKG_VERSION")))
-            .transport(GrpcTransport::new().tls(self.tls.clone()))
-            .transport(NativeTransport::new().tls(self.tls.clone()));
+            .transport(controls.grpc.clone())
+            .transport(controls.native.clone());
         #[cfg(feature = "ws")]
-        let builder = builder.transport(self.web_socket());
-        builder
+        let builder = builder.transport(controls.ws.clone());
+        (builder, controls)
     }
 
     #[cfg(feature = "ws")]
@@ -67,6 +80,64 @@ impl Transports {
         listen
             .chain(dial)
             .try_for_each(|(url, end)| tls::check(&self.tls, url, end))
+    }
+}
+
+/// What changes the transports of an endpoint while it runs.
+#[derive(Debug)]
+pub(crate) struct Controls {
+    grpc: GrpcTransport,
+    native: NativeTransport,
+    #[cfg(feature = "ws")]
+    ws: broker_wire::WsTransport,
+    #[cfg(feature = "ws")]
+    access: std::sync::Mutex<WsAccess>,
+}
+
+impl Controls {
+    /// Makes the certificates of `new` ready.
+    ///
+    /// # Errors
+    /// Misuse: they do not fit, or give up that the other side is verified.
+    pub(crate) fn renew(&self, new: &Transports) -> anyhow::Result<TlsRenewal> {
+        let refused = |error: TlsError| misuse(format!("TLS: {error}"));
+        let renewal = self.grpc.renew_tls(&new.tls).map_err(refused)?;
+        let renewal = renewal.and(self.native.renew_tls(&new.tls).map_err(refused)?);
+        #[cfg(feature = "ws")]
+        let renewal = renewal.and(self.ws.renew_tls(&new.tls).map_err(refused)?);
+        Ok(renewal)
+    }
+
+    /// Lets those be WebSocket clients from now on whom `new` lets. Returns whether that changes anything.
+    ///
+    /// # Errors
+    /// Misuse: it would open an address that other machines reach to everybody.
+    #[cfg(feature = "ws")]
+    pub(crate) fn admit(&self, new: &Transports) -> anyhow::Result<bool> {
+        let mut current = self
+            .access
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *current == new.ws {
+            return Ok(false);
+        }
+        self.ws
+            .access()
+            .replace(new.ws.token.as_deref(), new.ws.origins.clone())
+            .map_err(|error| misuse(format!("[ws]: {error}")))?;
+        *current = new.ws.clone();
+        Ok(true)
+    }
+
+    /// There are no WebSocket clients.
+    #[cfg(not(feature = "ws"))]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "with WebSocket it is different"
+    )]
+    pub(crate) fn admit(&self, _: &Transports) -> anyhow::Result<bool> {
+        Ok(false)
     }
 }
 

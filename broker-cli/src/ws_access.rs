@@ -36,7 +36,7 @@ pub(crate) struct WsArgs {
 }
 
 /// Who may be a WebSocket client.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct WsAccess {
     /// The token that clients have to show.
     pub(crate) token: Option<String>,

@@ -89,14 +89,14 @@ mod waiting;
 
 pub use events::LOG_RECEIPTS;
 pub use layout::{
-    Layout, LayoutError, LayoutFormat, LayoutProblem, LayoutSource, LoggingSpec, NodeSpec,
-    ReadySpec, StoreSpec, TableSpec, TlsSpec, UnknownLayoutFormat, WsSpec, ZeekLayoutProblem,
-    ZeekOptions,
+    BadHostPort, HostPort, Layout, LayoutChanges, LayoutError, LayoutFormat, LayoutProblem,
+    LayoutSource, LoggingSpec, NodeSpec, ReadySpec, StoreSpec, TableSpec, TlsSpec,
+    UnknownLayoutFormat, WsSpec, ZeekLayoutProblem, ZeekOptions,
 };
 pub use node::{
-    ClusterNode, ClusterNodeBuilder, ClusterPublishError, EventStream, HANDLER_DRAIN_TIMEOUT,
-    HandoverGuard, Handovers, LOG_DRAIN_TIMEOUT, NodeEvent, RelayVia, StartError,
-    TABLE_DRAIN_TIMEOUT,
+    ClusterNode, ClusterNodeBuilder, ClusterPublishError, Departed, EventStream,
+    HANDLER_DRAIN_TIMEOUT, HandoverGuard, Handovers, LOG_DRAIN_TIMEOUT, NodeEvent, RelayVia,
+    StartError, TABLE_DRAIN_TIMEOUT,
 };
 pub use outgoing::{Outgoing, PreparedEvent, UndeclaredArguments};
 pub use role::{Role, UnknownRole};

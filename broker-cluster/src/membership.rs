@@ -110,6 +110,29 @@ impl Membership {
         }
     }
 
+    /// Other nodes make up the layout from now on: those that stay are up as before, those that are new are not up yet, and
+    /// those that are gone go down.
+    pub fn replace_nodes(&mut self, layout: &Layout) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut before = std::mem::take(&mut self.nodes);
+        for node in layout.nodes() {
+            let member = before.remove(&node.name).unwrap_or(Member {
+                role: node.role,
+                id: None,
+            });
+            self.nodes.insert(node.name.clone(), member);
+        }
+        for (name, member) in before {
+            if let Some(id) = member.id {
+                if let Some(active) = self.active.get_mut(&member.role) {
+                    active.remove(&id);
+                }
+                effects.push(Effect::NodeDown { name, id });
+            }
+        }
+        effects
+    }
+
     /// The ID of a node that is up.
     #[must_use]
     pub fn id_of(&self, name: &str) -> Option<EndpointId> {
@@ -346,6 +369,28 @@ mod tests {
         assert_eq!(members.active_count(Role::Worker), 2);
         assert_eq!(members.peer_lost(id(2)), [down("worker-1", 2)]);
         assert_eq!(members.active_count(Role::Worker), 1);
+    }
+
+    #[test]
+    fn a_node_that_leaves_the_layout_goes_down_and_one_that_comes_may_say_hello() {
+        let mut members = membership();
+        for n in 1..4 {
+            members.peer_added(id(n));
+        }
+        members.hello("manager", id(1));
+        members.hello("worker-1", id(2));
+        let layout = Layout::parse(
+            "[node.manager]\nrole = \"manager\"\nlisten = [\"mem://m\"]\n[node.worker-3]\nrole = \"worker\"\n",
+            "lab.toml",
+        );
+        assert_eq!(
+            members.replace_nodes(&layout.unwrap()),
+            [down("worker-1", 2)]
+        );
+        assert_eq!(members.active_count(Role::Worker), 0);
+        assert_eq!(members.id_of("manager"), Some(id(1)));
+        assert_eq!(members.hello("worker-3", id(3)), [up("worker-3", 3)]);
+        assert_eq!(members.peer_lost(id(2)), []);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 #[cfg(feature = "tls")]
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::task::{Context, Poll};
 
 use broker_core::PeerUrl;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 #[cfg(feature = "tls")]
 use crate::tls::{RustlsClient, RustlsServer, RustlsStream};
-use crate::tls::{TlsError, TlsHandshakeError, TlsOptions};
+use crate::tls::{TlsError, TlsHandshakeError, TlsOptions, TlsRenewal};
 
 /// A connection.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) enum Socket {
 pub(crate) enum Acceptor {
     Plain,
     #[cfg(feature = "tls")]
-    Tls(RustlsServer),
+    Tls(Arc<RwLock<RustlsServer>>),
 }
 
 /// How dialled connections become sockets.
@@ -39,13 +39,20 @@ pub(crate) enum Dialler {
 }
 
 /// The TLS of a transport. A client context is made when it is first needed, and kept; a failure is not, so
-/// that a file may be put right while the node runs.
+/// that a file may be put right while the node runs. All contexts can be replaced while they are in use.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsSetup {
     #[cfg(feature = "tls")]
+    inner: Arc<RwLock<Setup>>,
+}
+
+#[cfg(feature = "tls")]
+#[derive(Debug)]
+struct Setup {
     options: TlsOptions,
-    #[cfg(feature = "tls")]
-    client: Arc<OnceLock<RustlsClient>>,
+    client: Option<RustlsClient>,
+    /// What listeners use, by scheme.
+    servers: Vec<(&'static str, Arc<RwLock<RustlsServer>>)>,
 }
 
 impl Acceptor {
@@ -58,12 +65,13 @@ impl Acceptor {
 
     #[cfg(feature = "tls")]
     fn with_tls(scheme: &str, tls: Option<&TlsSetup>) -> Result<Self, TlsError> {
-        let options = &tls.ok_or(TlsError::NoCertificate)?.options;
-        let server = match scheme {
-            "wss" => RustlsServer::web_socket(options),
-            _ => RustlsServer::grpc(options),
-        };
-        server.map(Self::Tls)
+        let setup = tls.ok_or(TlsError::NoCertificate)?;
+        let scheme = if scheme == "wss" { "wss" } else { "grpcs" };
+        let server = server(scheme, &setup.read().options)?;
+        let server = Arc::new(RwLock::new(server));
+        let mut inner = setup.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.servers.push((scheme, Arc::clone(&server)));
+        Ok(Self::Tls(server))
     }
 
     #[cfg(not(feature = "tls"))]
@@ -80,7 +88,13 @@ impl Acceptor {
         match self {
             Self::Plain => Ok(Socket::Plain(stream)),
             #[cfg(feature = "tls")]
-            Self::Tls(server) => server.accept(stream).await.map(Box::new).map(Socket::Tls),
+            Self::Tls(server) => {
+                let server = server
+                    .read()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                server.accept(stream).await.map(Box::new).map(Socket::Tls)
+            }
         }
     }
 }
@@ -96,14 +110,23 @@ impl Dialler {
     #[cfg(feature = "tls")]
     fn with_tls(scheme: &str, tls: Option<&TlsSetup>) -> Result<Self, TlsError> {
         let tls = tls.ok_or(TlsError::NoAuthority)?;
-        if let Some(client) = tls.client.get() {
-            return Ok(Self::Tls(client.clone()));
-        }
-        let client = match scheme {
-            "wss" => RustlsClient::web_socket(&tls.options)?,
-            _ => RustlsClient::grpc(&tls.options)?,
+        let options = {
+            let setup = tls.read();
+            if let Some(client) = &setup.client {
+                return Ok(Self::Tls(client.clone()));
+            }
+            setup.options.clone()
         };
-        Ok(Self::Tls(tls.client.get_or_init(|| client).clone()))
+        let client = match scheme {
+            "wss" => RustlsClient::web_socket(&options)?,
+            _ => RustlsClient::grpc(&options)?,
+        };
+        let mut inner = tls.inner.write().unwrap_or_else(PoisonError::into_inner);
+        // They may have been replaced meanwhile: then the next one that dials makes another.
+        if inner.options == options {
+            inner.client = Some(client.clone());
+        }
+        Ok(Self::Tls(client))
     }
 
     #[cfg(not(feature = "tls"))]
@@ -137,10 +160,50 @@ impl Dialler {
 impl TlsSetup {
     #[cfg(feature = "tls")]
     pub(crate) fn new(options: TlsOptions) -> Self {
-        Self {
+        let setup = Setup {
             options,
-            client: Arc::default(),
+            client: None,
+            servers: Vec::new(),
+        };
+        Self {
+            inner: Arc::new(RwLock::new(setup)),
         }
+    }
+
+    /// Reads the files of `options` for all that listens and dials.
+    ///
+    /// # Errors
+    /// They do not fit; or clients were asked for certificates so far, and would not be any more.
+    #[cfg(feature = "tls")]
+    pub(crate) fn renew(&self, options: &TlsOptions) -> Result<TlsRenewal, TlsError> {
+        let mut renewal = TlsRenewal::default();
+        let setup = self.read();
+        if setup.options.has_authority() && !options.has_authority() {
+            return Err(TlsError::NoAuthority);
+        }
+        for (scheme, current) in &setup.servers {
+            let (current, new) = (Arc::clone(current), server(scheme, options)?);
+            renewal.step(move || {
+                *current.write().unwrap_or_else(PoisonError::into_inner) = new;
+            });
+        }
+        let (inner, options) = (Arc::clone(&self.inner), options.clone());
+        renewal.step(move || {
+            let mut inner = inner.write().unwrap_or_else(PoisonError::into_inner);
+            inner.options = options;
+            inner.client = None;
+        });
+        Ok(renewal)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn renew(&self, _: &TlsOptions) -> Result<TlsRenewal, TlsError> {
+        Ok(TlsRenewal::default())
+    }
+
+    #[cfg(feature = "tls")]
+    fn read(&self) -> RwLockReadGuard<'_, Setup> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(not(feature = "tls"))]
@@ -150,13 +213,21 @@ impl TlsSetup {
 
     /// Whether a listener asks clients for certificates.
     #[cfg(all(feature = "tls", feature = "ws"))]
-    pub(crate) const fn verifies_clients(&self) -> bool {
-        self.options.has_authority()
+    pub(crate) fn verifies_clients(&self) -> bool {
+        self.read().options.has_authority()
     }
 
     #[cfg(all(not(feature = "tls"), feature = "ws"))]
     pub(crate) const fn verifies_clients(&self) -> bool {
         false
+    }
+}
+
+#[cfg(feature = "tls")]
+fn server(scheme: &str, options: &TlsOptions) -> Result<RustlsServer, TlsError> {
+    match scheme {
+        "wss" => RustlsServer::web_socket(options),
+        _ => RustlsServer::grpc(options),
     }
 }
 

@@ -1,18 +1,29 @@
 //! A node of a cluster, as its layout describes it.
 
+use std::future::Future;
 use std::path::Path;
 
-use broker_cluster::{ClusterNode, EventStream, StartError};
+use anyhow::Context as _;
+use broker_cluster::{ClusterNode, StartError};
 use broker_core::{Filter, ListenError, QueueOptions};
 
-use super::Args;
-use super::lifecycle::Running;
+use super::departure::Departure;
+use super::lifecycle::{Running, Told};
+use super::reload::reload;
+use super::{Args, Settings};
 use crate::failure::{explain_listen, misuse};
+use crate::logging::Logging;
+use crate::metrics::View;
 use crate::publish::parse_topic;
 use crate::{bench, demo, transports};
 
 /// Runs a node of a cluster until it is told to stop.
-pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
+pub(super) async fn run(
+    args: &Args,
+    settings: &Settings,
+    config: &Path,
+    log: &Logging,
+) -> anyhow::Result<()> {
     let layout = args.layout.load(config)?;
     let Some(name) = args.name.as_deref().filter(|name| !name.is_empty()) else {
         return Err(misuse(format!(
@@ -21,74 +32,117 @@ pub(super) async fn run(args: &Args, config: &Path) -> anyhow::Result<()> {
         )));
     };
     let transports = transports::of_member(&layout, name, &args.tls, &args.ws)?;
-    transports.check(&args.listen, &args.peer)?;
+    let further: Vec<_> = args
+        .listen
+        .iter()
+        .cloned()
+        .chain(settings.further_listen())
+        .collect();
+    transports.check(&further, &args.peer)?;
     let prefixes = args
         .subscribe
         .iter()
         .map(|text| parse_topic(text))
         .collect::<anyhow::Result<Filter>>()?;
+    let spec = layout
+        .require(name)
+        .map_err(|error| misuse(error.to_string()))?;
+    if let Some(level) = &spec.log_level {
+        Logging::check(level).with_context(|| format!("{}: [node.{name}]", config.display()))?;
+    }
+    if settings.check_only {
+        return super::checked();
+    }
+    log.configure(spec.log_level.as_deref())?;
 
-    let mut running = Running::begin(args.supervised)?;
+    let metrics = args.metrics.as_ref().or(spec.metrics.as_ref());
+    let mut running = Running::begin(args.manner(name, metrics)).await?;
+    let measured = running.is_measured();
     let start = async |keep_id: bool| {
+        let (endpoint, controls) = transports.controlled();
         let mut builder = ClusterNode::builder(layout.clone(), name)
-            .endpoint_builder(transports.builder())
+            .endpoint_builder(settings.apply(endpoint).telemetry(measured))
+            .listening(!settings.no_listen)
+            .listen_retry(settings.listen_retry)
             .subscribe(prefixes.clone())
             .keep_id(keep_id)
             .forwarding(args.forwarding(false));
-        if args.demo.is_some() || args.load.is_some() {
+        if args.works() {
             builder = builder.events(QueueOptions::local());
         }
         let node = builder.start().await;
         let node = node.map_err(|error| explain(error, args.layout.settings(config)))?;
-        for url in &args.listen {
-            node.endpoint().listen(url).await.map_err(explain_listen)?;
+        for url in &further {
+            settings
+                .listen(node.endpoint(), url)
+                .await
+                .map_err(explain_listen)?;
         }
         for url in &args.peer {
             node.endpoint().peer(url.clone());
         }
-        anyhow::Ok(node)
+        anyhow::Ok((node, controls))
     };
-    let mut node = start(true).await?;
-    running.announce(&node.endpoint().listening())?;
-    let worked = match (&args.demo, &args.load) {
-        (None, Some(plan)) => {
-            let events = taken(&node)?;
-            tokio::select! {
-                () = running.until_stopped() => Ok(()),
-                worked = bench::run_role(node.clone(), events, plan) => worked,
+    let (mut node, mut controls) = start(true).await?;
+    running.announce(&node.endpoint().listening(), view(&node))?;
+    let mut worked = Ok(());
+    let mut work = std::pin::pin!(work(&node, args));
+    let mut id_refused = false;
+    loop {
+        let refused = node.endpoint().clone();
+        tokio::select! {
+            told = running.told() => match told {
+                Told::Stop => break,
+                Told::Reload => {
+                    running.reload(reload(args, config, &node, &controls, log)).await;
+                }
+            },
+            done = &mut work => {
+                worked = done;
+                break;
             }
-        }
-        (Some(plan), _) => {
-            let events = taken(&node)?;
-            tokio::select! {
-                () = running.until_stopped() => Ok(()),
-                worked = demo::run_role(node.clone(), events, plan) => worked,
-            }
-        }
-        (None, None) => {
-            let refused = tokio::select! {
-                () = running.until_stopped() => false,
-                () = node.endpoint().id_refused() => true,
-            };
-            if refused {
+            () = refused.id_refused(), if !args.works() && !id_refused => {
                 tracing::warn!(
                     "starting anew under another endpoint ID: clones of our own nodes follow, clones of C++ and Zeek have to be restarted"
                 );
+                id_refused = true;
                 node.shutdown().await;
-                node = start(false).await?;
-                running.until_stopped().await;
+                (node, controls) = start(false).await?;
+                running.replaced(view(&node));
             }
-            Ok(())
         }
+    }
+    let drain = async {
+        let logs = node.shutdown().await;
+        Departure::new(&node.endpoint().totals(), logs)
     };
-    running.drain(node.shutdown()).await?;
+    running.drain(view(&node), drain).await?;
     worked
 }
 
-/// The events of a node that was started with them.
-fn taken(node: &ClusterNode) -> anyhow::Result<EventStream> {
-    node.take_events()
-        .ok_or_else(|| anyhow::anyhow!("the events were taken"))
+/// What the node does on its own account: its part in a demo or a bench, or nothing, for ever.
+fn work(node: &ClusterNode, args: &Args) -> impl Future<Output = anyhow::Result<()>> + use<> {
+    let (demo, load) = (args.demo.clone(), args.load.clone());
+    let (node, events) = (node.clone(), node.take_events());
+    async move {
+        let events = || events.ok_or_else(|| anyhow::anyhow!("the events were taken"));
+        match (demo, load) {
+            (Some(plan), _) => demo::run_role(node, events()?, &plan).await,
+            (None, Some(plan)) => bench::run_role(node, events()?, &plan).await,
+            // Held for as long as the program runs, it would keep a node alive that was replaced.
+            (None, None) => {
+                drop((node, events));
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+fn view(node: &ClusterNode) -> View {
+    View {
+        endpoint: node.endpoint().clone(),
+        cluster: Some(node.clone()),
+    }
 }
 
 /// What the layout asks for and cannot be had is a mistake in the layout: the line that asks for it, and what to do.

@@ -1,15 +1,24 @@
 //! `broker node`: one node, a member of a cluster or a relay.
 
+mod departure;
 mod lifecycle;
 mod member;
+pub(crate) mod notify;
 mod relay;
+mod reload;
+mod settings;
 
 use std::path::PathBuf;
 
+use broker_cluster::HostPort;
 use broker_core::PeerUrl;
 
+use self::lifecycle::Manner;
+pub(crate) use self::settings::Settings;
 use crate::failure::misuse;
 use crate::layout_file::LayoutArgs;
+use crate::logging::Logging;
+use crate::output::Output;
 use crate::tls::TlsArgs;
 use crate::transports;
 use crate::ws_access::WsArgs;
@@ -50,6 +59,13 @@ pub(crate) struct Args {
     tls: TlsArgs,
     #[command(flatten)]
     ws: WsArgs,
+    /// Serve metrics (/metrics) and health (/healthz, /readyz) over HTTP here, for example 127.0.0.1:9991; to anybody who
+    /// reaches it [default: the layout's `metrics`, or nowhere]
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics: Option<HostPort>,
+    /// Say what became of all messages as one JSON object on stdout at the end, instead of one line on stderr
+    #[arg(long)]
+    json: bool,
     /// Stop when stdin is closed, as supervisors do it
     #[arg(long, hide = true)]
     supervised: bool,
@@ -68,7 +84,11 @@ pub(crate) struct Args {
 }
 
 /// Runs `broker node`.
-pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(mut args: Args, log: &Logging) -> anyhow::Result<()> {
+    let settings = Settings::from_environment()?;
+    if settings.no_listen {
+        args.listen.clear();
+    }
     for (option, url) in args
         .listen
         .iter()
@@ -89,12 +109,34 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         }
     }
     match &args.config {
-        Some(config) => member::run(&args, config).await,
-        None => relay::run(&args).await,
+        Some(config) => member::run(&args, &settings, config, log).await,
+        None => relay::run(&args, &settings).await,
     }
 }
 
+/// The answer to `ZEEKCTL_CHECK_CONFIG`.
+fn checked() -> anyhow::Result<()> {
+    let mut output = Output::stdout();
+    output.line("the configuration is fine")?;
+    output.flush()
+}
+
 impl Args {
+    /// Whether it has a part in a demo or a bench.
+    const fn works(&self) -> bool {
+        self.demo.is_some() || self.load.is_some()
+    }
+
+    /// How the node is run, whatever it does.
+    const fn manner<'a>(&self, name: &'a str, metrics: Option<&'a HostPort>) -> Manner<'a> {
+        Manner {
+            name,
+            supervised: self.supervised,
+            json: self.json,
+            metrics,
+        }
+    }
+
     /// What was said about forwarding, or `default`.
     const fn forwarding(&self, default: bool) -> bool {
         if self.forward {

@@ -1,48 +1,72 @@
 //! A node outside of a cluster: it asks its peers for prefixes and passes what comes on to those that want it.
 
-use broker_cluster::{TlsSpec, WsSpec};
-use broker_core::{Filter, PeerUrl};
+use broker_cluster::{Departed, TlsSpec, WsSpec};
+use broker_core::{DRAIN_TIMEOUT, Filter, PeerUrl};
 
-use super::{Args, lifecycle::Running};
+use super::departure::Departure;
+use super::lifecycle::{Running, Told};
+use super::{Args, Settings};
 use crate::failure::explain_listen;
+use crate::metrics::View;
 use crate::publish::parse_topic;
 use crate::transports::Transports;
 
 /// Runs a relay until it is told to stop.
-pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
+pub(super) async fn run(args: &Args, settings: &Settings) -> anyhow::Result<()> {
     let prefixes = args
         .subscribe
         .iter()
         .map(|text| parse_topic(text))
         .collect::<anyhow::Result<Filter>>()?;
-    let listen = match args.listen.as_slice() {
+    let mut listen = match args.listen.as_slice() {
+        _ if settings.no_listen => Vec::new(),
         [] => vec![PeerUrl::new(
             "grpc",
-            "127.0.0.1",
+            settings.listen_address.as_deref().unwrap_or("127.0.0.1"),
             Some(broker_wire::DEFAULT_PORT),
         )],
         given => given.to_vec(),
     };
+    listen.extend(settings.further_listen());
     let transports = Transports {
         tls: args.tls.options(&TlsSpec::default())?,
         ws: args.ws.access(&WsSpec::default())?,
     };
     transports.check(&listen, &args.peer)?;
+    if settings.check_only {
+        return super::checked();
+    }
+    let name = args.name.clone().unwrap_or_default();
+    let mut running = Running::begin(args.manner(&name, args.metrics.as_ref())).await?;
     let endpoint = transports
         .builder()
-        .name(args.name.clone().unwrap_or_default())
+        .name(name)
         .forwarding(args.forwarding(true))
-        .start();
+        .telemetry(running.is_measured());
+    let endpoint = settings.apply(endpoint).start();
     endpoint.forward(&prefixes);
-    let mut running = Running::begin(args.supervised)?;
     let mut bound = Vec::new();
     for url in &listen {
-        bound.push(endpoint.listen(url).await.map_err(explain_listen)?);
+        let url = settings.listen(&endpoint, url).await;
+        bound.push(url.map_err(explain_listen)?);
     }
-    running.announce(&bound)?;
+    let view = View {
+        endpoint: endpoint.clone(),
+        cluster: None,
+    };
+    running.announce(&bound, view.clone())?;
     for url in &args.peer {
         endpoint.peer(url.clone());
     }
-    running.until_stopped().await;
-    running.drain(endpoint.shutdown()).await
+    while running.told().await == Told::Reload {
+        let nothing = async { Ok("nothing to do without --config".to_owned()) };
+        running.reload(nothing).await;
+    }
+    let drain = async {
+        // Peers stop first, so that what they have sent until then can be passed on.
+        endpoint.withdraw(DRAIN_TIMEOUT).await;
+        endpoint.shutdown().await;
+        Departure::new(&endpoint.totals(), Departed::default())
+    };
+    running.drain(view, drain).await
 }

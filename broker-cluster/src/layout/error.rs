@@ -134,6 +134,16 @@ pub enum LayoutProblem {
         /// The words there are.
         accepted: String,
     },
+    /// The node that reads the layout again has another role in it.
+    #[error("{name} is a {new} here, and runs as a {old}")]
+    RoleChanged {
+        /// The node.
+        name: String,
+        /// What it runs as.
+        old: crate::role::Role,
+        /// What it is in the layout.
+        new: crate::role::Role,
+    },
     /// A role that does not exist.
     #[error("unknown role {:?} in {table}", .source.word)]
     UnknownRole {
@@ -328,6 +338,7 @@ impl LayoutProblem {
             Self::BadName { what: "table", .. } => {
                 "use the name of the global in Zeek, in quotes: letters, digits and _, with :: between, at most 200 bytes, not starting with a digit".to_owned()
             }
+            Self::RoleChanged { .. } => "start the node again to give it another role".to_owned(),
             Self::BadName { .. } => {
                 "use 1 to 200 letters, digits and marks, without / \\ : or control characters, not starting with a dot".to_owned()
             }

@@ -30,6 +30,9 @@
 //! host = "sensor-1"                      # where `cluster up` starts it; default: this host
 //! queue_messages = 8192                  # each peer's queue; further: queue_bytes, queue_policy
 //! weight = 2                             # for weighted pools
+//! peers = ["grpc://far:9998"]            # whom to keep a peering with besides the nodes of the cluster
+//! log_level = "info"                     # what to log; [cluster] has one for all nodes
+//! metrics = "127.0.0.1:9991"             # where metrics and health are served; default: nowhere
 //!
 //! [pools.hosts]                          # besides the pools worker, proxy and logger
 //! topic = "zeek/cluster/pool/hosts"
@@ -47,9 +50,11 @@
 //! Relative paths start at the file. Without loggers the manager is the logger. Reading a layout binds and
 //! opens nothing; whatever is wrong is a [`LayoutError`] of one line.
 
+mod changes;
 mod check;
 mod error;
 mod format;
+mod host_port;
 mod logging;
 mod reader;
 mod ready;
@@ -64,8 +69,10 @@ use std::sync::Arc;
 
 use broker_core::{PeerUrl, QueueOptions};
 
+pub use self::changes::LayoutChanges;
 pub use self::error::{LayoutError, LayoutProblem};
 pub use self::format::{LayoutFormat, UnknownLayoutFormat};
+pub use self::host_port::{BadHostPort, HostPort};
 pub use self::logging::LoggingSpec;
 pub use self::ready::ReadySpec;
 pub use self::security::{TlsSpec, WsSpec};
@@ -131,6 +138,12 @@ pub struct NodeSpec {
     pub queue: QueueOptions,
     /// Its weight in weighted pools.
     pub weight: usize,
+    /// Whom it keeps a peering with besides the nodes of the cluster.
+    pub peers: Vec<PeerUrl>,
+    /// What it logs about itself, as its table says it or `[cluster]`.
+    pub log_level: Option<String>,
+    /// Where it serves metrics and health over HTTP, if anywhere.
+    pub metrics: Option<HostPort>,
     /// Its certificates, from `[node.NAME.tls]` and `[tls]`.
     pub tls: TlsSpec,
     /// Who may be its WebSocket client, from `[node.NAME.ws]` and `[ws]`.

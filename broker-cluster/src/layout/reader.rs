@@ -12,6 +12,7 @@ use toml::de::DeTable;
 use super::check;
 use super::error::{LayoutError, LayoutProblem};
 use super::format::LayoutFormat;
+use super::host_port::HostPort;
 use super::logging;
 use super::security::Security;
 use super::table::{Source, Table, Text, shortened};
@@ -28,7 +29,14 @@ const SECTIONS: &[&str] = &[
 const FOREIGN_SECTIONS: &[&str] = &[
     "cluster", "logging", "stores", "tables", "node", "pools", "tls", "ws", "zeek",
 ];
-const CLUSTER_KEYS: &[&str] = &["name", "log_dir", "log_format", "table_dir", "ready"];
+const CLUSTER_KEYS: &[&str] = &[
+    "name",
+    "log_dir",
+    "log_format",
+    "table_dir",
+    "log_level",
+    "ready",
+];
 const STORE_KEYS: &[&str] = &[
     "backend",
     "path",
@@ -56,6 +64,9 @@ const NODE_KEYS: &[&str] = &[
     "queue_bytes",
     "queue_policy",
     "weight",
+    "peers",
+    "log_level",
+    "metrics",
     "tls",
     "ws",
 ];
@@ -66,6 +77,9 @@ const ADDED_KEYS: &[&str] = &[
     "queue_bytes",
     "queue_policy",
     "weight",
+    "peers",
+    "log_level",
+    "metrics",
     "tls",
     "ws",
 ];
@@ -126,7 +140,7 @@ pub(super) fn read(
 
     let cluster = root.table("cluster", "[cluster]".to_owned())?;
     let base = path.parent().unwrap_or_else(|| Path::new(""));
-    let (name, log_dir, log_format, table_dir) = match &cluster {
+    let (name, log_dir, log_format, table_dir, log_level) = match &cluster {
         Some(cluster) => {
             cluster.only(CLUSTER_KEYS)?;
             (
@@ -134,21 +148,25 @@ pub(super) fn read(
                 cluster.string("log_dir")?,
                 cluster.word("log_format", &["tsv", "json"])?,
                 cluster.string("table_dir")?,
+                cluster.string("log_level")?,
             )
         }
-        None => (None, None, None, None),
+        None => (None, None, None, None, None),
     };
     let logging = logging::read(&root, base)?;
     let security = Security::read(&root, "", base)?;
+    let log_level = log_level.map(|level| level.text);
     let (nodes, notices, logs_at_manager) = match foreign {
         None => {
-            let nodes = root.named("node", |table, name| node(&table, name, base, &security))?;
+            let nodes = root.named("node", |table, name| {
+                node(&table, name, base, &security, log_level)
+            })?;
             check::nodes(&source, &nodes)?;
             (nodes, Vec::new(), None)
         }
         Some(foreign) => {
             let mut read = foreign.read(&zeek(&root)?)?;
-            add_to(&root, &mut read.nodes, base, &security)?;
+            add_to(&root, &mut read.nodes, base, &security, log_level)?;
             (read.nodes, read.notices, Some(read.manager_is_logger))
         }
     };
@@ -262,11 +280,13 @@ fn add_to(
     nodes: &mut [PlacedNode],
     base: &Path,
     security: &Security,
+    log_level: Option<&str>,
 ) -> Result<(), LayoutError> {
     let mut at = BTreeMap::new();
     for (index, node) in nodes.iter_mut().enumerate() {
         node.spec.tls = security.tls.clone();
         node.spec.ws = security.ws.clone();
+        node.spec.log_level = log_level.map(str::to_owned);
         at.insert(node.spec.name.clone(), index);
     }
     let added = root.named("node", |table, name| {
@@ -278,7 +298,7 @@ fn add_to(
             };
             return Err(table.source.error(table.span.clone(), problem));
         };
-        Ok((*index, common(&table, name, base, security)?))
+        Ok((*index, common(&table, name, base, security, log_level)?))
     })?;
     for (
         index,
@@ -286,6 +306,9 @@ fn add_to(
             listen,
             queue,
             weight,
+            peers,
+            log_level,
+            metrics,
             security,
             ..
         },
@@ -295,6 +318,9 @@ fn add_to(
         spec.listen.extend(listen);
         spec.queue = queue;
         spec.weight = weight;
+        spec.peers = peers;
+        spec.log_level = log_level;
+        spec.metrics = metrics;
         spec.tls = security.tls;
         spec.ws = security.ws;
     }
@@ -307,6 +333,9 @@ struct Common {
     listen_lines: Vec<usize>,
     queue: QueueOptions,
     weight: usize,
+    peers: Vec<PeerUrl>,
+    log_level: Option<String>,
+    metrics: Option<HostPort>,
     security: Security,
 }
 
@@ -315,10 +344,11 @@ fn node(
     name: &str,
     base: &Path,
     security: &Security,
+    log_level: Option<&str>,
 ) -> Result<PlacedNode, LayoutError> {
     table.only(NODE_KEYS)?;
     let role = table.role()?;
-    let common = common(table, name, base, security)?;
+    let common = common(table, name, base, security, log_level)?;
     let (advertise, advertise_lines) = table.urls("advertise")?;
     let dial_line = advertise_lines
         .first()
@@ -334,6 +364,9 @@ fn node(
             host: table.string("host")?.map(|host| host.text.to_owned()),
             queue: common.queue,
             weight: common.weight,
+            peers: common.peers,
+            log_level: common.log_level,
+            metrics: common.metrics,
             tls: common.security.tls,
             ws: common.security.ws,
             pin_cpu: None,
@@ -351,6 +384,7 @@ fn common(
     name: &str,
     base: &Path,
     security: &Security,
+    log_level: Option<&str>,
 ) -> Result<Common, LayoutError> {
     let (listen, listen_lines) = table.urls("listen")?;
     let mut queue = QueueOptions::peer();
@@ -376,6 +410,12 @@ fn common(
         listen_lines,
         queue,
         weight: table.positive("weight")?.map_or(1, NonZeroUsize::get),
+        peers: table.urls("peers")?.0,
+        log_level: table
+            .string("log_level")?
+            .map(|level| level.text.to_owned())
+            .or_else(|| log_level.map(str::to_owned)),
+        metrics: table.host_port("metrics")?,
         security: Security::read(table, &format!("node.{name}."), base)?.or(security),
     })
 }

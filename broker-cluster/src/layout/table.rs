@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{LayoutError, LayoutProblem};
 use super::format::LayoutFormat;
+use super::host_port::HostPort;
 use crate::log::is_file_stem;
 use crate::role::Role;
 use crate::table::is_table_name;
@@ -331,6 +332,21 @@ impl<'a> Table<'a> {
                     source,
                 },
             )
+        })
+    }
+
+    pub(super) fn host_port(&self, key: &str) -> Result<Option<HostPort>, LayoutError> {
+        let Some(text) = self.string(key)? else {
+            return Ok(None);
+        };
+        text.text.parse().map(Some).map_err(|_| {
+            let problem = LayoutProblem::OutOfRange {
+                table: self.name.clone(),
+                key: key.to_owned(),
+                value: format!("{:?}", shortened(text.text)),
+                expected: "HOST:PORT such as \"127.0.0.1:9991\", or a port of this machine alone",
+            };
+            self.source.error(text.span, problem)
         })
     }
 

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use broker_core::{Endpoint, EndpointBuilder, Filter, QueueOptions, Topic};
+use broker_core::{Endpoint, EndpointBuilder, Filter, ListenError, PeerUrl, QueueOptions, Topic};
 use tokio::sync::{broadcast, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +43,8 @@ pub struct ClusterNodeBuilder {
     hear_started: bool,
     forwarding: bool,
     keep_id: bool,
+    listening: bool,
+    listen_retry: Option<Duration>,
 }
 
 impl ClusterNodeBuilder {
@@ -59,6 +62,8 @@ impl ClusterNodeBuilder {
             hear_started: false,
             forwarding: false,
             keep_id: true,
+            listening: true,
+            listen_retry: None,
         }
     }
 
@@ -123,6 +128,18 @@ impl ClusterNodeBuilder {
     /// yes. Clones of C++ then go on after a restart; they never follow a master with another ID.
     pub const fn keep_id(mut self, keep: bool) -> Self {
         self.keep_id = keep;
+        self
+    }
+
+    /// Whether the node listens on the addresses that the layout has for it; default yes. Without, nobody can dial it.
+    pub const fn listening(mut self, listening: bool) -> Self {
+        self.listening = listening;
+        self
+    }
+
+    /// Tries an address that cannot be bound again after this time, until it can; default none: the node does not start.
+    pub const fn listen_retry(mut self, pause: Option<Duration>) -> Self {
+        self.listen_retry = pause;
         self
     }
 
@@ -236,6 +253,7 @@ impl ClusterNodeBuilder {
             tasks: TaskTracker::new(),
             endpoint: endpoint.clone(),
             layout: Arc::clone(&layout),
+            adopted: Mutex::new(None),
         });
         if self.handlers.is_some() {
             shared.start_handling();
@@ -245,8 +263,8 @@ impl ClusterNodeBuilder {
         endpoint.register_status(Arc::new(NodeReport(Arc::downgrade(&shared))));
         let driver = Driver::new(Arc::clone(&shared));
         masters.attach(&endpoint, &layout, spec).await?;
-        for url in &spec.listen {
-            endpoint.listen(url).await?;
+        for url in spec.listen.iter().filter(|_| self.listening) {
+            listen(&endpoint, url, self.listen_retry).await?;
         }
         shared.tasks.spawn(logs.run(stop.clone()));
         shared.tasks.spawn(driver.run());
@@ -256,10 +274,33 @@ impl ClusterNodeBuilder {
                 endpoint.peer(url.clone());
             }
         }
+        for url in &spec.peers {
+            endpoint.peer(url.clone());
+        }
         Ok(ClusterNode {
             shared,
             _stop: Arc::new(guard),
         })
+    }
+}
+
+async fn listen(
+    endpoint: &Endpoint,
+    url: &PeerUrl,
+    retry: Option<Duration>,
+) -> Result<(), ListenError> {
+    let mut said = false;
+    loop {
+        match (endpoint.listen(url).await, retry) {
+            (Err(error @ ListenError::Bind { .. }), Some(pause)) => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::warn!("{error}; trying again every {} s", pause.as_secs_f32());
+                }
+                sleep(pause).await;
+            }
+            (Ok(_), _) => return Ok(()),
+            (Err(error), _) => return Err(error),
+        }
     }
 }
 

@@ -314,7 +314,7 @@ impl Driver {
         self.shared.see_homes(self.role);
         self.tell_homes(Some(&name)).await;
         self.shared.handling.raise(node_event(true, &name, id));
-        if let Some(node) = self.shared.layout.node(&name) {
+        if let Some(node) = self.shared.current_layout().node(&name) {
             let _ = self.shared.node_events.send(NodeEvent::Up {
                 name,
                 role: node.role,
@@ -354,7 +354,7 @@ impl Driver {
         self.shared.see_homes(self.role);
         self.tell_homes(Some(&name)).await;
         self.shared.handling.raise(node_event(false, &name, id));
-        if let Some(node) = self.shared.layout.node(&name) {
+        if let Some(node) = self.shared.current_layout().node(&name) {
             let _ = self.shared.node_events.send(NodeEvent::Down {
                 name,
                 role: node.role,

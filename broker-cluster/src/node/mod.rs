@@ -3,6 +3,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `adopt` | a changed layout, taken over while it runs |
 //! | `builder` | from a layout and a name to a node that listens and dials |
 //! | `driver` | the task that feeds peerings and cluster events to membership and readiness, and does what they say |
 //! | `event_stream`, `greetings` | what others published to this node, behind the node_up of its sender |
@@ -11,6 +12,7 @@
 //! | `publish` | publishing to roles, nodes and pools |
 //! | `stores` | masters on the manager, clones elsewhere |
 
+mod adopt;
 mod builder;
 mod driver;
 mod error;
@@ -26,7 +28,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use broker_core::{Endpoint, EndpointId, Filter, FromData, LogCounters, QueueOptions, ToData};
+use broker_core::{
+    DRAIN_TIMEOUT, Endpoint, EndpointId, Filter, FromData, LogCounters, QueueOptions, ToData,
+};
 use broker_store::{Store, StoreExt};
 use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
@@ -69,7 +73,10 @@ pub struct ClusterNode {
 }
 
 struct Shared {
+    /// The layout of the start.
     layout: Arc<Layout>,
+    /// What it has become since.
+    adopted: Mutex<Option<Arc<Layout>>>,
     name: String,
     endpoint: Endpoint,
     /// What this node is subscribed to as a member of the cluster.
@@ -127,6 +134,32 @@ pub enum NodeEvent {
         /// The ID its process had.
         id: EndpointId,
     },
+}
+
+/// What a node that has stopped leaves behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Departed {
+    /// Log records that this process wrote, or received as a logger.
+    pub log_records: u64,
+    /// Those of them that are in a file, or with a logger.
+    pub acknowledged: u64,
+    /// Those of them that wait on disk for the next start.
+    pub spooled: u64,
+    /// Those of them that nobody had in time and that are lost.
+    pub left: u64,
+}
+
+/// What the counters of a stream that a node writes to files of its own, too, are called behind its name.
+const LOCAL_COPY: &str = " (local)";
+
+/// Records that nothing has become of yet.
+fn pending(logs: impl IntoIterator<Item = LogCounters>) -> u64 {
+    let open = |log: LogCounters| {
+        log.received
+            .saturating_sub(log.written + log.dropped + log.spooled)
+    };
+    logs.into_iter().map(open).sum()
 }
 
 impl ClusterNode {
@@ -380,15 +413,18 @@ impl ClusterNode {
         self.shared.log_counters()
     }
 
-    /// The orderly end: log records are sent and acknowledged (for at most [`LOG_DRAIN_TIMEOUT`]; what is left then goes
+    /// The orderly end: others are told that nothing is wanted any more, and what was under way arrives; log records are sent and acknowledged (for at most [`LOG_DRAIN_TIMEOUT`]; what is left then goes
     /// into the spool, or is counted as dropped where there is none), writes to tables are answered by the manager (at most [`TABLE_DRAIN_TIMEOUT`]), a logger writes
     /// what has arrived and closes its files, queues to peers drain, goodbye, and handlers take the events that have come
     /// (for at most [`HANDLER_DRAIN_TIMEOUT`]) and are gone.
     ///
     /// # Cancel safety
     /// A dropped future leaves the node half way down; call again to finish.
-    pub async fn shutdown(&self) {
+    pub async fn shutdown(&self) -> Departed {
         let shared = &self.shared;
+        if !shared.endpoint.withdraw(DRAIN_TIMEOUT).await {
+            tracing::warn!("not every peer said in time that it has sent everything");
+        }
         if !shared.logs.drained(LOG_DRAIN_TIMEOUT).await {
             tracing::warn!("log records without a receipt at shutdown");
         }
@@ -398,6 +434,7 @@ impl ClusterNode {
         if !shared.logs.retreat(LOG_DRAIN_TIMEOUT).await {
             tracing::warn!("log records did not get into the spool at shutdown");
         }
+        let unsent = pending(shared.logs.counters().into_iter().map(|(_, log)| log));
         shared.logs.close();
         if let Some(receiver) = &shared.receiver {
             receiver.close().await;
@@ -408,6 +445,16 @@ impl ClusterNode {
         shared.handling.end().await;
         shared.tasks.close();
         shared.tasks.wait().await;
+        let mut logs = shared.log_counters();
+        // A second copy of what goes to the loggers.
+        logs.retain(|stream, _| !stream.ends_with(LOCAL_COPY));
+        let sum = |count: fn(&LogCounters) -> u64| logs.values().map(count).sum();
+        Departed {
+            log_records: sum(|log| log.received),
+            acknowledged: sum(|log| log.written),
+            spooled: sum(|log| log.spooled),
+            left: unsent + pending(logs.into_values()),
+        }
     }
 
     async fn reached(&self, limit: Duration, condition: impl Fn(&Progress) -> bool) -> bool {
@@ -447,7 +494,7 @@ impl Shared {
             .is_some_and(|spec| self.layout.writes_logs(spec));
         for (stream, counters) in self.logs.counters() {
             if !writes_logs && let Some(local) = all.remove(&stream) {
-                all.insert(format!("{stream} (local)"), local);
+                all.insert(format!("{stream}{LOCAL_COPY}"), local);
             }
             let sum = all.entry(stream).or_default();
             sum.received += counters.received;

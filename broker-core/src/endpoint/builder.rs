@@ -41,6 +41,7 @@ impl EndpointBuilder {
                 heartbeat: Heartbeat::default(),
                 handshake_timeout: HANDSHAKE_TIMEOUT,
                 telemetry: false,
+                connect_retry: None,
                 transports: Vec::new(),
             },
         }
@@ -95,6 +96,13 @@ impl EndpointBuilder {
     /// How long connecting and shaking hands may take; default 10 s.
     pub const fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.options.handshake_timeout = timeout;
+        self
+    }
+
+    /// Dials a kept peering again after this time, always the same within 20 %; default at once, then after 100 ms doubling
+    /// to 5 s. A short time keeps a peer busy that cannot serve everybody who comes.
+    pub const fn connect_retry(mut self, pause: Duration) -> Self {
+        self.options.connect_retry = Some(pause);
         self
     }
 

@@ -121,7 +121,10 @@ impl Shared {
 
     async fn maintain(self: &Arc<Self>, url: &PeerUrl, connector: &Connector) {
         let stop = &connector.stop;
-        let mut backoff = Backoff::default();
+        let mut backoff = match self.options.connect_retry {
+            Some(pause) => Backoff::new(pause, pause),
+            None => Backoff::default(),
+        };
         let mut last_failure = None;
         let mut refused_since = None;
         // "At once" is the first of the back-off's delays.

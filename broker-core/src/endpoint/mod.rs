@@ -667,6 +667,17 @@ impl Endpoint {
         self.shared.stop.cancelled().await;
     }
 
+    /// Asks the peers for nothing any more but the commands of stores, and waits (at most `limit`) until all that they had sent until they knew has
+    /// arrived and is in the queues of subscribers, or of the peers it is forwarded to. Publishing goes on, so that what came
+    /// last can still be answered; [`shutdown`](Self::shutdown) comes next. Returns whether all peers have seen it in time.
+    ///
+    /// # Cancel safety
+    /// The peers may have been told or not.
+    pub async fn withdraw(&self, limit: Duration) -> bool {
+        self.shared.withdraw();
+        self.settled(limit).await
+    }
+
     /// Refuses new work, lets the peers have what is queued (at most [`DRAIN_TIMEOUT`]), says goodbye to them,
     /// and returns when every task has ended. Subscribers get what is queued and then the end.
     ///

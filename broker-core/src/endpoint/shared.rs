@@ -52,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) heartbeat: Heartbeat,
     pub(crate) handshake_timeout: Duration,
     pub(crate) telemetry: bool,
+    /// A pause of its own between attempts to connect.
+    pub(crate) connect_retry: Option<Duration>,
     pub(crate) transports: Vec<Arc<dyn Transport>>,
 }
 
@@ -99,6 +101,8 @@ pub(crate) struct Control {
     /// How often each prefix is wanted, by subscriptions, forwards and command ports.
     interests: BTreeMap<Topic, usize>,
     announced: Filter,
+    /// Nothing is wanted any more: changes of the filter are not told.
+    withdrawn: bool,
     statuses: Vec<queue::Sender<StatusEvent>>,
 }
 
@@ -237,7 +241,7 @@ impl Shared {
     pub(crate) fn flush_filter_if_dirty(&self) {
         if self.filter_dirty.load(Ordering::Acquire) {
             let control = self.control();
-            if self.filter_dirty.swap(false, Ordering::AcqRel) {
+            if self.filter_dirty.swap(false, Ordering::AcqRel) && !control.withdrawn {
                 let payload = Bytes::from(control.announced.to_bytes());
                 let limits = FilterLimits::default();
                 if control.announced.len() > limits.max_entries as usize
@@ -254,6 +258,21 @@ impl Shared {
                     self.send_filter(link, payload.clone());
                 }
             }
+        }
+    }
+
+    /// Tells the peers that nothing but store commands is wanted any more, once and for all.
+    pub(crate) fn withdraw(&self) {
+        let mut control = self.control();
+        let routes = self.routes.load();
+        let commands = routes.commands.iter().map(|(_, port)| port.topic.clone());
+        let left = commands.collect::<Filter>();
+        if std::mem::replace(&mut control.withdrawn, true) || control.announced == left {
+            return;
+        }
+        let payload = Bytes::from(left.to_bytes());
+        for link in control.peers.links() {
+            self.send_filter(link, payload.clone());
         }
     }
 

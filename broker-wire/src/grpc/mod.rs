@@ -30,7 +30,7 @@ use self::stream::{FrameBody, FrameSource, GrpcIo, Unread, frame_channel};
 use crate::services;
 use crate::socket::{Acceptor, Dialler, TlsSetup};
 use crate::tcp::{Listener, Served};
-use crate::tls::TlsOptions;
+use crate::tls::{TlsError, TlsOptions, TlsRenewal};
 
 /// The transport of `grpc://` and `grpcs://` addresses.
 ///
@@ -74,6 +74,18 @@ impl GrpcTransport {
     pub fn tls(mut self, options: TlsOptions) -> Self {
         self.tls = Some(TlsSetup::new(options));
         self
+    }
+
+    /// Makes new files for `grpcs://` ready, for all that listens and dials with this transport or a clone of it. Blocks on
+    /// reading them.
+    ///
+    /// # Errors
+    /// They do not fit; or the other side was verified so far, and would not be any more.
+    pub fn renew_tls(&self, options: &TlsOptions) -> Result<TlsRenewal, TlsError> {
+        match &self.tls {
+            Some(tls) => tls.renew(options),
+            None => Ok(TlsRenewal::default()),
+        }
     }
 
     /// Sets how many connections one listener serves at a time; default 1024. More is needed where more

@@ -32,7 +32,7 @@ use self::limits::{DEFAULT_PORT, HEARTBEAT, MAX_CONNECTIONS};
 use self::link::Complaints;
 use self::security::{Security, is_secure};
 use crate::tcp::{self, Listener, Served};
-use crate::tls::{TlsHandshakeError, TlsOptions};
+use crate::tls::{TlsError, TlsHandshakeError, TlsOptions, TlsRenewal};
 
 /// The transport of `broker://` and `brokers://` addresses: peerings with Zeek and C++ Broker, and among our own nodes.
 ///
@@ -119,6 +119,15 @@ impl NativeTransport {
     pub fn tls(mut self, options: TlsOptions) -> Self {
         self.security = Security::new(options);
         self
+    }
+
+    /// Makes new files for `brokers://` ready, for all that listens and dials with this transport or a clone of it. Blocks on
+    /// reading them.
+    ///
+    /// # Errors
+    /// They do not fit; or the other side was verified so far, and would not be any more.
+    pub fn renew_tls(&self, options: &TlsOptions) -> Result<TlsRenewal, TlsError> {
+        self.security.renew(options)
     }
 }
 

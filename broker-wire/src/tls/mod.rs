@@ -21,6 +21,7 @@ mod files;
 #[cfg(feature = "openssl-system")]
 mod native;
 mod options;
+mod renewal;
 #[cfg(feature = "tls")]
 mod rustls;
 
@@ -29,5 +30,6 @@ pub use self::error::{TlsError, TlsFile, TlsHandshakeError};
 #[cfg(feature = "openssl-system")]
 pub use self::native::{NativeTls, NativeTlsStream};
 pub use self::options::{MAX_PASSPHRASE, TlsOptions};
+pub use self::renewal::TlsRenewal;
 #[cfg(feature = "tls")]
 pub use self::rustls::{RustlsClient, RustlsServer, RustlsStream};

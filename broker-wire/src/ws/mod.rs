@@ -51,7 +51,7 @@ use self::socket::Io;
 use self::target::Target;
 use self::token::Token;
 use crate::socket::{Acceptor, TlsSetup};
-use crate::tls::TlsOptions;
+use crate::tls::{TlsError, TlsOptions, TlsRenewal};
 
 /// The transport of `ws://` and `wss://` addresses.
 ///
@@ -173,6 +173,18 @@ impl WsTransport {
     pub fn tls(mut self, options: TlsOptions) -> Self {
         self.credentials.tls = Some(TlsSetup::new(options));
         self
+    }
+
+    /// Makes new files for `wss://` ready, for all that listens and dials with this transport or a clone of it. Blocks on
+    /// reading them.
+    ///
+    /// # Errors
+    /// They do not fit; or the other side was verified so far, and would not be any more.
+    pub fn renew_tls(&self, options: &TlsOptions) -> Result<TlsRenewal, TlsError> {
+        match &self.credentials.tls {
+            Some(tls) => tls.renew(options),
+            None => Ok(TlsRenewal::default()),
+        }
     }
 
     /// Shows servers this token (`Authorization: Bearer`) when connecting; by default none.
