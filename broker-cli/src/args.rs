@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::{FAILED, MISUSED, complain};
 use crate::logging::Logging;
-use crate::{bench, cluster_up, demo, node, publish, status, store, subscribe};
+use crate::{bench, cluster, completions, demo, node, publish, status, store, subscribe};
 
 /// Zeek's Broker framework: publish and subscribe, replicated stores, clusters.
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ pub(crate) enum Command {
     Node(Box<node::Args>),
     /// Run the nodes of a cluster
     #[command(subcommand)]
-    Cluster(ClusterCommand),
+    Cluster(cluster::Command),
     /// Publish values
     Pub(publish::PubArgs),
     /// Publish a Zeek event
@@ -48,16 +48,11 @@ pub(crate) enum Command {
     Store(store::Args),
     /// Show a node's identity, peers, filters, queues, counters and stores
     Status(status::Args),
+    /// Print a script that lets a shell complete the command line
+    Completions(completions::Args),
     /// Measure throughput and round trips
     #[command(subcommand)]
     Bench(bench::Command),
-}
-
-/// What can be done with a whole cluster.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ClusterCommand {
-    /// Start all nodes of this host, restart those that end, stop them together
-    Up(cluster_up::Args),
 }
 
 impl Cli {
@@ -86,13 +81,14 @@ impl Command {
         match self {
             Self::Demo(args) => demo::run(args, log.directives()).await,
             Self::Node(args) => node::run(*args, log).await,
-            Self::Cluster(ClusterCommand::Up(args)) => cluster_up::run(args, log).await,
+            Self::Cluster(command) => cluster::run(command, log).await,
             Self::Pub(args) => publish::run_pub(args).await,
             Self::Event(args) => publish::run_event(args).await,
             Self::Sub(args) => subscribe::run(args).await,
             Self::Store(args) => store::run(args).await,
             Self::Status(args) => status::run(args).await,
-            Self::Bench(command) => bench::run(command, log).await,
+            Self::Completions(args) => completions::run(&args),
+            Self::Bench(command) => bench::run(command, log.directives()).await,
         }
     }
 }

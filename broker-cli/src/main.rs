@@ -6,7 +6,8 @@
 mod args;
 mod bench;
 mod client;
-mod cluster_up;
+mod cluster;
+mod completions;
 mod demo;
 mod door;
 mod failure;

@@ -34,6 +34,12 @@ pub(crate) struct NodeSpec {
 /// What a supervised node did.
 #[derive(Debug)]
 pub(crate) enum NodeEvent {
+    /// Its process runs, with this number.
+    Started(Option<u32>),
+    /// It serves metrics there.
+    Metrics(String),
+    /// It said, as JSON, what became of its messages.
+    Departed(String),
     /// It has bound an address.
     Listening(PeerUrl),
     /// It is ready.
@@ -48,11 +54,24 @@ pub(crate) enum NodeEvent {
     },
 }
 
+/// What a node does while it is stopped.
+#[derive(Debug)]
+pub(crate) enum Word<'a> {
+    /// It wrote a line to stderr.
+    Said(&'a str),
+    /// It said, as JSON, what became of its messages.
+    Departed(&'a str),
+    /// It has ended.
+    Ended { ok: bool, how: &'a str },
+}
+
 /// Nodes under supervision. Dropping it kills them.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     nodes: BTreeMap<String, mpsc::Sender<Order>>,
     keepers: JoinSet<()>,
+    program: PathBuf,
+    event_sender: mpsc::Sender<(String, NodeEvent)>,
     events: mpsc::Receiver<(String, NodeEvent)>,
 }
 
@@ -62,6 +81,8 @@ enum Order {
     Stop(oneshot::Sender<Option<ExitStatus>>),
     /// End the node as a crash would; it is restarted.
     Kill,
+    /// Tell the node to read its configuration again.
+    HangUp,
 }
 
 impl Supervisor {
@@ -69,24 +90,38 @@ impl Supervisor {
     pub(crate) fn start(specs: Vec<NodeSpec>) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find out where this program is")?;
         let (event_sender, events) = mpsc::channel(EVENTS);
-        let mut keepers = JoinSet::new();
-        let mut nodes = BTreeMap::new();
-        for spec in specs {
-            let (order_sender, orders) = mpsc::channel(ORDERS);
-            nodes.insert(spec.name.clone(), order_sender);
-            let keeper = Keeper {
-                program: program.clone(),
-                spec,
-                orders,
-                events: event_sender.clone(),
-            };
-            keepers.spawn(keeper.run());
-        }
-        Ok(Self {
-            nodes,
-            keepers,
+        let mut supervisor = Self {
+            nodes: BTreeMap::new(),
+            keepers: JoinSet::new(),
+            program,
+            event_sender,
             events,
-        })
+        };
+        for spec in specs {
+            supervisor.add(spec);
+        }
+        Ok(supervisor)
+    }
+
+    /// Starts one more.
+    pub(crate) fn add(&mut self, spec: NodeSpec) {
+        let (order_sender, orders) = mpsc::channel(ORDERS);
+        self.nodes.insert(spec.name.clone(), order_sender);
+        let keeper = Keeper {
+            program: self.program.clone(),
+            spec,
+            orders,
+            events: self.event_sender.clone(),
+        };
+        self.keepers.spawn(keeper.run());
+    }
+
+    /// Tells `name` to read its configuration again.
+    pub(crate) async fn hang_up(&self, name: &str) {
+        if let Some(orders) = self.nodes.get(name) {
+            // One that is not running reads it when it starts.
+            let _ = orders.send(Order::HangUp).await;
+        }
     }
 
     /// The next thing a node did. Must be called often enough: nodes wait while 1024 events are unread.
@@ -110,6 +145,20 @@ impl Supervisor {
         &mut self,
         names: impl IntoIterator<Item = String>,
     ) -> Vec<(String, String)> {
+        self.stop_each(names, |name, word| {
+            if let Word::Said(line) = word {
+                eprintln_line(&format!("{name}: {line}"));
+            }
+        })
+        .await
+    }
+
+    /// Stops `names` together, shows `told` what they do meanwhile, and returns those that did not end well.
+    pub(crate) async fn stop_each(
+        &mut self,
+        names: impl IntoIterator<Item = String>,
+        mut told: impl FnMut(&str, Word<'_>),
+    ) -> Vec<(String, String)> {
         let mut waiting = JoinSet::new();
         for name in names {
             let Some(orders) = self.nodes.remove(&name) else {
@@ -126,15 +175,24 @@ impl Supervisor {
         let mut failed = Vec::new();
         while !waiting.is_empty() {
             tokio::select! {
-                Some(Ok((name, status))) = waiting.join_next() => match status {
-                    Some(status) if status.success() => {}
-                    Some(status) => failed.push((name, status.to_string())),
-                    None => failed.push((name, "was not running".to_owned())),
+                // What a node said last is before its end in the queue, so that it is heard first.
+                biased;
+                Some((name, event)) = self.events.recv() => match event {
+                    NodeEvent::Said(line) => told(&name, Word::Said(&line)),
+                    NodeEvent::Departed(line) => told(&name, Word::Departed(&line)),
+                    // Nobody else reads what the nodes do on their way out.
+                    _ => {}
                 },
-                // Nobody else reads what the nodes say on their way out.
-                Some((name, event)) = self.events.recv() => if let NodeEvent::Said(line) = event {
-                    eprintln_line(&format!("{name}: {line}"));
-                },
+                Some(Ok((name, status))) = waiting.join_next() => {
+                    let (ok, how) = match status {
+                        Some(status) => (status.success(), status.to_string()),
+                        None => (false, "was not running".to_owned()),
+                    };
+                    told(&name, Word::Ended { ok, how: &how });
+                    if !ok {
+                        failed.push((name, how));
+                    }
+                }
             }
         }
         failed
@@ -164,6 +222,15 @@ impl Keeper {
             let started = Instant::now();
             let (how, code) = match self.spawn() {
                 Ok(mut child) => {
+                    let started_event = NodeEvent::Started(child.id());
+                    if self
+                        .events
+                        .send((self.spec.name.clone(), started_event))
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
                     let talk = tokio::spawn(listen(
                         self.spec.name.clone(),
                         self.events.clone(),
@@ -220,7 +287,7 @@ impl Keeper {
                         let _ = answer.send(None);
                         return;
                     }
-                    Some(Order::Kill) => {}
+                    Some(Order::Kill | Order::HangUp) => {}
                     None => return,
                 },
             }
@@ -262,6 +329,7 @@ impl Keeper {
                         // It may have ended just now, which is as good.
                         let _ = child.start_kill();
                     }
+                    Some(Order::HangUp) => hang_up(child),
                     Some(Order::Stop(answer)) => {
                         drop(stdin);
                         let status = match tokio::time::timeout(STOP_GRACE, child.wait()).await {
@@ -283,6 +351,19 @@ impl Keeper {
     }
 }
 
+/// SIGHUP to a child that has not been waited for, so that its number is still its own.
+fn hang_up(child: &Child) {
+    let process = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(process) = process
+        && let Err(error) = rustix::process::kill_process(process, rustix::process::Signal::HUP)
+    {
+        tracing::warn!(%error, "a node was not told to read its configuration again");
+    }
+}
+
 enum Ended {
     ByItself(Option<ExitStatus>),
     AsOrdered(oneshot::Sender<Option<ExitStatus>>, Option<ExitStatus>),
@@ -299,10 +380,16 @@ async fn listen(
         let Some(stdout) = stdout else { return };
         let mut lines = BufReader::new(stdout);
         while let Some(line) = next_line(&mut lines).await {
-            let event = match line.strip_prefix("listening ").map(str::parse) {
-                Some(Ok(url)) => NodeEvent::Listening(url),
-                _ if line == "ready" => NodeEvent::Ready,
-                _ => NodeEvent::Said(line),
+            let event = if line == "ready" {
+                NodeEvent::Ready
+            } else if let Some(Ok(url)) = line.strip_prefix("listening ").map(str::parse) {
+                NodeEvent::Listening(url)
+            } else if let Some(url) = line.strip_prefix("metrics ") {
+                NodeEvent::Metrics(url.to_owned())
+            } else if line.starts_with(DEPARTED) {
+                NodeEvent::Departed(line)
+            } else {
+                NodeEvent::Said(line)
             };
             if events.send((name.clone(), event)).await.is_err() {
                 return;
@@ -359,6 +446,9 @@ pub(crate) fn eprintln_line(line: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{line}");
 }
+
+/// How the line begins in which a node says what became of its messages.
+const DEPARTED: &str = "{\"events_received\":";
 
 /// Events that nodes may be ahead of whoever reads them.
 const EVENTS: usize = 1024;

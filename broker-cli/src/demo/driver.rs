@@ -165,6 +165,7 @@ impl Driver {
             NodeEvent::Listening(url) => {
                 node.moved(url);
             }
+            NodeEvent::Started(_) | NodeEvent::Metrics(_) | NodeEvent::Departed(_) => {}
             NodeEvent::Ready => {
                 node.ready = true;
                 node.failures = 0;

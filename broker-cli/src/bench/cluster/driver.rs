@@ -227,6 +227,7 @@ impl Driver {
     fn heard(&mut self, name: &str, event: NodeEvent) -> anyhow::Result<()> {
         let node = self.seen.get_mut(name).context("an unknown node")?;
         match event {
+            NodeEvent::Started(_) | NodeEvent::Metrics(_) | NodeEvent::Departed(_) => {}
             NodeEvent::Listening(url) if url.scheme() != "grpc" => {}
             NodeEvent::Listening(url) => node.moved(url),
             NodeEvent::Ready => {

@@ -1,0 +1,185 @@
+//! `broker cluster status`: every node of a layout, asked at the same time.
+//!
+//! A node is asked where it listens for our clients (`grpc://`, `grpcs://`). One that listens nowhere, as workers may, is known
+//! by its supervisor if it runs on this host, and by what the nodes say that it is connected to.
+
+mod report;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use broker_cluster::{Layout, NodeSpec};
+use broker_core::{NodeStatus, PeerUrl};
+use broker_wire::BrokerClient;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use self::report::Report;
+use super::board::Board;
+use super::control::ask_status;
+use super::{ClusterArgs, is_here};
+use crate::client::seconds;
+use crate::failure::{AlreadyReported, complain};
+use crate::output::Output;
+use crate::tls::TlsArgs;
+
+/// Shows every node of the cluster.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Give every node so many seconds to answer
+    #[arg(long, value_name = "SECS", default_value = "3", value_parser = seconds)]
+    timeout: Duration,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// Runs `broker cluster status`.
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+    let layout = args.cluster.load()?;
+    let board = match args.cluster.place().connect().await? {
+        Some(stream) => Some(ask_status(stream).await?),
+        None => None,
+    };
+    let here = args.cluster.here();
+    let answers = ask_all(&layout, board.as_ref(), &here, &args).await?;
+    let report = Report::new(&layout, board.as_ref(), &answers, |node| {
+        is_here(node, &here)
+    });
+    let mut output = Output::stdout();
+    if args.json {
+        output.json(&report)?;
+    } else {
+        output.line(report.table().trim_end())?;
+    }
+    output.flush()?;
+    match report.not_up() {
+        [] => Ok(()),
+        names => {
+            complain(&format!("not up: {}", names.join(", ")));
+            Err(AlreadyReported.into())
+        }
+    }
+}
+
+/// What came of asking a node.
+enum Answer {
+    Status(Box<NodeStatus>),
+    /// It did not answer, and why.
+    Silent(String),
+}
+
+/// Asks every node that can be asked.
+async fn ask_all(
+    layout: &Layout,
+    board: Option<&Board>,
+    here: &str,
+    args: &Args,
+) -> anyhow::Result<BTreeMap<String, Answer>> {
+    let mut asking = JoinSet::new();
+    for node in layout.nodes() {
+        let Some(url) = door(node, board, is_here(node, here)) else {
+            continue;
+        };
+        let tls = args.tls.options(&node.tls)?;
+        let (name, limit) = (node.name.clone(), args.timeout);
+        asking.spawn(async move {
+            let asked = async {
+                let client = BrokerClient::connect_with(&url, Some(&tls)).await?;
+                client.status().await
+            };
+            let answer = match timeout(limit, asked).await {
+                Ok(Ok(status)) if status.name == name => Answer::Status(Box::new(status)),
+                Ok(Ok(status)) => Answer::Silent(format!("{url} is {:?}", status.name)),
+                Ok(Err(error)) => Answer::Silent(error.to_string()),
+                Err(_) => Answer::Silent(format!(
+                    "no answer from {url} within {} s",
+                    limit.as_secs_f32()
+                )),
+            };
+            (name, answer)
+        });
+    }
+    let mut answers = BTreeMap::new();
+    while let Some(answer) = asking.join_next().await {
+        let (name, answer) = answer?;
+        answers.insert(name, answer);
+    }
+    Ok(answers)
+}
+
+/// Where a node can be asked: where its supervisor says that it listens, or else the layout.
+fn door(node: &NodeSpec, board: Option<&Board>, local: bool) -> Option<PeerUrl> {
+    let bound = board
+        .and_then(|board| board.nodes.get(&node.name))
+        .map(|state| state.listening.clone())
+        .unwrap_or_default();
+    let bound = bound.iter().filter_map(|url| url.parse().ok());
+    let listed = if local { &node.listen } else { node.dialable() };
+    bound
+        .chain(listed.iter().filter(|url| url.port() != Some(0)).cloned())
+        .find(|url: &PeerUrl| matches!(url.scheme(), "grpc" | "grpcs"))
+        .map(|url| reachable(&url))
+}
+
+/// An address that stands for all of this host, as one that can be dialled.
+fn reachable(url: &PeerUrl) -> PeerUrl {
+    match url.host() {
+        "0.0.0.0" | "*" => PeerUrl::new(url.scheme(), "127.0.0.1", url.port()),
+        "::" => PeerUrl::new(url.scheme(), "::1", url.port()),
+        _ => url.clone(),
+    }
+}
+
+const HELP: &str = "\
+A node is up if it answers, or if its supervisor or another node that answers says so; `-` is what cannot be
+known then. Exit 1 if any node is not up.
+--json keys: cluster, supervisor {pid, uptime_s} or null, nodes [name, role, host, state (up, starting, down,
+  unknown), how (answers, supervised, seen, or why not), pid, uptime_s, restarts, metrics, peers, peers_expected,
+  waiting_for, stores [name, role, entries, lag], logs {stream: in, written, dropped}], not_up.";
+
+#[cfg(test)]
+mod tests {
+    use super::super::board::NodeState;
+    use super::*;
+
+    #[test]
+    fn a_node_is_asked_where_it_really_listens() {
+        let layout = Layout::parse(
+            "[node.manager]\nrole = \"manager\"\nlisten = [\"broker://0.0.0.0:1\", \"grpc://0.0.0.0:2\"]\nadvertise = [\"grpc://far:2\"]\n\
+             [node.worker-1]\nrole = \"worker\"\nlisten = [\"grpc://127.0.0.1:0\"]\n",
+            "lab.toml",
+        )
+        .expect("a layout");
+        let door = |name: &str, board: Option<&Board>, local| {
+            let node = layout.node(name).expect("a node");
+            super::door(node, board, local).map(|url| url.to_string())
+        };
+        assert_eq!(
+            door("manager", None, true).as_deref(),
+            Some("grpc://127.0.0.1:2")
+        );
+        assert_eq!(
+            door("manager", None, false).as_deref(),
+            Some("grpc://far:2")
+        );
+        assert_eq!(door("worker-1", None, true), None);
+        let state = NodeState {
+            listening: vec!["grpc://127.0.0.1:77".to_owned()],
+            ..NodeState::default()
+        };
+        let board = Board {
+            nodes: [("worker-1".to_owned(), state)].into(),
+            ..Board::default()
+        };
+        assert_eq!(
+            door("worker-1", Some(&board), true).as_deref(),
+            Some("grpc://127.0.0.1:77")
+        );
+    }
+}
