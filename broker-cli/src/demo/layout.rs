@@ -109,6 +109,9 @@ pub(crate) const HEAD: &str = "\
 name = \"demo\"
 log_dir = \".\"
 
+[logging]
+node_streams = false # only what the demo writes is counted
+
 [stores.hosts]
 backend = \"memory\"
 ";

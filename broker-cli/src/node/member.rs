@@ -66,6 +66,7 @@ pub(super) async fn run(
             .listen_retry(settings.listen_retry)
             .subscribe(prefixes.clone())
             .keep_id(keep_id)
+            .node_streams(true)
             .forwarding(args.forwarding(false));
         if args.works() {
             builder = builder.events(QueueOptions::local());

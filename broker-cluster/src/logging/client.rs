@@ -39,6 +39,7 @@ pub struct LogSpec {
     config: Vec<(String, String)>,
     settings: StreamSettings,
     hooks: Vec<LogHook>,
+    expendable: bool,
 }
 
 impl LogSpec {
@@ -51,7 +52,14 @@ impl LogSpec {
             config: Vec::new(),
             settings: StreamSettings::default(),
             hooks: Vec::new(),
+            expendable: false,
         }
+    }
+
+    /// Records that nobody waits for at the end if there is no logger.
+    pub(crate) const fn expendable(mut self) -> Self {
+        self.expendable = true;
+        self
     }
 
     /// Whether records are written into files of this node. Default: on nodes that write logs. What the node's own settings
@@ -333,6 +341,7 @@ impl LogClient {
         let switches = Switches {
             local: settings.local,
             remote: settings.remote,
+            expendable: spec.expendable,
         };
         let index = self
             .outbox()

@@ -90,6 +90,8 @@ pub(crate) struct Switches {
     pub(crate) local: bool,
     /// To the loggers.
     pub(crate) remote: bool,
+    /// Nobody waits for its records at the end if there is no logger.
+    pub(crate) expendable: bool,
 }
 
 /// Something to send.
@@ -299,6 +301,7 @@ impl Outbox {
         let remote = Switches {
             local: false,
             remote: true,
+            expendable: false,
         };
         match self.streams.iter().position(|stream| stream.key == *key) {
             Some(at) => at,
@@ -328,11 +331,17 @@ impl Outbox {
     /// up.
     pub(crate) fn is_idle(&self) -> bool {
         let drained = self.untaken == 0 && self.draining == 0;
-        self.unacknowledged.len() == self.draining
+        let nobody = self.loggers.iter().all(Option::is_none);
+        let given_up = |stream: &Stream| nobody && stream.switches.expendable;
+        let done = |batch: &Batch| batch.on_disk || given_up(&self.streams[batch.stream]);
+        self.unacknowledged.values().all(done)
             && self.plain_pending == 0
             && self.spooling == 0
-            && self.streams.iter().all(|stream| stream.buffered == 0)
-            && (drained || self.loggers.iter().all(Option::is_none))
+            && self
+                .streams
+                .iter()
+                .all(|stream| stream.buffered == 0 || given_up(stream))
+            && (drained || nobody)
     }
 
     /// Takes one record, as `serial_data`. A stream that is written nowhere takes it, too.

@@ -16,6 +16,7 @@ use super::handling::Handling;
 use super::handover::first_homes;
 use super::status::NodeReport;
 use super::stores::Masters;
+use super::streams::{self, NodeStreams};
 use super::{ClusterNode, EventStream, NODE_EVENTS, Progress, Shared, StartError, State};
 use crate::events::LOG_RECEIPTS;
 use crate::handlers::Handlers;
@@ -40,6 +41,7 @@ pub struct ClusterNodeBuilder {
     pools: Vec<PoolSpec>,
     log_hold: Duration,
     log_locally: Option<bool>,
+    node_streams: bool,
     hear_started: bool,
     forwarding: bool,
     keep_id: bool,
@@ -59,6 +61,7 @@ impl ClusterNodeBuilder {
             pools: Vec::new(),
             log_hold: DEFAULT_HOLD,
             log_locally: None,
+            node_streams: false,
             hear_started: false,
             forwarding: false,
             keep_id: true,
@@ -106,6 +109,13 @@ impl ClusterNodeBuilder {
     /// default 30 s.
     pub const fn log_hold(mut self, hold: Duration) -> Self {
         self.log_hold = hold;
+        self
+    }
+
+    /// Whether the node writes the streams `Cluster::LOG` and `Broker::LOG` about itself, as Zeek's nodes do; default no. The
+    /// program does so. What the layout says goes before.
+    pub const fn node_streams(mut self, write: bool) -> Self {
+        self.node_streams = write;
         self
     }
 
@@ -228,6 +238,13 @@ impl ClusterNodeBuilder {
         };
 
         let homes = first_homes(&pools);
+        let own_streams = self.node_streams || logging.node_streams == Some(true);
+        let streams = if own_streams && logging.node_streams != Some(false) {
+            Some(NodeStreams::open(&logs, &self.name).await?)
+        } else {
+            None
+        };
+
         let shared = Arc::new(Shared {
             homes,
             state: Mutex::new(State {
@@ -245,6 +262,7 @@ impl ClusterNodeBuilder {
             first_events: Mutex::new(first_events),
             logs: logs.clone(),
             receiver,
+            streams,
             tables: Arc::new(Tables::new(
                 layout.table_dir().to_owned(),
                 layout.tables().iter().map(|table| table.name.clone()),
@@ -263,14 +281,23 @@ impl ClusterNodeBuilder {
         endpoint.register_status(Arc::new(NodeReport(Arc::downgrade(&shared))));
         let driver = Driver::new(Arc::clone(&shared));
         masters.attach(&endpoint, &layout, spec).await?;
+        for store in layout.stores() {
+            shared.say(&streams::store(&store.name, spec));
+        }
         for url in spec.listen.iter().filter(|_| self.listening) {
-            listen(&endpoint, url, self.listen_retry).await?;
+            let bound = listen(&endpoint, url, self.listen_retry).await?;
+            if let Some(streams) = &shared.streams {
+                streams.listening(&bound);
+            }
         }
         shared.tasks.spawn(logs.run(stop.clone()));
         shared.tasks.spawn(driver.run());
         for other in layout.dials(spec) {
             if let Some(url) = dial_url(other, &spoken) {
                 tracing::info!(node = other.name, %url, "initiate peering");
+                if let Some(streams) = &shared.streams {
+                    streams.dialling(url);
+                }
                 endpoint.peer(url.clone());
             }
         }
@@ -288,7 +315,7 @@ async fn listen(
     endpoint: &Endpoint,
     url: &PeerUrl,
     retry: Option<Duration>,
-) -> Result<(), ListenError> {
+) -> Result<PeerUrl, ListenError> {
     let mut said = false;
     loop {
         match (endpoint.listen(url).await, retry) {
@@ -298,7 +325,7 @@ async fn listen(
                 }
                 sleep(pause).await;
             }
-            (Ok(_), _) => return Ok(()),
+            (Ok(bound), _) => return Ok(bound),
             (Err(error), _) => return Err(error),
         }
     }

@@ -174,6 +174,16 @@ impl Driver {
     }
 
     async fn status(&mut self, status: &StatusEvent) {
+        if let Some(streams) = &self.shared.streams {
+            let node = status.endpoint.and_then(|id| {
+                let state = self.shared.state();
+                state
+                    .membership
+                    .node_of(id)
+                    .map(|(name, _)| name.to_owned())
+            });
+            streams.status(status, node.as_deref());
+        }
         let Some(id) = status.endpoint else { return };
         let effects = match status.code {
             StatusEventCode::PeerAdded => self.shared.state().membership.peer_added(id),
@@ -267,7 +277,9 @@ impl Driver {
                 Effect::SendHello(id) => self.greet(id).await,
                 Effect::NodeUp { name, id } => self.node_up(name, id).await,
                 Effect::NodeDown { name, id } => self.node_down(name, id).await,
-                Effect::Again { name, id } => tracing::info!("got hello from {name} ({id})"),
+                Effect::Again { name, id } => {
+                    self.shared.say(&format!("got hello from {name} ({id})"));
+                }
                 Effect::Replaced { name, old, new } => {
                     tracing::error!("got hello from duplicate node {name} ({new}, before {old})");
                     self.shared.logs.logger_down(&name);
@@ -303,7 +315,7 @@ impl Driver {
     }
 
     async fn node_up(&mut self, name: String, id: EndpointId) {
-        tracing::info!("got hello from {name} ({id})");
+        self.shared.say(&format!("got hello from {name} ({id})"));
         let receipts = self.gives_receipts(id);
         let effects = {
             let mut state = self.shared.state();
@@ -341,7 +353,7 @@ impl Driver {
     }
 
     async fn node_down(&self, name: String, id: EndpointId) {
-        tracing::info!("node down: {name}");
+        self.shared.say(&format!("node down: {name}"));
         {
             let mut state = self.shared.state();
             state
@@ -368,7 +380,7 @@ impl Driver {
         for effect in effects {
             match effect {
                 ReadinessEffect::FullyConnected { resending } => {
-                    tracing::info!("fully connected");
+                    self.shared.say("fully connected");
                     self.shared
                         .progress
                         .send_modify(|progress| progress.fully_connected = true);
@@ -388,7 +400,7 @@ impl Driver {
                 }
                 ReadinessEffect::Started { announce } => {
                     if self.role == Role::Manager {
-                        tracing::info!("cluster connected");
+                        self.shared.say("cluster connected");
                     }
                     self.shared
                         .progress

@@ -22,6 +22,9 @@ pub enum StartError {
     /// The log directory cannot be used.
     #[error("cannot write logs")]
     Logs(#[source] io::Error),
+    /// The node's own log streams cannot be opened.
+    #[error("cannot write the node's own logs")]
+    Streams(#[from] crate::logging::LogError),
     /// The storage of a master cannot be opened.
     #[error("cannot open store {store:?}")]
     Backend {

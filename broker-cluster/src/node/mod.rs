@@ -11,6 +11,7 @@
 //! | `handover` | which keys of a pool move when members come and go |
 //! | `publish` | publishing to roles, nodes and pools |
 //! | `stores` | masters on the manager, clones elsewhere |
+//! | `streams` | what the node writes about itself: `Cluster::LOG` and `Broker::LOG` |
 
 mod adopt;
 mod builder;
@@ -23,6 +24,7 @@ mod handover;
 mod publish;
 mod status;
 mod stores;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +47,7 @@ pub use self::handling::HANDLER_DRAIN_TIMEOUT;
 use self::handling::Handling;
 pub use self::handover::{HandoverGuard, Handovers};
 pub use self::publish::RelayVia;
+use self::streams::NodeStreams;
 use crate::layout::{Layout, NodeSpec};
 use crate::logging::{LogClient, LogReceiver};
 use crate::membership::Membership;
@@ -93,6 +96,8 @@ struct Shared {
     first_events: Mutex<Option<EventStream>>,
     logs: LogClient,
     receiver: Option<LogReceiver>,
+    /// What the node writes about itself, if it does.
+    streams: Option<NodeStreams>,
     tables: Arc<Tables>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -471,6 +476,14 @@ impl ClusterNode {
 }
 
 impl Shared {
+    /// A line of `cluster.log`, and of what the program says.
+    fn say(&self, message: &str) {
+        tracing::info!("{message}");
+        if let Some(streams) = &self.streams {
+            streams.cluster(message);
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -49,7 +49,6 @@ impl Masters {
             move |source| StartError::Store { store, source }
         };
         for (name, backend) in self.0 {
-            tracing::info!("created master store: {name}");
             endpoint
                 .attach_master(&name, backend, MasterOptions::default())
                 .await
@@ -57,7 +56,6 @@ impl Masters {
         }
         if node.role != Role::Manager {
             for spec in layout.all_stores() {
-                tracing::info!("created clone store: {}", spec.name);
                 endpoint
                     .attach_clone(&spec.name, CloneOptions::default())
                     .await

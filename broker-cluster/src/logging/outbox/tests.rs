@@ -13,6 +13,7 @@ const HOLD: Duration = Duration::from_secs(30);
 const REMOTE: Switches = Switches {
     local: false,
     remote: true,
+    expendable: false,
 };
 
 fn options(loggers: Option<Pool>) -> OutboxOptions {
@@ -316,6 +317,7 @@ fn a_node_that_writes_logs_keeps_its_own_records() {
     outbox.streams[0].switches = Switches {
         local: true,
         remote: false,
+        expendable: false,
     };
     write(&mut outbox, 400, now);
     assert_eq!(sent(&mut outbox), [("local".to_owned(), 1, 400)]);
@@ -340,6 +342,7 @@ fn a_stream_may_go_both_ways_or_nowhere() {
     outbox.streams[0].switches = Switches {
         local: false,
         remote: false,
+        expendable: false,
     };
     write(&mut outbox, 400, now);
     outbox.flush(now);
@@ -502,6 +505,17 @@ fn what_is_left_at_the_end_is_counted_as_dropped() {
     let counters = outbox.counters().next().unwrap().1;
     assert_eq!((counters.received, counters.dropped), (401, 401));
     assert!(outbox.is_idle());
+}
+
+#[test]
+fn nobody_waits_for_expendable_records_without_a_logger() {
+    let now = Instant::now();
+    let mut outbox = outbox(&["logger-1"]);
+    outbox.streams[0].switches.expendable = true;
+    write(&mut outbox, 401, now);
+    assert!(outbox.is_idle());
+    outbox.logger_up("logger-1", id(1), true, now);
+    assert!(!outbox.is_idle());
 }
 
 /// What happens to an outbox, in any order.

@@ -1,0 +1,311 @@
+//! The streams every node writes about itself: `Cluster::LOG` and `Broker::LOG`, with Zeek's columns and texts
+//! (reference, zeek-cluster 1.7).
+//!
+//! A record that finds no room is dropped and counted: nothing the node does waits for its own logs. An address that
+//! cannot be reached is reported once until it could be, not at each attempt.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use broker_core::{EndpointId, PeerUrl, StatusEvent, StatusEventCode, Timestamp};
+
+use crate::layout::NodeSpec;
+use crate::log::{Column, ColumnType, LogPort, LogValue, PortProtocol, Schema};
+use crate::logging::{LogClient, LogError, LogSpec, LogStream};
+
+/// How long a connector waits at most between two attempts, as `retry` in `cluster.log` has it.
+const RETRY: Duration = Duration::from_secs(5);
+/// Addresses remembered as not reachable.
+const MAX_UNAVAILABLE: usize = 4096;
+
+/// The two streams of one node.
+pub(super) struct NodeStreams {
+    node: String,
+    cluster: Mutex<LogStream>,
+    broker: Mutex<LogStream>,
+    unavailable: Mutex<HashSet<String>>,
+}
+
+impl NodeStreams {
+    pub(super) async fn open(logs: &LogClient, node: &str) -> Result<Self, LogError> {
+        Ok(Self {
+            node: node.to_owned(),
+            cluster: Mutex::new(
+                logs.stream(LogSpec::new(cluster_schema()).expendable())
+                    .await?,
+            ),
+            broker: Mutex::new(
+                logs.stream(LogSpec::new(broker_schema()).expendable())
+                    .await?,
+            ),
+            unavailable: Mutex::new(HashSet::new()),
+        })
+    }
+
+    /// A line of `cluster.log`.
+    pub(super) fn cluster(&self, message: &str) {
+        write(
+            &self.cluster,
+            &[
+                LogValue::Time(Timestamp::now().as_secs_f64()),
+                text(&self.node),
+                text(message),
+            ],
+        );
+    }
+
+    /// The node listens on `url`.
+    pub(super) fn listening(&self, url: &PeerUrl) {
+        self.cluster(&listening(url));
+    }
+
+    /// The node begins to dial another one.
+    pub(super) fn dialling(&self, url: &PeerUrl) {
+        self.cluster(&dialling(url));
+    }
+
+    /// What happened to a peer, whose node is `node` if it is one of the layout.
+    pub(super) fn status(&self, status: &StatusEvent, node: Option<&str>) {
+        if status.code == StatusEventCode::PeerRemoved && status.message.contains(OVERFLOW) {
+            self.cluster(&overflow(status, node));
+        }
+        if self.is_new(status)
+            && let Some(record) = broker_record(status, Timestamp::now().as_secs_f64())
+        {
+            write(&self.broker, &record);
+        }
+    }
+
+    /// Whether this is not said already.
+    fn is_new(&self, status: &StatusEvent) -> bool {
+        let Some(url) = status.url.as_ref().map(ToString::to_string) else {
+            return true;
+        };
+        let mut unavailable = self
+            .unavailable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match status.code {
+            StatusEventCode::PeerUnavailable => {
+                unavailable.len() < MAX_UNAVAILABLE && unavailable.insert(url)
+            }
+            StatusEventCode::PeerAdded => {
+                unavailable.remove(&url);
+                true
+            }
+            _ => true,
+        }
+    }
+}
+
+fn write(stream: &Mutex<LogStream>, record: &[LogValue]) {
+    let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+    // It fails while the node shuts down, and what is dropped is counted.
+    if let Err(error) = stream.try_write(record) {
+        tracing::debug!(%error, "the node's own log");
+    }
+}
+
+/// The line about a store of the layout.
+pub(super) fn store(name: &str, node: &NodeSpec) -> String {
+    let kind = match node.role {
+        crate::role::Role::Manager => "master",
+        _ => "clone",
+    };
+    format!("created {kind} store: {name}")
+}
+
+fn listening(url: &PeerUrl) -> String {
+    let host = match url.host() {
+        "0.0.0.0" | "::" | "*" => "",
+        host => host,
+    };
+    match url.port() {
+        Some(port) => format!("listening on {host}:{port}/tcp"),
+        None => format!("listening on {url}"),
+    }
+}
+
+fn dialling(url: &PeerUrl) -> String {
+    let retry = format!("{:.1} secs", RETRY.as_secs_f64());
+    match url.port() {
+        Some(port) => format!(
+            "initiate peering with {}:{port}/tcp, retry={retry}, status=T",
+            url.host()
+        ),
+        None => format!("initiate peering with {url}, retry={retry}, status=T"),
+    }
+}
+
+fn overflow(status: &StatusEvent, node: Option<&str>) -> String {
+    let address = match &status.url {
+        Some(url) => match url.port() {
+            Some(port) => format!("{}:{port}", url.host()),
+            None => url.to_string(),
+        },
+        None => String::new(),
+    };
+    match node {
+        Some(node) => format!("removed due to backpressure overflow: {address} ({node})"),
+        None => format!(
+            "removed due to backpressure overflow: non-cluster peer {address} ({})",
+            status.endpoint.unwrap_or(EndpointId::NIL)
+        ),
+    }
+}
+
+/// The record of `broker.log` for a status, if it has one.
+fn broker_record(status: &StatusEvent, time: f64) -> Option<Vec<LogValue>> {
+    let (ty, event) = match status.code {
+        StatusEventCode::PeerAdded => ("Broker::STATUS", "peer-added"),
+        StatusEventCode::PeerRemoved => ("Broker::STATUS", "peer-removed"),
+        StatusEventCode::PeerLost => ("Broker::STATUS", "connection-terminated"),
+        StatusEventCode::PeerUnavailable => ("Broker::ERROR", "peer-unavailable"),
+        StatusEventCode::PeerInvalid => ("Broker::ERROR", "peer-invalid"),
+        _ => return None,
+    };
+    let url = status.url.as_ref();
+    let port = url.and_then(PeerUrl::port).map(|number| {
+        LogValue::Port(LogPort {
+            number: u64::from(number),
+            protocol: PortProtocol::Tcp,
+        })
+    });
+    Some(vec![
+        LogValue::Time(time),
+        LogValue::Enum(ty.as_bytes().to_vec()),
+        text(event),
+        url.map_or(LogValue::Unset, |url| text(url.host())),
+        port.unwrap_or(LogValue::Unset),
+        text(&status.message),
+    ])
+}
+
+fn text(text: &str) -> LogValue {
+    LogValue::String(text.as_bytes().to_vec())
+}
+
+fn cluster_schema() -> Schema {
+    schema(
+        "cluster",
+        &[("ts", "time"), ("node", "string"), ("message", "string")],
+        "",
+    )
+}
+
+fn broker_schema() -> Schema {
+    let columns = [
+        ("ts", "time"),
+        ("ty", "enum"),
+        ("ev", "string"),
+        ("peer.address", "string"),
+        ("peer.bound_port", "port"),
+        ("message", "string"),
+    ];
+    schema("broker", &columns, "message")
+}
+
+fn schema(path: &str, columns: &[(&str, &str)], optional: &str) -> Schema {
+    let column = |(name, ty): &(&str, &str)| Column {
+        optional: *name == optional,
+        ..Column::new(
+            *name,
+            ColumnType::parse(ty).expect("these are words of types"),
+        )
+    };
+    Schema {
+        path: path.to_owned(),
+        columns: columns.iter().map(column).collect(),
+    }
+}
+
+/// What the endpoint says of a peer whose queue overflowed.
+const OVERFLOW: &str = "backpressure_overflow";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> PeerUrl {
+        text.parse().unwrap()
+    }
+
+    fn status(code: StatusEventCode, message: &str) -> StatusEvent {
+        StatusEvent {
+            code,
+            endpoint: Some(EndpointId::from_bytes([1; 16])),
+            name: "worker-1".to_owned(),
+            url: Some(url("broker://192.0.2.1:7702")),
+            message: message.to_owned(),
+        }
+    }
+
+    #[test]
+    fn lines_of_cluster_log_are_those_that_tools_search_for() {
+        assert_eq!(
+            listening(&url("broker://0.0.0.0:7702")),
+            "listening on :7702/tcp"
+        );
+        assert_eq!(
+            listening(&url("grpc://127.0.0.1:7702")),
+            "listening on 127.0.0.1:7702/tcp"
+        );
+        assert_eq!(
+            dialling(&url("broker://192.0.2.1:7702")),
+            "initiate peering with 192.0.2.1:7702/tcp, retry=5.0 secs, status=T"
+        );
+        let cut = status(
+            StatusEventCode::PeerRemoved,
+            "removed connection to remote peer (backpressure_overflow)",
+        );
+        assert_eq!(
+            overflow(&cut, Some("worker-1")),
+            "removed due to backpressure overflow: 192.0.2.1:7702 (worker-1)"
+        );
+        assert_eq!(
+            overflow(&cut, None),
+            "removed due to backpressure overflow: non-cluster peer 192.0.2.1:7702 (01010101-0101-0101-0101-010101010101)"
+        );
+    }
+
+    #[test]
+    fn statuses_become_records_of_broker_log_and_others_do_not() {
+        for (code, ty, event) in [
+            (StatusEventCode::PeerAdded, "Broker::STATUS", "peer-added"),
+            (
+                StatusEventCode::PeerRemoved,
+                "Broker::STATUS",
+                "peer-removed",
+            ),
+            (
+                StatusEventCode::PeerLost,
+                "Broker::STATUS",
+                "connection-terminated",
+            ),
+            (
+                StatusEventCode::PeerUnavailable,
+                "Broker::ERROR",
+                "peer-unavailable",
+            ),
+        ] {
+            let record = broker_record(&status(code, "why"), 1.5).unwrap();
+            assert_eq!(
+                record,
+                [
+                    LogValue::Time(1.5),
+                    LogValue::Enum(ty.as_bytes().to_vec()),
+                    text(event),
+                    text("192.0.2.1"),
+                    LogValue::Port(LogPort {
+                        number: 7702,
+                        protocol: PortProtocol::Tcp
+                    }),
+                    text("why"),
+                ]
+            );
+        }
+        let found = status(StatusEventCode::EndpointDiscovered, "");
+        assert_eq!(broker_record(&found, 0.0), None);
+    }
+}
