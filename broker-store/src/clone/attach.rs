@@ -30,6 +30,15 @@ pub(super) struct Asked {
     from: u64,
 }
 
+impl Asked {
+    /// Whether `other` asks the same start of the same master for another stream.
+    fn asks_otherwise(self, other: Self) -> bool {
+        self.master == other.master
+            && self.incarnation == other.incarnation
+            && self.from != other.from
+    }
+}
+
 /// A stream that was followed, and up to where.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stream {
@@ -190,6 +199,13 @@ impl CloneState {
         {
             asked.from = former.delivered;
         }
+        if self
+            .asked
+            .is_some_and(|before| before.asks_otherwise(asked))
+        {
+            // What it has missed is not kept any more. The answer to the first question may be on its way.
+            return self.search_under_another_name();
+        }
         self.asked = Some(asked);
         self.unicast(
             asked.master,
@@ -203,10 +219,8 @@ impl CloneState {
 
     fn handle_following(&mut self, now: Timestamp, asked: Asked, seq: u64, revision: u64) {
         if asked.from != 0 && asked.from != seq {
-            // The answer to another question; under another name there is no such confusion.
-            self.id = self.ids.next_id();
-            self.asked = None;
-            return self.search();
+            // That was not asked.
+            return self.search_under_another_name();
         }
         let mut early = Vec::new();
         let Some(ack) = self
@@ -236,6 +250,13 @@ impl CloneState {
         }
         self.send_queued();
         self.send_syncs();
+    }
+
+    /// Under each name one question is asked, so that its answer cannot be taken for that to another.
+    fn search_under_another_name(&mut self) {
+        self.id = self.ids.next_id();
+        self.asked = None;
+        self.search();
     }
 
     /// There is no copy to be had: questions go to the master.

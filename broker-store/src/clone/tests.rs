@@ -835,6 +835,36 @@ fn what_waits_for_the_differences_to_be_told_is_not_gone_on_from() {
 }
 
 #[test]
+fn under_one_name_a_clone_asks_one_question_only() {
+    // What it missed was kept, and is not any more; or the offers come in the other order.
+    for (first, second) in [(2, 5), (5, 2)] {
+        let mut bench = pulling();
+        bench.say(only_page());
+        bench.say(Content::Stranger);
+        bench.say(offer(9, first));
+        bench.sent();
+        let name = bench.clone.id();
+        // The same again is no other question.
+        bench.say(offer(12, first));
+        assert!(matches!(bench.sent()[..], [Content::Follow { .. }]));
+        bench.say(offer(15, second));
+        assert_eq!(bench.sent(), [Content::Nack { seqs: vec![0] }]);
+        // Neither answer is to the name it has now.
+        for (seq, revision) in [(1, 0), (9, 9)] {
+            let content = Content::Following {
+                incarnation: 5,
+                seq,
+                revision,
+            };
+            bench.hear(MASTER, &Command::control(MASTER, name, content));
+            assert_eq!(bench.clone.master(), None);
+        }
+        bench.say(offer(15, second));
+        assert!(matches!(bench.sent()[..], [Content::Follow { .. }]));
+    }
+}
+
+#[test]
 fn an_update_only_a_writer_may_send_is_ignored() {
     let mut bench = Bench::attached(&[("n", 1)]);
     bench.update(
