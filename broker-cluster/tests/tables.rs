@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use broker_cluster::table::{BrokerTable, TableBackend, TableChange, TableError, TableProblem};
-use broker_cluster::{ClusterNode, Layout};
-use broker_core::{Data, Endpoint, FromData, MemNetwork, MemTransport, Timestamp, ToData};
-use broker_store::{FEATURE, StoreError, StoreExt};
+use broker_cluster::{ClusterNode, Layout, topics};
+use broker_core::zeek::Event;
+use broker_core::{Data, Endpoint, FromData, MemNetwork, MemTransport, Message, Timestamp, ToData};
+use broker_store::{FEATURE, MasterOptions, Memory, StoreError, StoreExt};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -292,6 +293,38 @@ async fn a_manager_that_comes_again_has_the_table_from_disk_and_the_others_follo
     manager.shutdown().await;
 }
 
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn writes_outlive_a_manager_that_goes_without_a_word_and_comes_again() {
+    let (network, dir) = (MemNetwork::new(), tempfile::tempdir().unwrap());
+    let text = format!("{CLUSTER}\n[tables.t]\nbackend = \"sqlite\"\n");
+    let worker = start(&network, &text, dir.path(), "worker-1").await;
+    let at_worker = worker.table::<u64, u64>("t").open().await.unwrap();
+    for round in 0..3u64 {
+        let manager = start(&network, &text, dir.path(), "manager").await;
+        for key in 0..500 {
+            at_worker.insert(key, round).unwrap();
+            if key % 50 == 49 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        // Some are on their way, some are not.
+        drop(manager);
+        at_worker.insert(1000 + round, round).unwrap();
+    }
+    let manager = start(&network, &text, dir.path(), "manager").await;
+    let at_manager = manager.table::<u64, u64>("t").open().await.unwrap();
+    assert!(at_worker.flush(LIMIT).await);
+    at_manager.sync(LIMIT).await.unwrap();
+    let mut expected: BTreeMap<u64, u64> = (0..500).map(|key| (key, 2)).collect();
+    expected.extend((0..3).map(|round| (1000 + round, round)));
+    assert_eq!(at_worker.snapshot(), expected);
+    assert_eq!(at_manager.snapshot(), expected);
+    assert_eq!(at_worker.counters().failed, 0);
+    worker.shutdown().await;
+    manager.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_full_queue_refuses_and_counts_while_the_master_is_away() {
     let network = MemNetwork::new();
@@ -360,6 +393,55 @@ async fn writes_that_no_master_takes_are_undone_after_two_minutes_and_told() {
         }
     );
     node.shutdown().await;
+}
+
+/// A manager of Zeek names its tables as scripts do, and leaves the prefix of the stores to the receiver.
+#[tokio::test]
+async fn a_table_that_a_manager_of_zeek_announces_has_a_clone_here() {
+    let (network, dir) = (MemNetwork::new(), tempfile::tempdir().unwrap());
+    let zeek = endpoint(&network, "manager");
+    let stored = zeek
+        .attach_master(
+            "___sync_store_Hosts::seen",
+            Memory::new(),
+            MasterOptions::default(),
+        )
+        .await
+        .unwrap();
+    stored.put("alpha", 7u64, None).await.unwrap();
+    stored.put("odd", "text", None).await.unwrap();
+    zeek.listen(&"mem://manager".parse().unwrap())
+        .await
+        .unwrap();
+    let worker = start(&network, CLUSTER, dir.path(), "worker-1").await;
+    wait_for(|| zeek.peers().iter().any(|peer| peer.name == "worker-1")).await;
+    let names = ["Hosts::seen", "no name", "../../etc/passwd"].map(Data::from);
+    let announce = Event {
+        metadata: Some(Vec::new()),
+        ..Event::new(
+            "Broker::announce_masters",
+            vec![Data::Set(names.into_iter().collect())],
+        )
+    };
+    let topic = topics::nodeid_topic(worker.endpoint().id());
+    zeek.publish(Message::new(topic, announce)).await.unwrap();
+    wait_for(|| worker.store("___sync_store_Hosts::seen").is_some()).await;
+    assert_eq!(worker.endpoint().stores().len(), 1);
+
+    let table = worker
+        .table::<String, u64>("Hosts::seen")
+        .open()
+        .await
+        .unwrap();
+    assert!(table.synced(LIMIT).await);
+    assert_eq!(table.snapshot(), BTreeMap::from([("alpha".to_owned(), 7)]));
+    // The element of another type is skipped and counted, the table works.
+    assert_eq!(table.counters().skipped, 1);
+    table.insert("beta".to_owned(), 8).unwrap();
+    assert!(table.flush(LIMIT).await);
+    assert_eq!(stored.get("beta").await.unwrap(), Some(8u64.into()));
+    worker.shutdown().await;
+    zeek.shutdown().await;
 }
 
 #[tokio::test]

@@ -209,6 +209,19 @@ fn every_mistake_is_one_line_with_file_line_and_fix() {
             ["\"path\" in [stores.s] means nothing", "remove it"],
         ),
         (
+            "[tables.\"a/b\"]\nbackend = \"memory\"\n",
+            4,
+            [
+                "\"a/b\" cannot be the name of a table",
+                "name of the global in Zeek",
+            ],
+        ),
+        (
+            "[tables.\"A::b\"]\nread_expire = 5\n",
+            5,
+            ["unknown key \"read_expire\" in [tables.A::b]", "backend"],
+        ),
+        (
             "[cluster]\nlog_format = \"xml\"\n",
             5,
             ["\"log_format\" in [cluster] is \"xml\"", "tsv, json"],
@@ -536,4 +549,43 @@ fn mistakes_in_certificates_are_found_where_they_stand() {
         let error = refused(text);
         assert!(error.contains(line) && error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn tables_are_stores_whose_files_are_in_a_directory_of_their_own() {
+    let text = r#"
+        [cluster]
+        table_dir = "tables"
+        [tables."Hosts::seen"]
+        backend = "sqlite"
+        journal_mode = "wal"
+        [tables.counts]
+        [node.manager]
+        role = "manager"
+        listen = ["grpc://127.0.0.1:0"]
+        "#;
+    let layout = parse(text).unwrap();
+    assert_eq!(layout.table_dir(), Path::new("etc/tables"));
+    let [seen, counts] = layout.tables() else {
+        panic!("{:?}", layout.tables())
+    };
+    assert_eq!(
+        (seen.name.as_str(), counts.name.as_str()),
+        ("Hosts::seen", "counts")
+    );
+    assert_eq!(seen.store.name, "___sync_store_Hosts::seen");
+    let path = Path::new("etc/tables/___sync_store_Hosts::seen.sqlite");
+    assert_eq!(
+        seen.store.options,
+        [
+            ("path", path.to_string_lossy().into_owned()),
+            ("journal_mode", "wal".to_owned())
+        ]
+    );
+    assert_eq!(
+        (counts.store.backend, counts.store.options.len()),
+        ("memory", 0)
+    );
+    assert_eq!(layout.all_stores().count(), 2);
+    assert_eq!(parse(MANAGER).unwrap().table_dir(), Path::new("etc"));
 }

@@ -61,6 +61,7 @@ where
         driver.handle_events(usize::MAX);
         // What was there before is no change.
         driver.inner.write().take_changes();
+        driver.tell();
         Ok(driver)
     }
 

@@ -34,6 +34,9 @@
 //!   value, but for one case: a write that fails (below).
 //! * **All copies end equal**: once nobody writes and the writes are answered, every table holds what the master holds. Two
 //!   nodes can briefly disagree, and `update` on two nodes at once may lose one of the two.
+//! * **A write outlives the master.** What was under way when the master went is sent again to the next one: a value that
+//!   another node wrote between the two may be overwritten, and such a write may come behind later ones to other elements.
+//!   `clear` alone is not repeated; it fails.
 //! * **A write that fails is undone and told**: the element is again what the store says, the change is told like any other,
 //!   and [`BrokerTable::problems`] and [`BrokerTable::counters`] say why. Without a master, writes are kept for two minutes and
 //!   then fail one by one.

@@ -51,7 +51,8 @@ pub(super) struct TableState<K, V> {
     queue: VecDeque<Write>,
     /// Of all writes that are not answered.
     bytes: usize,
-    in_flight: BTreeMap<u64, InFlight>,
+    /// Writes that were handed to the store, by number.
+    in_flight: BTreeMap<u64, Write>,
     submitted: u64,
     closed: bool,
     changes: Vec<TableChange<K, V>>,
@@ -79,6 +80,8 @@ struct Below<V> {
     stored: Option<Lived<V>>,
     /// How many writes to the element are not answered.
     writes: usize,
+    /// The number of the latest of them.
+    latest: u64,
 }
 
 /// A write of this node.
@@ -89,7 +92,7 @@ struct Write {
     weight: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Action {
     Put {
         key: Data,
@@ -109,19 +112,6 @@ enum Life {
     Whole(Duration),
     /// What is left of it.
     Until(Instant),
-}
-
-#[derive(Debug)]
-struct InFlight {
-    touched: Touched,
-    weight: usize,
-}
-
-#[derive(Debug)]
-enum Touched {
-    Put(Data),
-    Erase(Data),
-    All(Vec<Data>),
 }
 
 impl<K, V> TableState<K, V>
@@ -207,7 +197,8 @@ where
             Life::Whole(life) => now.checked_add(life),
             Life::Until(until) => Some(until),
         };
-        let previous = slot.overlay(Some(Lived { value, until }));
+        let number = self.submitted + 1;
+        let previous = slot.overlay(number, Some(Lived { value, until }));
         if previous.is_none() {
             self.len += 1;
         }
@@ -233,7 +224,7 @@ where
         let Some(slot) = self.slots.get_mut(&key) else {
             return Ok(None);
         };
-        let previous = slot.overlay(None);
+        let previous = slot.overlay(self.submitted + 1, None);
         self.len -= 1;
         self.submit(Action::Erase(key), weight);
         Ok(previous)
@@ -246,7 +237,7 @@ where
         self.room_for(OVERHEAD)?;
         for key in &keys {
             if let Some(slot) = self.slots.get_mut(key) {
-                slot.overlay(None);
+                slot.overlay(self.submitted + 1, None);
             }
         }
         self.len = 0;
@@ -305,12 +296,8 @@ where
         limit: usize,
     ) -> Option<(u64, StoreOperation)> {
         while self.in_flight.len() < limit {
-            let Write {
-                number,
-                action,
-                weight,
-            } = self.queue.pop_front()?;
-            let (operation, touched) = match action {
+            let write = self.queue.pop_front()?;
+            let operation = match write.action.clone() {
                 Action::Put { key, value, life } => {
                     let expiry = match life {
                         Life::Endless => None,
@@ -318,21 +305,20 @@ where
                         Life::Until(until) => match until.checked_duration_since(now) {
                             Some(left) if !left.is_zero() => Some(left),
                             _ => {
-                                self.bytes -= weight;
+                                self.bytes -= write.weight;
                                 self.answer_one(&key);
                                 self.problems.push(TableProblem::Late { key });
                                 continue;
                             }
                         },
                     };
-                    let touched = Touched::Put(key.clone());
-                    let put = StoreOperation::Put { key, value, expiry };
-                    (put, touched)
+                    StoreOperation::Put { key, value, expiry }
                 }
-                Action::Erase(key) => (StoreOperation::Erase(key.clone()), Touched::Erase(key)),
-                Action::Clear(keys) => (StoreOperation::Clear, Touched::All(keys)),
+                Action::Erase(key) => StoreOperation::Erase(key),
+                Action::Clear(_) => StoreOperation::Clear,
             };
-            self.in_flight.insert(number, InFlight { touched, weight });
+            let number = write.number;
+            self.in_flight.insert(number, write);
             return Some((number, operation));
         }
         None
@@ -342,15 +328,40 @@ where
 
     /// Write `number` is answered; every event told before has been handled.
     pub(super) fn handle_answer(&mut self, number: u64, result: Result<(), StoreError>) {
-        let Some(InFlight { touched, weight }) = self.in_flight.remove(&number) else {
+        let Some(write) = self.in_flight.remove(&number) else {
             return;
         };
-        self.bytes -= weight;
-        let key = match touched {
-            Touched::Put(key) | Touched::Erase(key) if result.is_ok() => {
-                return self.answer_one(&key);
+        if result == Err(StoreError::Unanswered) && self.is_latest(&write) {
+            return self.again(write);
+        }
+        self.settle(write, result);
+    }
+
+    /// Whether nothing that the write sets was written again since.
+    fn is_latest(&self, write: &Write) -> bool {
+        let (Action::Put { key, .. } | Action::Erase(key)) = &write.action else {
+            return false;
+        };
+        let slot = self.slots.get(key);
+        slot.and_then(|slot| slot.below.as_ref())
+            .is_some_and(|below| below.latest == write.number)
+    }
+
+    /// The master was lost with the write under way. To set an element twice does no harm, so it goes out again.
+    fn again(&mut self, write: Write) {
+        let number = write.number;
+        let place = self.queue.partition_point(|other| other.number < number);
+        self.queue.insert(place, write);
+    }
+
+    fn settle(&mut self, write: Write, result: Result<(), StoreError>) {
+        self.bytes -= write.weight;
+        let key = match write.action {
+            Action::Put { key, .. } => {
+                self.answer_one(&key);
+                Some(key)
             }
-            Touched::Erase(key) => {
+            Action::Erase(key) => {
                 self.answer_one(&key);
                 // A C++ master echoes nothing where another node was faster, and the element is gone as it should be.
                 if result == Err(StoreError::NotEchoed) && self.get(&key).is_none() {
@@ -358,17 +369,16 @@ where
                 }
                 Some(key)
             }
-            Touched::Put(key) => {
-                self.answer_one(&key);
-                Some(key)
-            }
-            Touched::All(keys) => {
+            Action::Clear(keys) => {
                 keys.iter().for_each(|key| self.answer_one(key));
                 None
             }
         };
-        if let Err(error) = result {
-            self.problems.push(TableProblem::Write { key, error });
+        match result {
+            Ok(()) => {}
+            // What was written since takes its place.
+            Err(StoreError::Unanswered) if key.is_some() => {}
+            Err(error) => self.problems.push(TableProblem::Write { key, error }),
         }
     }
 
@@ -553,36 +563,28 @@ where
     /// No more writes; those that are not answered are as they are.
     pub(super) fn close(&mut self) {
         self.closed = true;
-        let numbers: Vec<u64> = self.in_flight.keys().copied().collect();
-        for number in numbers {
-            self.handle_answer(number, Err(StoreError::Closed));
-        }
-        for write in std::mem::take(&mut self.queue) {
-            let touched = match write.action {
-                Action::Put { key, .. } => Touched::Put(key),
-                Action::Erase(key) => Touched::Erase(key),
-                Action::Clear(keys) => Touched::All(keys),
-            };
-            let weight = write.weight;
-            self.in_flight
-                .insert(write.number, InFlight { touched, weight });
-            self.handle_answer(write.number, Err(StoreError::Closed));
+        let in_flight = std::mem::take(&mut self.in_flight).into_values();
+        let queued = std::mem::take(&mut self.queue);
+        for write in in_flight.chain(queued) {
+            self.settle(write, Err(StoreError::Closed));
         }
     }
 }
 
 impl<V: Clone, K> Slot<K, V> {
     /// Puts the value of a write over what is there, which it returns.
-    fn overlay(&mut self, lived: Option<Lived<V>>) -> Option<V> {
+    fn overlay(&mut self, number: u64, lived: Option<Lived<V>>) -> Option<V> {
         let previous = std::mem::replace(&mut self.visible, lived);
         let returned = previous.as_ref().map(|lived| lived.value.clone());
         let below = self.below.get_or_insert_with(|| {
             Box::new(Below {
                 stored: previous,
                 writes: 0,
+                latest: number,
             })
         });
         below.writes += 1;
+        below.latest = number;
         returned
     }
 }

@@ -172,6 +172,47 @@ fn a_write_that_fails_is_undone_and_told() {
 }
 
 #[test]
+fn writes_that_were_under_way_when_the_master_went_go_out_again_in_order() {
+    let (mut state, now) = (state(), Instant::now());
+    put(&mut state, now, "a", 1).unwrap();
+    put(&mut state, now, "b", 1).unwrap();
+    put(&mut state, now, "a", 2).unwrap();
+    let writes = hand_over(&mut state, now);
+    put(&mut state, now, "c", 1).unwrap();
+    for (number, _) in &writes {
+        state.handle_answer(*number, Err(StoreError::Unanswered));
+    }
+    // The first write to "a" is not: it would undo the second.
+    let again = hand_over(&mut state, now);
+    let numbers: Vec<u64> = again.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [2, 3, 4]);
+    assert_eq!(again[0].1, writes[1].1);
+    assert_eq!(state.answered(), 1);
+    for (key, value) in [("b", 1u64), ("a", 2), ("c", 1)] {
+        told(&mut state, now, key, value);
+    }
+    for number in numbers {
+        state.handle_answer(number, Ok(()));
+    }
+    assert_eq!((get(&state, "a"), state.waiting()), (Some(2), 0));
+    assert_eq!(
+        (state.take_changes(), state.take_problems()),
+        (vec![], vec![])
+    );
+
+    // A clear is not repeated, since it would take what came later with it: it is undone and told.
+    state.clear().unwrap();
+    let writes = hand_over(&mut state, now);
+    state.handle_answer(writes[0].0, Err(StoreError::Unanswered));
+    assert_eq!(state.len(), 3);
+    let problem = TableProblem::Write {
+        key: None,
+        error: StoreError::Unanswered,
+    };
+    assert_eq!(state.take_problems(), [problem]);
+}
+
+#[test]
 fn an_element_that_another_removed_first_is_removed() {
     let (mut state, now) = (state(), Instant::now());
     told(&mut state, now, "a", 5u64);
@@ -368,7 +409,7 @@ fn reading_all_of_the_store_again_finds_what_was_missed() {
     assert!(changes.contains(&changed("other", 1, 2)));
     // And the unanswered write is settled by its answer.
     let writes = hand_over(&mut state, now);
-    state.handle_answer(writes[0].0, Err(StoreError::Unanswered));
+    state.handle_answer(writes[0].0, Err(StoreError::GivenUp));
     assert_eq!(get(&state, "own"), None);
 }
 
