@@ -319,6 +319,9 @@ mod tests {
                 resending: true,
             },
             ClusterEvent::Started,
+            ClusterEvent::Masters {
+                names: vec!["Hosts::seen".to_owned(), "t".to_owned()],
+            },
             ClusterEvent::ForwardChanges {
                 header: "h".into(),
                 changes: Data::Vector(Vec::new()),

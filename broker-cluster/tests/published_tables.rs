@@ -141,6 +141,7 @@ impl Beside {
             .open()
             .unwrap();
         peer.connect("mem://own".parse().unwrap()).await.unwrap();
+        wait_for(|| own.peers().iter().any(|other| other.id == peer.id())).await;
         Self {
             table,
             peer,
