@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::failure::{FAILED, MISUSED, complain};
 use crate::logging::Logging;
-use crate::{bench, cluster, completions, demo, node, publish, status, store, subscribe};
+use crate::{bench, cluster, completions, demo, node, pool, publish, status, store, subscribe};
 
 /// Zeek's Broker framework: publish and subscribe, replicated stores, clusters.
 #[derive(Debug, Parser)]
@@ -38,6 +38,8 @@ pub(crate) enum Command {
     /// Run the nodes of a cluster
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Show who is in a pool and where keys live
+    Pool(pool::Args),
     /// Publish values
     Pub(publish::PubArgs),
     /// Publish a Zeek event
@@ -82,6 +84,7 @@ impl Command {
             Self::Demo(args) => demo::run(args, log.directives()).await,
             Self::Node(args) => node::run(*args, log).await,
             Self::Cluster(command) => cluster::run(command, log).await,
+            Self::Pool(args) => pool::run(&args),
             Self::Pub(args) => publish::run_pub(args).await,
             Self::Event(args) => publish::run_event(args).await,
             Self::Sub(args) => subscribe::run(args).await,

@@ -18,6 +18,7 @@ mod logging;
 mod metrics;
 mod node;
 mod output;
+mod pool;
 mod publish;
 mod signals;
 mod status;

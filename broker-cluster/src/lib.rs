@@ -90,7 +90,7 @@ mod waiting;
 pub use events::LOG_RECEIPTS;
 pub use layout::{
     BadHostPort, HostPort, Layout, LayoutChanges, LayoutError, LayoutFormat, LayoutProblem,
-    LayoutSource, LoggingSpec, NodeSpec, ReadySpec, StoreSpec, TableSpec, TlsSpec,
+    LayoutSource, LoggingSpec, NodeSpec, ReadySpec, RelaySpec, StoreSpec, TableSpec, TlsSpec,
     UnknownLayoutFormat, WsSpec, ZeekLayoutProblem, ZeekOptions,
 };
 pub use node::{

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::format::LayoutFormat;
 use super::zeek::ZeekLayoutProblem;
 use crate::pools::AllocationError;
-use crate::role::UnknownRole;
+use crate::role::{Role, UnknownRole};
 
 /// A layout that cannot be used. Its text is one line: `FILE:LINE: what is wrong; the fix`, or `FILE:LINE:COLUMN:` where a
 /// line may hold much.
@@ -265,6 +265,18 @@ pub enum LayoutProblem {
         #[source]
         source: AllocationError,
     },
+    /// An event is published again to those who publish it again.
+    #[error(
+        "{table} publishes its event to {topic}, where it comes back to nodes of role {role} that publish it again"
+    )]
+    RelayLoop {
+        /// The relay.
+        table: String,
+        /// Where it publishes.
+        topic: String,
+        /// Who gets it from there.
+        role: Role,
+    },
     /// A layout of Zeek's that cannot be read.
     #[error("{source}")]
     Zeek {
@@ -354,6 +366,7 @@ impl LayoutProblem {
             Self::BackendNotBuilt { feature, .. } => format!("build with cargo feature {feature:?}, or choose another backend"),
             Self::NotForBackend { .. } => "remove it".to_owned(),
             Self::Pools { .. } => "change max_nodes, exclusive, topic or role of the pools, or add nodes".to_owned(),
+            Self::RelayLoop { .. } => "use another topic, such as zeek/cluster/worker".to_owned(),
             Self::Zeek { source } => source.fix(),
             Self::TooLong { .. } => "is this the right file?".to_owned(),
             Self::NothingBeside => "write them into the layout".to_owned(),

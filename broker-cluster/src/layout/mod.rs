@@ -38,6 +38,10 @@
 //! topic = "zeek/cluster/pool/hosts"
 //! role = "proxy"                         # further: max_nodes, exclusive, strategy = zeek | weighted
 //!
+//! [relays.alerts]                        # workers do not see each other: who publishes an event of theirs again
+//! event = "Alerts::raised"
+//! by = ["manager", "proxy"]              # further: topic; default: that of the workers
+//!
 //! [tls]                                  # for grpcs://, brokers:// and wss://; one node's in [node.NAME.tls]
 //! cafile = "ca.pem"                      # further: certificate, key, passphrase_file, capath, verify_host_name
 //!
@@ -58,6 +62,7 @@ mod host_port;
 mod logging;
 mod reader;
 mod ready;
+mod relays;
 mod security;
 mod source;
 mod table;
@@ -75,6 +80,7 @@ pub use self::format::{LayoutFormat, UnknownLayoutFormat};
 pub use self::host_port::{BadHostPort, HostPort};
 pub use self::logging::LoggingSpec;
 pub use self::ready::ReadySpec;
+pub use self::relays::RelaySpec;
 pub use self::security::{TlsSpec, WsSpec};
 pub use self::source::LayoutSource;
 pub use self::zeek::{ZeekLayoutProblem, ZeekOptions};
@@ -99,6 +105,7 @@ pub struct Layout {
     manager_is_logger: bool,
     notices: Vec<String>,
     ready: Option<ReadySpec>,
+    relays: Vec<RelaySpec>,
 }
 
 /// A store that every node of the cluster has.
@@ -250,6 +257,12 @@ impl Layout {
     #[must_use]
     pub const fn logging(&self) -> &LoggingSpec {
         &self.logging
+    }
+
+    /// Events that managers or proxies publish again.
+    #[must_use]
+    pub fn relays(&self) -> &[RelaySpec] {
+        &self.relays
     }
 
     /// The stores, by name.

@@ -17,17 +17,17 @@ use super::logging;
 use super::security::Security;
 use super::table::{Source, Table, Text, shortened};
 use super::zeek::{Foreign, ZeekTable};
-use super::{Layout, NodeSpec, StoreSpec, TableSpec, ready};
+use super::{Layout, NodeSpec, StoreSpec, TableSpec, ready, relays};
 use crate::log::LogFormat;
 use crate::pools::{PoolSpec, Strategy};
 use crate::role::Role;
 use crate::table::store_name;
 
 const SECTIONS: &[&str] = &[
-    "cluster", "logging", "stores", "tables", "node", "pools", "tls", "ws",
+    "cluster", "logging", "stores", "tables", "node", "pools", "relays", "tls", "ws",
 ];
 const FOREIGN_SECTIONS: &[&str] = &[
-    "cluster", "logging", "stores", "tables", "node", "pools", "tls", "ws", "zeek",
+    "cluster", "logging", "stores", "tables", "node", "pools", "relays", "tls", "ws", "zeek",
 ];
 const CLUSTER_KEYS: &[&str] = &[
     "name",
@@ -200,6 +200,7 @@ pub(super) fn read(
         None => None,
     };
     Ok(Layout {
+        relays: relays::read(&root, &pools.specs)?,
         ready,
         name: name.map_or_else(
             || {

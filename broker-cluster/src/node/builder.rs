@@ -273,8 +273,18 @@ impl ClusterNodeBuilder {
             layout: Arc::clone(&layout),
             adopted: Mutex::new(None),
         });
-        if self.handlers.is_some() {
+        let relays: Vec<_> = layout
+            .relays()
+            .iter()
+            .filter(|relay| relay.by.contains(&spec.role))
+            .collect();
+        if self.handlers.is_some() || !relays.is_empty() {
             shared.start_handling();
+        }
+        for relay in relays {
+            shared
+                .republish(relay.event.as_str(), relay.topic.clone())
+                .keep();
         }
         // Everything is in the filter before anybody can shake hands.
         endpoint.forward(&subscriptions);

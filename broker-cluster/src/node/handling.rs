@@ -119,6 +119,27 @@ impl Shared {
             }
         });
     }
+
+    /// Publishes an event again whenever one comes. Handling has started.
+    pub(super) fn republish(&self, name: impl Into<ByteString>, topic: Topic) -> HandlerGuard {
+        let endpoint: Endpoint = self.endpoint.unowned();
+        self.handling.handlers.handler(name).on_event_async(
+            move |event: Incoming<Vec<broker_core::Data>>| {
+                let (endpoint, topic) = (endpoint.clone(), topic.clone());
+                async move {
+                    let event = Event {
+                        name: event.name,
+                        args: event.args,
+                        metadata: (!event.metadata.is_empty()).then_some(event.metadata),
+                    };
+                    let message = broker_core::Message::new(topic, event);
+                    if let Err(error) = endpoint.publish(message).await {
+                        tracing::warn!(%error, "event not published again");
+                    }
+                }
+            },
+        )
+    }
 }
 
 async fn dispatch(
@@ -244,22 +265,8 @@ impl ClusterNode {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn republish(&self, name: impl Into<ByteString>, topic: Topic) -> HandlerGuard {
-        let endpoint: Endpoint = self.endpoint().unowned();
-        self.handler(name)
-            .on_event_async(move |event: Incoming<Vec<broker_core::Data>>| {
-                let (endpoint, topic) = (endpoint.clone(), topic.clone());
-                async move {
-                    let event = Event {
-                        name: event.name,
-                        args: event.args,
-                        metadata: (!event.metadata.is_empty()).then_some(event.metadata),
-                    };
-                    let message = broker_core::Message::new(topic, event);
-                    if let Err(error) = endpoint.publish(message).await {
-                        tracing::warn!(%error, "event not published again");
-                    }
-                }
-            })
+        self.shared.start_handling();
+        self.shared.republish(name, topic)
     }
 
     /// Gets events published to topics with this prefix too, as `Cluster::subscribe`, for handlers; streams say for
