@@ -130,7 +130,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
     Invocation::Answered(ExitCode::from(code))
 }
 
-/// Brings the options of `pub` and `event` to the front: there a VALUE may begin with a hyphen (`-5s`), so that clap takes
+/// Brings the options of `pub`, `event` and `pool` to the front: there a VALUE may begin with a hyphen (`-5s`), so that clap takes
 /// all that follows the first one for values. What begins with two hyphens and is no option stays where it is, and is
 /// refused as a value. Behind `--` everything is one.
 fn options_first(args: Vec<OsString>) -> Vec<OsString> {
@@ -139,7 +139,12 @@ fn options_first(args: Vec<OsString>) -> Vec<OsString> {
         arg.to_str()
             .is_some_and(|name| program.find_subcommand(name).is_some())
     });
-    let Some(at) = command_at.filter(|at| args[*at] == "pub" || args[*at] == "event") else {
+    let takes_values = |at: &usize| {
+        ["pub", "event", "pool"]
+            .iter()
+            .any(|name| args[*at] == *name)
+    };
+    let Some(at) = command_at.filter(takes_values) else {
         return args;
     };
     let Some(command) = args[at]
@@ -304,6 +309,10 @@ mod tests {
             (
                 "broker pub ws://h /t -- --token x",
                 "broker pub ws://h /t -- --token x",
+            ),
+            (
+                "broker pool proxy -5s --down p --topic",
+                "broker pool --down p --topic proxy -5s",
             ),
             (
                 "broker sub ws://h pub --token x",

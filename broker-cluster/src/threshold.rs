@@ -11,7 +11,7 @@
 //! let threshold = Threshold::new().need(Role::Worker, Need::Percent(50));
 //! let standing = threshold.standing(&layout, "m", |name| name == "w-2");
 //! assert!(standing.is_met());
-//! assert_eq!(standing.to_string(), "1 of 2 workers (1 needed); missing: w-1");
+//! assert_eq!(standing.to_string(), "1 of 2 workers (1 needed; missing: w-1)");
 //! # Ok::<(), broker_cluster::LayoutError>(())
 //! ```
 //!
@@ -211,23 +211,19 @@ impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, role) in self.roles.iter().enumerate() {
             if index > 0 {
-                f.write_str("; ")?;
+                f.write_str(", ")?;
             }
             let plural = match role.role {
                 Role::Proxy => "proxies".to_owned(),
                 other => format!("{other}s"),
             };
-            write!(
-                f,
-                "{} of {} {plural} ({} needed)",
-                role.up(),
-                role.total,
-                role.needed
-            )?;
+            let (up, total, needed) = (role.up(), role.total, role.needed);
+            write!(f, "{up} of {total} {plural} ({needed} needed")?;
             if !role.missing.is_empty() {
                 let names = names(role.missing.iter().map(String::as_str));
                 write!(f, "; missing: {names}")?;
             }
+            f.write_str(")")?;
         }
         Ok(())
     }
@@ -323,7 +319,7 @@ mod tests {
         assert!(!short.is_met());
         assert_eq!(
             short.to_string(),
-            "27 of 30 workers (28 needed); missing: worker-03, worker-17, worker-30"
+            "27 of 30 workers (28 needed; missing: worker-03, worker-17, worker-30)"
         );
         assert_eq!(short.missing().count(), 3);
     }
@@ -409,7 +405,7 @@ mod tests {
                 .need(Role::Worker, Need::All)
                 .standing(&layout(15), "manager", |_| false);
         assert!(
-            standing.to_string().ends_with("worker-10 and 5 more"),
+            standing.to_string().ends_with("worker-10 and 5 more)"),
             "{standing}"
         );
     }

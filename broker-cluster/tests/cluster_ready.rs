@@ -98,7 +98,7 @@ async fn enough_nodes_are_waited_for_and_the_missing_are_named() {
     assert_eq!(begun.elapsed(), Duration::from_secs(3));
     assert_eq!(
         short.to_string(),
-        "1 of 3 workers (2 needed); missing: worker-1, worker-3"
+        "1 of 3 workers (2 needed; missing: worker-1, worker-3)"
     );
     let waiting = tokio::spawn({
         let manager = manager.clone();
