@@ -1,6 +1,7 @@
 //! Which layout a node or a supervisor reads: a file in one of three formats, and what the command line says about it.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use broker_cluster::{Layout, LayoutFormat, LayoutSource, ZeekOptions};
@@ -28,12 +29,14 @@ impl LayoutArgs {
     /// # Errors
     /// Misuse: it cannot be read, or says what it may not.
     pub(crate) fn load(&self, config: &Path) -> anyhow::Result<Layout> {
+        let address = std::env::var(LISTEN_ADDRESS).unwrap_or_default();
+        let is_address = address.parse::<IpAddr>().is_ok();
         let mut zeek = ZeekOptions::new();
         if self.no_tls {
             zeek = zeek.tls(false);
         }
-        if let Some(address) = self.listen_address()? {
-            zeek = zeek.listen_address(address);
+        if is_address {
+            zeek = zeek.listen_address(address.as_str());
         }
         let mut source = LayoutSource::new(config).zeek(zeek);
         if let Some(format) = self.layout_format {
@@ -43,6 +46,18 @@ impl LayoutArgs {
             source = source.with(with);
         }
         let layout = source.load().map_err(|error| misuse(error.to_string()))?;
+        if layout.format() == LayoutFormat::Toml {
+            if self.no_tls {
+                return Err(misuse(format!(
+                    "{}: --no-tls is for layouts of Zeek's; write broker:// into this one",
+                    config.display()
+                )));
+            }
+        } else if !is_address && !address.is_empty() {
+            return Err(misuse(format!(
+                "{LISTEN_ADDRESS}: {address:?} is no address"
+            )));
+        }
         for notice in layout.notices() {
             tracing::warn!("{notice}");
         }
@@ -52,17 +67,6 @@ impl LayoutArgs {
     /// The file that says where logs go and what the stores are: the layout, or the one beside it.
     pub(crate) fn settings<'a>(&'a self, config: &'a Path) -> &'a Path {
         self.with.as_deref().unwrap_or(config)
-    }
-
-    fn listen_address(&self) -> anyhow::Result<Option<String>> {
-        match std::env::var(LISTEN_ADDRESS) {
-            Ok(address) if address.is_empty() => Ok(None),
-            Ok(address) if address.parse::<std::net::IpAddr>().is_ok() => Ok(Some(address)),
-            Ok(address) => Err(misuse(format!(
-                "{LISTEN_ADDRESS}: {address:?} is no address"
-            ))),
-            Err(_) => Ok(None),
-        }
     }
 
     /// The arguments that say the same to another process of this program.

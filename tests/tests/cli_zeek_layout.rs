@@ -196,7 +196,7 @@ fn what_does_not_do_is_misuse_with_file_line_and_fix() {
         "[m]\ntype=manager\nhost=localhost\n[p]\ntype=proxy\nhost=localhost\n",
     );
     write("zeekctl.cfg", "ClusterBackend = ZeroMQ\n");
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
         (
             &["--config", "cluster-layout.zeek", "--name", "proxy-1"],
             "cluster-layout.zeek:7:28: \"Cluster::PROXI\" is no type of nodes",
@@ -252,6 +252,10 @@ fn what_does_not_do_is_misuse_with_file_line_and_fix() {
                 "ini",
             ],
             "\"ini\" is no format of layouts (toml, node-cfg, zeek)",
+        ),
+        (
+            &["--config", "own.toml", "--name", "manager", "--no-tls"],
+            "own.toml: --no-tls is for layouts of Zeek's",
         ),
     ];
     for (args, expected) in cases {

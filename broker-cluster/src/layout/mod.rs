@@ -92,6 +92,7 @@ use crate::role::Role;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
     file: PathBuf,
+    format: LayoutFormat,
     name: String,
     log_dir: PathBuf,
     log_format: LogFormat,
@@ -227,6 +228,12 @@ impl Layout {
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// What that file is written in.
+    #[must_use]
+    pub const fn format(&self) -> LayoutFormat {
+        self.format
     }
 
     /// The cluster's name.

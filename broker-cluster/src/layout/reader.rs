@@ -218,6 +218,7 @@ pub(super) fn read(
             LogFormat::Tsv
         },
         file: file.to_owned(),
+        format: foreign.map_or(LayoutFormat::Toml, |foreign| foreign.source.format),
         table_dir,
         logging,
         stores,

@@ -608,6 +608,7 @@ fn a_file_is_read_in_the_format_that_it_has_and_with_what_is_beside_it() {
         .load()
         .expect("a layout");
     assert_eq!((layout.name(), layout.file()), ("lab", generated.as_path()));
+    assert_eq!(layout.format(), LayoutFormat::Zeek);
     assert_eq!(Layout::load(&toml).expect("a layout").manager().name, "m");
     let error = LayoutSource::new(&toml)
         .with(&with)

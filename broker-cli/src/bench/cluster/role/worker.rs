@@ -139,7 +139,7 @@ impl Worker {
     async fn heard(&mut self, event: &Event) {
         if let Some(LoadEvent::Order { number }) = LoadEvent::from_event(event) {
             self.intake.take(number);
-            if self.intake.have() % ANSWER_EVERY == 0 {
+            if self.intake.have().is_multiple_of(ANSWER_EVERY) {
                 self.tell_manager().await;
             }
             return;
