@@ -28,7 +28,8 @@ impl Lab {
             let port = ports.next().unwrap();
             format!("[node.{name}]\nrole = \"{role}\"\nlisten = [\"grpc://127.0.0.1:{port}\"]\n")
         };
-        let mut text = node("manager", "manager");
+        let mut text = String::from("[logging]\nnode_streams = false\n");
+        text.push_str(&node("manager", "manager"));
         let names: Vec<String> = (1..=loggers)
             .map(|number| format!("logger-{number}"))
             .collect();

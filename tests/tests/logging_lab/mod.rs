@@ -1,0 +1,153 @@
+//! A cluster for the tests of logging: manager and loggers are processes of the real program, the worker is a node of
+//! this one, so that a test knows what it has written.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use broker_cluster::log::{Column, ColumnType, LogValue, Schema};
+use broker_cluster::logging::{LogSpec, LogStream};
+use broker_cluster::{ClusterNode, Layout};
+use broker_core::Endpoint;
+use broker_tests::{Cluster, Done, PATIENCE, Running, broker, free_ports};
+use broker_wire::GrpcTransport;
+use serde_json::Value;
+
+pub(crate) struct Lab {
+    pub(crate) cluster: Cluster,
+    processes: BTreeMap<String, (Running, String)>,
+}
+
+impl Lab {
+    /// A layout with a manager, so many loggers and a worker; `logging` goes in front. Nothing is started.
+    pub(crate) fn new(loggers: usize, logging: &str) -> Self {
+        let mut ports = free_ports(loggers + 1).into_iter();
+        let mut node = |name: &str, role: &str| {
+            let port = ports.next().unwrap();
+            format!("[node.{name}]\nrole = \"{role}\"\nlisten = [\"grpc://127.0.0.1:{port}\"]\n")
+        };
+        let mut text = format!("{logging}\n{}", node("manager", "manager"));
+        for number in 1..=loggers {
+            text.push_str(&node(&format!("logger-{number}"), "logger"));
+        }
+        text.push_str("[node.worker-1]\nrole = \"worker\"\nlisten = [\"grpc://127.0.0.1:0\"]\n");
+        Self {
+            cluster: Cluster::new(&text),
+            processes: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.cluster.path()
+    }
+
+    /// The directory of a logger's files.
+    pub(crate) fn logs(&self, logger: &str) -> PathBuf {
+        self.path().join("logs").join(logger)
+    }
+
+    pub(crate) fn start(&mut self, name: &str) {
+        let started = self.cluster.node(name);
+        self.processes.insert(name.to_owned(), started);
+    }
+
+    pub(crate) fn process(&mut self, name: &str) -> &mut Running {
+        &mut self.processes.get_mut(name).unwrap().0
+    }
+
+    pub(crate) fn kill(&mut self, name: &str) {
+        let (process, _) = self.processes.remove(name).unwrap();
+        process.signal("KILL");
+        process.wait();
+    }
+
+    /// Stops a process in order and returns what it said.
+    pub(crate) fn stop(&mut self, name: &str) -> Done {
+        let (process, _) = self.processes.remove(name).unwrap();
+        let done = process.stop();
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        done
+    }
+
+    pub(crate) fn stop_all(&mut self) {
+        let names: Vec<String> = self.processes.keys().cloned().collect();
+        for name in names {
+            self.stop(&name);
+        }
+    }
+
+    pub(crate) fn status(&self, name: &str) -> Value {
+        let url = &self.processes[name].1;
+        let text = Done::of(broker().args(["status", url, "--json"])).ok();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Starts the worker in this process.
+    pub(crate) async fn worker(&self) -> ClusterNode {
+        let layout = Layout::load(self.path().join("cluster.toml")).unwrap();
+        ClusterNode::builder(layout, "worker-1")
+            .endpoint_builder(Endpoint::builder().transport(GrpcTransport::new()))
+            .start()
+            .await
+            .unwrap()
+    }
+}
+
+/// A log of numbers on a node.
+pub(crate) async fn numbers(worker: &ClusterNode) -> LogStream {
+    worker.logs().stream(LogSpec::new(schema())).await.unwrap()
+}
+
+pub(crate) fn schema() -> Schema {
+    Schema {
+        path: "test".to_owned(),
+        columns: vec![Column::new("n", ColumnType::parse("count").unwrap())],
+    }
+}
+
+pub(crate) async fn write(log: &mut LogStream, numbers: std::ops::Range<u64>) {
+    for n in numbers {
+        log.write(&[LogValue::Count(n)]).await.unwrap();
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The files of a directory whose names end like this, sorted.
+pub(crate) fn files(dir: &Path, suffix: &str) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().is_some_and(|path| path.ends_with(suffix)))
+        .collect();
+    files.sort();
+    files
+}
+
+pub(crate) fn gunzip(path: &Path) -> String {
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap())
+        .read_to_string(&mut text)
+        .unwrap();
+    text
+}
+
+/// The numbers in the text of a log, in order.
+pub(crate) fn rows(text: &str) -> Vec<u64> {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.parse().unwrap())
+        .collect()
+}
