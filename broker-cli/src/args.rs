@@ -260,7 +260,9 @@ Environment:
   BROKER_TLS_PASSPHRASE   what the key of a certificate is encrypted with
   BROKER_WS_TOKEN         the token of WebSocket clients, as --token and node --ws-token
   BROKER_WS_PEER_TOKEN    the token a node shows to others, as node --ws-peer-token
-  ZEEK_DEFAULT_LISTEN_ADDRESS   which address nodes of a layout of Zeek's listen on [default: all]
+  BROKER_RUN_DIR          where cluster up keeps its lock and socket, as --run-dir
+  NOTIFY_SOCKET, WATCHDOG_USEC   whom node and cluster up tell how they are, set by systemd
+  ZEEK_..., ZEEKCTL_...   see node --help
 
 Exit codes: 0 done, 1 failed, 2 misused. A closed output pipe counts as done.
 

@@ -48,13 +48,15 @@ fn main() -> ExitCode {
 fn run(cli: args::Cli) -> anyhow::Result<()> {
     let (asked, default) = cli.log_directives();
     let log = logging::Logging::start(asked, default)?;
-    let runtime = if cli.command.is_busy() {
+    let mut runtime = if cli.command.is_busy() {
         tokio::runtime::Builder::new_multi_thread()
     } else {
         tokio::runtime::Builder::new_current_thread()
+    };
+    if let Some(threads) = node::max_threads()? {
+        runtime.worker_threads(threads);
     }
-    .enable_all()
-    .build()?;
+    let runtime = runtime.enable_all().build()?;
     let result = runtime.block_on(cli.command.run(&log));
     // What still blocks a thread (a backend, stdin) must not keep a finished program alive.
     runtime.shutdown_background();

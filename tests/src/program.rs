@@ -14,7 +14,18 @@ pub fn broker() -> Command {
         "BROKER_TLS_PASSPHRASE",
         "BROKER_WS_TOKEN",
         "BROKER_WS_PEER_TOKEN",
+        "BROKER_RUN_DIR",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
         "ZEEK_DEFAULT_LISTEN_ADDRESS",
+        "ZEEK_DEFAULT_LISTEN_RETRY",
+        "ZEEK_DEFAULT_CONNECT_RETRY",
+        "ZEEK_BROKER_MAX_THREADS",
+        "ZEEK_WEBSOCKET_LISTEN_ADDRESS",
+        "ZEEK_WEBSOCKET_LISTEN_PORT",
+        "ZEEKCTL_CHECK_CONFIG",
+        "ZEEKCTL_DISABLE_LISTEN",
     ] {
         command.env_remove(variable);
     }

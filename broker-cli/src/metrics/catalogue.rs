@@ -87,6 +87,7 @@ metrics! {
     LOG_WRITTEN Counter "broker_log_written_records" ["stream"] "Log records that are in a file or acknowledged by a logger"
     LOG_DROPPED Counter "broker_log_dropped_records" ["stream"] "Log records that were given up"
     LOG_DUPLICATES Counter "broker_log_duplicate_records" ["stream"] "Log records that a logger had written before"
+    LOG_SPOOLED Gauge "broker_log_spooled_records" ["stream"] "Log records on disk that wait for a logger"
     NODES_UP Gauge "broker_cluster_nodes_up" ["role"] "Nodes of the layout that this node is connected to and that have said hello"
     NODES_EXPECTED Gauge "broker_cluster_nodes_expected" ["role"] "Nodes of the layout that this node is to be connected to"
     FULLY_CONNECTED Gauge "broker_cluster_fully_connected" [] "Whether the node has had a connection to every node it waits for"

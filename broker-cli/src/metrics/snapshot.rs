@@ -220,6 +220,7 @@ impl Snapshot {
             self.add(&c::LOG_WRITTEN, stream, float(log.written));
             self.add(&c::LOG_DROPPED, stream, float(log.dropped));
             self.add(&c::LOG_DUPLICATES, stream, float(log.duplicates));
+            self.add(&c::LOG_SPOOLED, stream, float(log.spooled));
         }
     }
 

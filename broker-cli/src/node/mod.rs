@@ -14,7 +14,7 @@ use broker_cluster::HostPort;
 use broker_core::PeerUrl;
 
 use self::lifecycle::Manner;
-pub(crate) use self::settings::Settings;
+pub(crate) use self::settings::{Settings, max_threads};
 use crate::failure::misuse;
 use crate::layout_file::LayoutArgs;
 use crate::logging::Logging;
@@ -154,6 +154,21 @@ stores open. SIGINT and SIGTERM let it drain and stop; a second one ends it at o
 With --config it is the node of the layout that --name or CLUSTER_NODE names, and does not forward.
 Without, it is a relay: what matches --subscribe is passed on to those peers that asked for it. Several
 --listen make one node with several doors; what comes in at one goes out at every other.
+
+SIGHUP has a node with --config read it again: nodes that come and go, addresses, further peers, the log
+level, certificates, and who may be a WebSocket client. What needs a start is named; a broken file
+changes nothing. At its end a node says what became of its messages and log records.
+
+Environment:
+  CLUSTER_NODE                   which node this is, as --name
+  ZEEK_DEFAULT_LISTEN_ADDRESS    where to listen without --listen; for nodes of Zeek's layouts too
+  ZEEK_DEFAULT_LISTEN_RETRY      seconds after which an address that cannot be bound is tried again [not at all]
+  ZEEK_DEFAULT_CONNECT_RETRY     seconds between attempts to connect [at once, then 100 ms doubling to 5 s]
+  ZEEK_WEBSOCKET_LISTEN_ADDRESS, ZEEK_WEBSOCKET_LISTEN_PORT   listen for WebSocket clients here as well [127.0.0.1, 27759]
+  ZEEK_BROKER_MAX_THREADS        how many threads to run on [as many as processors]
+  ZEEKCTL_CHECK_CONFIG           if not empty: look at the configuration, say so, and end
+  ZEEKCTL_DISABLE_LISTEN         if not empty: listen nowhere
+  NOTIFY_SOCKET, WATCHDOG_USEC   whom to tell how the node is; systemd sets them
 
 Examples:
   broker node --config cluster.toml --name manager

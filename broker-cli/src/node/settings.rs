@@ -22,8 +22,6 @@ pub(crate) struct Settings {
     pub(crate) check_only: bool,
     /// `ZEEKCTL_DISABLE_LISTEN`: listen nowhere.
     pub(crate) no_listen: bool,
-    /// `ZEEK_LOG_SUFFIX`: the extension of log files, without the dot.
-    pub(crate) log_suffix: Option<String>,
     /// `ZEEK_WEBSOCKET_LISTEN_ADDRESS` and `_PORT`: a further address for WebSocket clients.
     pub(crate) web_socket: Option<PeerUrl>,
 }
@@ -70,22 +68,6 @@ impl Settings {
                 }
             },
         };
-        let log_suffix = match get(LOG_SUFFIX) {
-            Some(text)
-                if text.len() > 32
-                    || !text
-                        .bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-                    || text.starts_with('.') =>
-            {
-                return Err(wrong(
-                    LOG_SUFFIX,
-                    &text,
-                    "an extension of files such as \"txt\"",
-                ));
-            }
-            suffix => suffix,
-        };
         let listen_address = match get(LISTEN_ADDRESS) {
             Some(text) if !is_host(&text) => {
                 return Err(wrong(LISTEN_ADDRESS, &text, "an address such as 0.0.0.0"));
@@ -98,7 +80,6 @@ impl Settings {
             connect_retry,
             check_only: get(CHECK_CONFIG).is_some(),
             no_listen: get(DISABLE_LISTEN).is_some(),
-            log_suffix,
             web_socket: Self::web_socket(get(WS_ADDRESS), get(WS_PORT), wrong)?,
         })
     }
@@ -163,17 +144,37 @@ impl Settings {
     }
 }
 
+/// `ZEEK_BROKER_MAX_THREADS`: how many threads the tasks of a node run on; none: as many as there are processors.
+///
+/// # Errors
+/// Misuse: it is no number of threads.
+pub(crate) fn max_threads() -> anyhow::Result<Option<usize>> {
+    threads(std::env::var(MAX_THREADS).ok())
+}
+
+fn threads(value: Option<String>) -> anyhow::Result<Option<usize>> {
+    let Some(text) = value.filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(threads @ 1..=1024) => Ok(Some(threads)),
+        _ => Err(misuse(format!(
+            "{MAX_THREADS}={text:?}: expected a number of threads from 1 to 1024"
+        ))),
+    }
+}
+
 fn is_host(text: &str) -> bool {
     !text.contains(|c: char| c.is_whitespace() || "/?#@[]".contains(c))
         && (!text.contains(':') || text.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
+const MAX_THREADS: &str = "ZEEK_BROKER_MAX_THREADS";
 const LISTEN_ADDRESS: &str = "ZEEK_DEFAULT_LISTEN_ADDRESS";
 const LISTEN_RETRY: &str = "ZEEK_DEFAULT_LISTEN_RETRY";
 const CONNECT_RETRY: &str = "ZEEK_DEFAULT_CONNECT_RETRY";
 const CHECK_CONFIG: &str = "ZEEKCTL_CHECK_CONFIG";
 const DISABLE_LISTEN: &str = "ZEEKCTL_DISABLE_LISTEN";
-const LOG_SUFFIX: &str = "ZEEK_LOG_SUFFIX";
 const WS_ADDRESS: &str = "ZEEK_WEBSOCKET_LISTEN_ADDRESS";
 const WS_PORT: &str = "ZEEK_WEBSOCKET_LISTEN_PORT";
 
@@ -202,7 +203,6 @@ mod tests {
             (CONNECT_RETRY, "3"),
             (CHECK_CONFIG, "1"),
             (DISABLE_LISTEN, "1"),
-            (LOG_SUFFIX, "txt"),
             (WS_PORT, "8000/tcp"),
         ])
         .expect("settings");
@@ -210,7 +210,6 @@ mod tests {
         assert_eq!(settings.listen_retry, Some(Duration::from_millis(500)));
         assert_eq!(settings.connect_retry, Some(Duration::from_secs(3)));
         assert!(settings.check_only && settings.no_listen);
-        assert_eq!(settings.log_suffix.as_deref(), Some("txt"));
         let url = settings.web_socket.expect("an address");
         assert_eq!(url.to_string(), "ws://127.0.0.1:8000");
         let empty = [
@@ -229,6 +228,14 @@ mod tests {
     }
 
     #[test]
+    fn threads_are_a_number_of_one_or_more() {
+        let read = |text: &str| threads(Some(text.to_owned()));
+        assert_eq!(read("").expect("none"), None);
+        assert_eq!(read("2").expect("a number"), Some(2));
+        assert!(read("0").is_err() && read("many").is_err());
+    }
+
+    #[test]
     fn a_wrong_value_is_told_with_the_name_of_its_variable() {
         for (name, value) in [
             (LISTEN_ADDRESS, "http://x"),
@@ -237,7 +244,6 @@ mod tests {
             (LISTEN_RETRY, "nan"),
             (CONNECT_RETRY, "1.5"),
             (CONNECT_RETRY, "0"),
-            (LOG_SUFFIX, "../x"),
             (WS_ADDRESS, "a b"),
             (WS_PORT, "70000"),
         ] {

@@ -1,0 +1,238 @@
+//! `cluster up`, `status` and `stop` of one layout.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use broker_tests::{Cluster, Done, Running, broker, free_ports};
+
+fn layout(ports: &[u16]) -> String {
+    format!(
+        "[cluster]\nname = \"lab\"\n[stores.hosts]\nbackend = \"memory\"\n\
+         [node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:{}\"]\n\
+         [node.logger-1]\nrole = \"logger\"\nlisten = [\"grpc://127.0.0.1:{}\"]\n\
+         [node.proxy-1]\nrole = \"proxy\"\nlisten = [\"grpc://127.0.0.1:{}\"]\n\
+         [node.worker-1]\nrole = \"worker\"\n",
+        ports[0], ports[1], ports[2]
+    )
+}
+
+fn cluster(command: &str, cluster: &Cluster) -> Command {
+    let mut program = broker();
+    program
+        .args(["cluster", command, "--config"])
+        .arg(cluster.path().join("cluster.toml"));
+    program
+}
+
+/// Starts all nodes and waits until they are ready.
+fn up(of: &Cluster, args: &[&str]) -> (Running, Vec<String>) {
+    let mut running = Running::start(cluster("up", of).args(["--log-level", "warn"]).args(args));
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line| line != "ready") {
+        lines.push(running.line());
+    }
+    (running, lines)
+}
+
+/// The status once it is as `good` wants it.
+fn status_when(
+    of: &Cluster,
+    good: impl Fn(&serde_json::Value, Option<i32>) -> bool,
+) -> serde_json::Value {
+    let begun = std::time::Instant::now();
+    loop {
+        let done = Done::of(cluster("status", of).arg("--json"));
+        let status: serde_json::Value = serde_json::from_str(&done.stdout).expect("json");
+        if good(&status, done.code) {
+            return status;
+        }
+        assert!(begun.elapsed() < broker_tests::PATIENCE, "{status:#}");
+    }
+}
+
+fn find<'a>(status: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
+    let nodes = status["nodes"].as_array().expect("nodes");
+    nodes
+        .iter()
+        .find(|node| node["name"] == name)
+        .expect("the node")
+}
+
+fn left_behind(of: &Cluster) -> Vec<PathBuf> {
+    std::fs::read_dir(of.path())
+        .expect("the directory")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            name.ends_with(".lock") || name.ends_with(".sock")
+        })
+        .collect()
+}
+
+#[test]
+fn a_cluster_is_started_looked_at_and_stopped() {
+    let lab = Cluster::new(&layout(&free_ports(3)));
+    let (running, lines) = up(&lab, &["--metrics", "0"]);
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("proxy-1 metrics http://127.0.0.1:")),
+        "{lines:?}"
+    );
+
+    let status = status_when(&lab, |status, code| {
+        code == Some(0) && find(status, "manager")["peers"] == 3
+    });
+    assert_eq!(status["cluster"], "lab");
+    assert_eq!(status["supervisor"]["pid"], running.process_id());
+    for (name, role) in [
+        ("manager", "manager"),
+        ("logger-1", "logger"),
+        ("proxy-1", "proxy"),
+        ("worker-1", "worker"),
+    ] {
+        let node = find(&status, name);
+        assert_eq!(
+            (&node["role"], &node["state"]),
+            (&role.into(), &"up".into()),
+            "{status:#}"
+        );
+        assert!(
+            node["pid"].is_u64() && node["uptime_s"].is_f64(),
+            "{node:#}"
+        );
+    }
+    let manager = find(&status, "manager");
+    assert_eq!(
+        (&manager["peers_expected"], &manager["waiting_for"]),
+        (&3.into(), &serde_json::json!([]))
+    );
+    assert_eq!(manager["stores"][0]["role"], "master");
+    // It listens nowhere, and its supervisor knows it.
+    assert_eq!(find(&status, "worker-1")["how"], "supervised");
+    let table = Done::of(&mut cluster("status", &lab)).ok();
+    assert!(
+        table.contains("manager") && table.contains("3/3") && table.contains("hosts:master=0"),
+        "{table}"
+    );
+
+    let line = Done::of(&mut cluster("up", &lab)).failed(2);
+    assert!(
+        line.contains("up already") && line.contains(&running.process_id().to_string()),
+        "{line}"
+    );
+
+    let stopped = Done::of(&mut cluster("stop", &lab)).ok();
+    let order: Vec<&str> = stopped
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert_eq!(
+        order,
+        ["worker-1", "proxy-1", "manager", "logger-1"],
+        "{stopped}"
+    );
+    assert!(
+        stopped.lines().all(|line| line.contains("stopped: ")),
+        "{stopped}"
+    );
+    assert_eq!(running.wait_open().code, Some(0));
+    assert_eq!(left_behind(&lab), Vec::<PathBuf>::new());
+
+    let line = Done::of(&mut cluster("stop", &lab)).failed(1);
+    assert!(line.contains("no nodes"), "{line}");
+    let down = Done::of(cluster("status", &lab).arg("--json"));
+    assert_eq!(down.code, Some(1));
+    let down: serde_json::Value = serde_json::from_str(&down.stdout).expect("json");
+    assert_eq!(down["supervisor"], serde_json::Value::Null);
+    assert_eq!(find(&down, "manager")["state"], "down");
+    assert_eq!(find(&down, "worker-1")["state"], "unknown");
+}
+
+#[test]
+fn what_a_killed_supervisor_left_behind_is_no_hindrance() {
+    let lab = Cluster::new(&layout(&free_ports(3)));
+    let (killed, _) = up(&lab, &[]);
+    killed.signal("KILL");
+    assert_eq!(killed.wait_open().code, None);
+    assert_eq!(left_behind(&lab).len(), 2);
+    // Its nodes end with it; until then their ports are taken, and a supervisor waits for them.
+    let line = Done::of(&mut cluster("stop", &lab)).failed(1);
+    assert!(line.contains("no nodes"), "{line}");
+    let (again, _) = up(&lab, &[]);
+    status_when(&lab, |status, code| {
+        code == Some(0) && status["supervisor"]["pid"] == again.process_id()
+    });
+    Done::of(&mut cluster("stop", &lab)).ok();
+    assert_eq!(again.wait_open().code, Some(0));
+    assert_eq!(left_behind(&lab), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_node_that_is_down_is_told_and_others_wait_for_it() {
+    let lab = Cluster::new(&layout(&free_ports(3)));
+    let (_manager, _) = lab.node("manager");
+    let (_proxy, _) = lab.node("proxy-1");
+    let status = status_when(&lab, |status, _| find(status, "proxy-1")["peers"] == 1);
+    assert_eq!(
+        status["not_up"],
+        serde_json::json!(["logger-1", "worker-1"])
+    );
+    assert_eq!(
+        find(&status, "proxy-1")["waiting_for"],
+        serde_json::json!(["logger-1", "worker-1"])
+    );
+    let text = Done::of(&mut cluster("status", &lab));
+    assert_eq!(text.code, Some(1));
+    assert!(
+        text.stderr.contains("not up: logger-1, worker-1"),
+        "{}",
+        text.stderr
+    );
+}
+
+#[test]
+fn sighup_starts_nodes_that_are_new_and_stops_those_that_are_gone() {
+    let ports = free_ports(3);
+    let lab = Cluster::new(&layout(&ports));
+    let (mut running, _) = up(&lab, &[]);
+    let with_second = layout(&ports) + "[node.worker-2]\nrole = \"worker\"\n";
+    std::fs::write(lab.path().join("cluster.toml"), &with_second).expect("written");
+    running.signal("HUP");
+    running.stderr_line("1 nodes started, 0 stopped, 4 told");
+    running.line_after("worker-2 ready");
+    status_when(&lab, |status, code| {
+        code == Some(0) && find(status, "manager")["peers"] == 4
+    });
+    std::fs::write(lab.path().join("cluster.toml"), "[cluster\n").expect("written");
+    running.signal("HUP");
+    running.stderr_line("the nodes stay as they were");
+    std::fs::write(lab.path().join("cluster.toml"), layout(&ports)).expect("written");
+    running.signal("HUP");
+    running.stderr_line("0 nodes started, 1 stopped, 4 told");
+    status_when(&lab, |status, code| {
+        code == Some(0) && find(status, "manager")["peers"] == 3
+    });
+    assert_eq!(running.stop().code, Some(0));
+}
+
+#[test]
+fn shells_get_their_completions() {
+    for (shell, word) in [
+        ("bash", "_broker"),
+        ("zsh", "#compdef broker"),
+        ("fish", "complete -c broker"),
+    ] {
+        let script = Done::of(broker().args(["completions", shell])).ok();
+        assert!(
+            script.contains(word) && script.contains("completions"),
+            "{shell}"
+        );
+    }
+    let line = Done::of(broker().args(["completions", "cmd"])).failed(2);
+    assert!(line.contains("bash") && line.contains("fish"), "{line}");
+}
