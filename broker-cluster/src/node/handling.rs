@@ -65,9 +65,11 @@ impl Handling {
         }
     }
 
-    /// Waits until handlers have taken what has come; the endpoint has shut down.
+    /// Brings handlers what has come and nothing more, and waits until they have taken it. What they publish and log meanwhile
+    /// still goes out.
     pub(super) async fn drain(&self) {
         if let Some(started) = self.started.get() {
+            started.subscription.end();
             started.local.close();
         }
         self.tasks.close();

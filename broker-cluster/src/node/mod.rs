@@ -418,10 +418,11 @@ impl ClusterNode {
         self.shared.log_counters()
     }
 
-    /// The orderly end: others are told that nothing is wanted any more, and what was under way arrives; log records are sent and acknowledged (for at most [`LOG_DRAIN_TIMEOUT`]; what is left then goes
-    /// into the spool, or is counted as dropped where there is none), writes to tables are answered by the manager (at most [`TABLE_DRAIN_TIMEOUT`]), a logger writes
-    /// what has arrived and closes its files, queues to peers drain, goodbye, and handlers take the events that have come
-    /// (for at most [`HANDLER_DRAIN_TIMEOUT`]) and are gone.
+    /// The orderly end. Others are told that nothing is wanted any more, and what was under way arrives; handlers take the
+    /// events that have come (for at most [`HANDLER_DRAIN_TIMEOUT`]) and may still publish and log; log records are sent and
+    /// acknowledged (for at most [`LOG_DRAIN_TIMEOUT`]; what is left then goes into the spool, or is counted as dropped where
+    /// there is none); writes to tables are answered by the manager (at most [`TABLE_DRAIN_TIMEOUT`]); a logger writes what
+    /// has arrived and closes its files; queues to peers drain, goodbye. Returns what became of the log records.
     ///
     /// # Cancel safety
     /// A dropped future leaves the node half way down; call again to finish.
@@ -430,6 +431,7 @@ impl ClusterNode {
         if !shared.endpoint.withdraw(DRAIN_TIMEOUT).await {
             tracing::warn!("not every peer said in time that it has sent everything");
         }
+        shared.handling.drain().await;
         if !shared.logs.drained(LOG_DRAIN_TIMEOUT).await {
             tracing::warn!("log records without a receipt at shutdown");
         }
@@ -445,7 +447,6 @@ impl ClusterNode {
             receiver.close().await;
         }
         shared.endpoint.shutdown().await;
-        shared.handling.drain().await;
         shared.stop.cancel();
         shared.handling.end().await;
         shared.tasks.close();

@@ -149,6 +149,11 @@ pub struct SubscriptionHandle {
 }
 
 impl SubscriptionHandle {
+    /// Takes nothing more: the subscriber gets what is queued and then the end.
+    pub fn end(&self) {
+        self.sink.queue.close();
+    }
+
     /// Subscribes to one more prefix. Returns whether it is new and the subscriber is still there.
     pub fn add_prefix(&self, prefix: Topic) -> bool {
         let mut added = false;
