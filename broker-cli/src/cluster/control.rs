@@ -104,8 +104,13 @@ async fn answer(
             if orders.send(report).await.is_ok() {
                 while let Some(progress) = reports.recv().await {
                     write(&mut stream, &progress).await?;
+                    if matches!(progress, Progress::Done { .. }) {
+                        break;
+                    }
                 }
             }
+            // Whoever reports learns from this that all is written.
+            drop(reports);
             // The end of the connection is the end of the supervisor.
             std::future::pending().await
         }

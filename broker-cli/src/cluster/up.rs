@@ -308,6 +308,8 @@ impl Up {
         self.supervisor.stop_all().await;
         if let Some(report) = &report {
             let _ = report.send(Progress::Done { done: true }).await;
+            // Until it is written, which is bounded where it is done.
+            report.closed().await;
         }
         failed
     }
