@@ -205,24 +205,25 @@ fn sighup_takes_over_nodes_peers_and_the_log_level_and_names_what_needs_a_start(
 #[test]
 fn a_broken_file_leaves_everything_as_it_was() {
     let port = free_ports(1)[0];
-    let cluster = Cluster::new(&pair(port, ""));
+    let secure = |more: &str| {
+        let listen = format!("\"grpc://127.0.0.1:{port}\"");
+        pair(port, more).replace(&listen, &format!("{listen}, \"brokers://127.0.0.1:0\""))
+    };
+    let cluster = Cluster::new(&secure(""));
     let (mut manager, url) = cluster.node("manager");
     for (broken, word) in [
         ("[cluster\n".to_owned(), "not valid TOML"),
-        (pair(port, "colour = \"red\"\n"), "colour"),
+        (secure("colour = \"red\"\n"), "colour"),
+        (secure("").replace("node.manager", "node.boss"), "manager"),
         (
-            pair(port, "").replace("node.manager", "node.boss"),
-            "manager",
-        ),
-        (
-            pair(port, "log_level = \"loud=loud\"\n").replace(
+            secure("").replace(
                 "role = \"manager\"",
-                "role = \"manager\"\nlog_level = \"=,=\"",
+                "role = \"manager\"\nlog_level = \"info,broker_wire=loud\"",
             ),
             "log level",
         ),
         (
-            pair(port, "") + "[tls]\ncertificate = \"none.pem\"\n",
+            secure("") + "[tls]\ncertificate = \"none.pem\"\n",
             "none.pem",
         ),
     ] {
@@ -233,7 +234,7 @@ fn a_broken_file_leaves_everything_as_it_was() {
     }
     let status = Done::of(broker().args(["status", &url, "--json"])).ok();
     assert!(status.contains("\"manager\""), "{status}");
-    write(&cluster, &pair(port, ""));
+    write(&cluster, &secure(""));
     manager.signal("HUP");
     manager.stderr_line("configuration read again");
     assert_eq!(manager.stop().code, Some(0));
