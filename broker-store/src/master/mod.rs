@@ -215,7 +215,9 @@ impl MasterState {
         if was.endpoint != self.id.endpoint {
             tracing::info!(store = %self.name, %was, "the store had its master on another endpoint: clones of C++ have to be restarted");
             self.record.id = self.id;
-            self.record.seq = 1;
+            // Before it is attached, a clone of C++ keeps what any master sends it: no number may mean two things.
+            self.updates.go_on_from(self.record.seq);
+            self.record.seq = self.updates.skip(UNRECORDED).1;
             self.record.unnumbered_at = 0;
             return false;
         }

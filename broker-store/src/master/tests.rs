@@ -829,3 +829,28 @@ fn a_clone_that_a_restart_left_alone_does_not_take_the_next_update_for_all_that_
     b.ask(put_op("c", 1)).unwrap();
     assert!(b.master.seq() > known + 1, "{known} is not gone on from");
 }
+
+#[test]
+fn a_master_on_another_endpoint_uses_no_number_of_the_former_again() {
+    let disk = crate::conformance::Shared::new(Memory::new());
+    let mut b = Bench::over(disk.clone());
+    b.attach_as(CLONE);
+    b.commit();
+    for value in 1..9 {
+        b.ask(put_op("a", value)).unwrap();
+    }
+    let used = b.master.seq();
+    for n in 1..4 {
+        let id = EntityId::new(EndpointId::from_bytes([n; 16]), 7);
+        let master = MasterState::new("s", id, Box::new(disk.clone()), Timers::default());
+        let mut b = Bench {
+            master: master.unwrap(),
+            now: 0,
+            seq: 1,
+        };
+        assert_eq!(b.master.id(), id);
+        b.attach_as(CLONE);
+        b.commit();
+        assert!(b.master.seq() > used, "{} after {used}", b.master.seq());
+    }
+}
