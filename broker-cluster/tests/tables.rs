@@ -9,7 +9,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use broker_cluster::table::{BrokerTable, TableBackend, TableChange, TableError, TableProblem};
+#[cfg(feature = "sqlite")]
+use broker_cluster::table::TableBackend;
+use broker_cluster::table::{BrokerTable, TableChange, TableError, TableProblem};
 use broker_cluster::{ClusterNode, Layout, topics};
 use broker_core::zeek::Event;
 use broker_core::{Data, Endpoint, FromData, MemNetwork, MemTransport, Message, Timestamp, ToData};

@@ -137,6 +137,7 @@ impl Layout {
             "whether the manager writes the logs",
             self.manager_is_logger != new.manager_is_logger,
         );
+        differs("table_dir in [cluster]", self.table_dir != new.table_dir);
         differs("[tables]", self.tables != new.tables);
         for store in self.stores.iter().chain(&new.stores) {
             let find = |layout: &Self| {
