@@ -29,8 +29,10 @@ async fn full_files_are_rotated_compressed_and_handed_to_a_program() {
         assert!(worker.logs().drained(PATIENCE).await);
     }
     worker.shutdown().await;
-    let archived = |lab: &Lab| lab.status("logger-1")["counters"]["log_files_archived"].as_u64();
-    until("a file is archived", || archived(&lab) > Some(0)).await;
+    until("a file is archived", || {
+        lab.counter("logger-1", "log_files_archived ") > 0
+    })
+    .await;
     lab.stop_all();
 
     let dir = lab.logs("logger-1");

@@ -506,10 +506,19 @@ impl Shared {
             .layout
             .node(&self.name)
             .is_some_and(|spec| self.layout.writes_logs(spec));
-        for (stream, counters) in self.logs.counters() {
-            if !writes_logs && let Some(local) = all.remove(&stream) {
-                all.insert(format!("{stream}{LOCAL_COPY}"), local);
-            }
+        let sent = self.logs.counters();
+        if !writes_logs {
+            let both = |stream: &String| sent.iter().any(|(other, _)| other == stream);
+            all = all
+                .into_iter()
+                .map(|(stream, local)| match both(&stream) {
+                    true => (format!("{stream}{LOCAL_COPY}"), local),
+                    false => (stream, local),
+                })
+                .collect();
+        }
+        // A stream that was opened more than once is there as often.
+        for (stream, counters) in sent {
             let sum = all.entry(stream).or_default();
             sum.received += counters.received;
             sum.written += counters.written;

@@ -85,6 +85,16 @@ impl Lab {
         serde_json::from_str(&text).unwrap()
     }
 
+    /// A counter of a node, from the tables that the program prints; 0 if it is not there.
+    pub(crate) fn counter(&self, name: &str, counter: &str) -> u64 {
+        let url = &self.processes[name].1;
+        let text = Done::of(broker().args(["status", url])).ok();
+        let line = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(counter));
+        line.map_or(0, |value| value.trim().parse().unwrap())
+    }
+
     /// Starts the worker in this process.
     pub(crate) async fn worker(&self) -> ClusterNode {
         let layout = Layout::load(self.path().join("cluster.toml")).unwrap();
