@@ -154,6 +154,8 @@ pub(crate) struct Outbox {
 
 struct Stream {
     key: StreamKey,
+    /// The first stream of the same key, which counts what is in the spool.
+    first: usize,
     switches: Switches,
     create: Bytes,
     prefix: Vec<u8>,
@@ -281,7 +283,9 @@ impl Outbox {
     fn push_stream(&mut self, key: StreamKey, create: Bytes, switches: Switches) -> usize {
         let prefix = wire::entry_prefix(&key.stream, &key.writer, &key.path);
         let topic = topics::log_topic(key.stream.as_bytes());
+        let same = self.streams.iter().position(|stream| stream.key == key);
         self.streams.push(Stream {
+            first: same.unwrap_or(self.streams.len()),
             key,
             switches,
             create,
@@ -332,7 +336,8 @@ impl Outbox {
     pub(crate) fn is_idle(&self) -> bool {
         let drained = self.untaken == 0 && self.draining == 0;
         let nobody = self.loggers.iter().all(Option::is_none);
-        let given_up = |stream: &Stream| nobody && stream.switches.expendable;
+        let given_up =
+            |stream: &Stream| nobody && stream.switches.expendable && !stream.switches.local;
         let done = |batch: &Batch| batch.on_disk || given_up(&self.streams[batch.stream]);
         self.unacknowledged.values().all(done)
             && self.plain_pending == 0
@@ -550,7 +555,9 @@ impl Outbox {
         self.forget(&batch);
         let counters = &mut self.streams[batch.stream].counters;
         if stored == Ok(true) {
-            counters.spooled += u64::from(batch.records);
+            // The spool knows streams by their keys.
+            let first = self.streams[batch.stream].first;
+            self.streams[first].counters.spooled += u64::from(batch.records);
             self.untaken += 1;
         } else {
             counters.dropped += u64::from(batch.records);
@@ -871,7 +878,8 @@ impl Outbox {
     }
 
     fn left_spool(&mut self, stream: usize, records: u32) {
-        let spooled = &mut self.streams[stream].counters.spooled;
+        let first = self.streams[stream].first;
+        let spooled = &mut self.streams[first].counters.spooled;
         *spooled = spooled.saturating_sub(u64::from(records));
     }
 

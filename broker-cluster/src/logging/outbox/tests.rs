@@ -450,18 +450,31 @@ fn at_the_end_what_has_no_receipt_goes_into_the_spool_and_the_next_process_sends
         records: 450,
     }]);
     disk.cursor = 0;
+    // The same stream, opened again by the new process.
+    let again = next
+        .add_stream(next.streams[0].key.clone(), wire::batch(&[], 0), REMOTE)
+        .unwrap();
+    next.write(again, b"record", now).unwrap();
+    next.flush(now);
     assert_eq!(sent_with(&mut next, &mut disk), []);
     next.logger_up("logger-1", id(1), true, now);
+    let mut numbers = Vec::new();
     for (_, number, records) in sent_with(&mut next, &mut disk) {
-        assert!(number < 1000, "the number it had before");
+        numbers.push(number);
         next.receipt("logger-1", receipt(number, records as u64));
     }
+    assert_eq!(numbers, [1, 2, 1000], "the numbers they had before");
     drop(sent_with(&mut next, &mut disk));
-    let counters = next.counters().next().unwrap().1;
-    assert_eq!(
-        (counters.received, counters.written, counters.spooled),
-        (450, 450, 0)
-    );
+    let sum = next.counters().fold((0, 0, 0), |sum, (_, counters)| {
+        let LogCounters {
+            received,
+            written,
+            spooled,
+            ..
+        } = counters;
+        (sum.0 + received, sum.1 + written, sum.2 + spooled)
+    });
+    assert_eq!(sum, (451, 451, 0));
     assert!(disk.batches.is_empty());
 }
 
