@@ -237,3 +237,36 @@ async fn a_manager_that_is_away_moves_nothing() {
     until(&mut proxy, &["proxy-1", "proxy-2"]).await;
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn a_hook_hears_of_every_change_until_its_guard_is_dropped() {
+    let mut cluster = Cluster::start(SMALL, |_, _| {}).await;
+    let worker = cluster.node("worker-1").clone();
+    let (sender, mut heard) = tokio::sync::mpsc::channel(8);
+    let guard = worker
+        .on_handover(PoolSpec::PROXY, move |handover| {
+            let went: Vec<String> = handover.went().map(str::to_owned).collect();
+            let came: Vec<String> = handover.came().map(str::to_owned).collect();
+            sender.try_send((went, came)).unwrap();
+        })
+        .unwrap();
+    cluster.nodes.remove("proxy-2").unwrap().shutdown().await;
+    let change = |went: &[&str], came: &[&str]| {
+        let owned = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        Some((owned(went), owned(came)))
+    };
+    let next = timeout(LIMIT, heard.recv()).await.unwrap();
+    assert_eq!(next, change(&["proxy-2"], &[]));
+    cluster.start_node("proxy-2", |builder| builder).await;
+    let next = timeout(LIMIT, heard.recv()).await.unwrap();
+    assert_eq!(next, change(&[], &["proxy-2"]));
+    drop(guard);
+    assert_eq!(timeout(LIMIT, heard.recv()).await.unwrap(), None);
+    assert!(worker.on_handover("other", |_| {}).is_err());
+    cluster.stop().await;
+}
