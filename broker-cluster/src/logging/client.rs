@@ -541,8 +541,8 @@ impl LogClient {
                     self.outbox().plain_done(stream, records, peers, spooled);
                     self.shared.progress.notify_waiters();
                 }
-                Some(Transmit::Spool(batch)) => self.into_spool(batch).await,
-                Some(Transmit::Unspool) => self.from_spool().await,
+                Some(Transmit::Spool(batch)) => self.store_in_spool(batch).await,
+                Some(Transmit::Unspool) => self.load_next().await,
                 Some(Transmit::SpoolDone { number }) => {
                     let done = self.with_spool(move |spool| spool.done(number)).await;
                     if let Some(Err(error)) = done {
@@ -557,7 +557,7 @@ impl LogClient {
         }
     }
 
-    async fn into_spool(&self, batch: SpooledBatch) {
+    async fn store_in_spool(&self, batch: SpooledBatch) {
         let number = batch.number;
         let stored = self
             .with_spool(move |spool| {
@@ -584,7 +584,7 @@ impl LogClient {
         self.shared.progress.notify_waiters();
     }
 
-    async fn from_spool(&self) {
+    async fn load_next(&self) {
         let next = self
             .with_spool(|spool| {
                 let mut lost = Vec::new();

@@ -32,6 +32,13 @@ pub(crate) struct LogFile {
     lines: Vec<u8>,
 }
 
+/// A file that could not be rotated, open under its old name, and why.
+#[derive(Debug)]
+pub(crate) struct NotRotated {
+    pub(crate) file: LogFile,
+    pub(crate) error: io::Error,
+}
+
 /// A batch to be noted in the journal: what of the data appended with it ends where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
@@ -181,7 +188,7 @@ impl LogFile {
         footer: &[u8],
         dir: &Path,
         stem: &str,
-    ) -> Result<PathBuf, (Self, io::Error)> {
+    ) -> Result<PathBuf, Box<NotRotated>> {
         let target = log_path(dir, stem);
         match self.rename(&target, stem) {
             Ok(()) => {}
@@ -189,7 +196,7 @@ impl LogFile {
                 // So that the next start does not finish what was given up.
                 let opened = self.opened;
                 let _ = self.note_open(opened);
-                return Err((self, error));
+                return Err(Box::new(NotRotated { file: self, error }));
             }
         }
         if let Err(error) = self.finish(footer) {

@@ -29,7 +29,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 use super::archive::{PENDING, Rotated};
-use super::file::{self, LogFile, Mark};
+use super::file::{self, LogFile, Mark, NotRotated};
 use super::journal::{self, Entry};
 use super::known::KnownBatches;
 use super::lock::lock;
@@ -371,10 +371,8 @@ impl Logger {
             &[]
         };
         let file = LogFile::open(&self.dir, stem, header, now.wall)?;
-        match self.move_file(file, footer.as_bytes(), stem, false, now) {
-            Ok(()) => Ok(()),
-            Err((_, error)) => Err(error),
-        }
+        self.move_file(file, footer.as_bytes(), stem, false, now)
+            .map_err(|failed| failed.error)
     }
 
     /// Where rotated files go.
@@ -395,7 +393,8 @@ impl Logger {
         let time = meta_time(&self.local(now));
         self.logs[at].writer.end(&time, &mut footer);
         let path = self.logs[at].stem.clone();
-        if let Err((file, error)) = self.move_file(file, &footer, &path, terminating, now) {
+        if let Err(failed) = self.move_file(file, &footer, &path, terminating, now) {
+            let NotRotated { file, error } = *failed;
             self.fail(
                 now,
                 &format_args!("cannot rotate {}: {error}", file.path().display()),
@@ -415,7 +414,7 @@ impl Logger {
         path: &str,
         terminating: bool,
         now: Now,
-    ) -> Result<(), (LogFile, io::Error)> {
+    ) -> Result<(), Box<NotRotated>> {
         let open = file.opened().to_zoned(self.zone.clone());
         let close = self.local(now);
         let dir = self.rotated_dir().to_owned();
@@ -430,10 +429,8 @@ impl Logger {
             .map(|nth| rotated_stem(names, path, &open, &close, &self.node, nth))
             .find(is_free)
         else {
-            return Err((
-                file,
-                io::Error::other("too many rotated files of one second"),
-            ));
+            let error = io::Error::other("too many rotated files of one second");
+            return Err(Box::new(NotRotated { file, error }));
         };
         let target = file.rotate(footer, &dir, &stem)?;
         tracing::info!(file = %target.display(), "log file rotated");

@@ -632,7 +632,7 @@ impl Outbox {
             .map(|(number, _)| *number)
             .collect();
         for number in numbers {
-            self.into_spool(number);
+            self.send_to_spool(number);
         }
     }
 
@@ -853,7 +853,7 @@ impl Outbox {
         );
         self.ready.push_back(Ready::Numbered(number));
         if target == Target::Nobody && self.options.spool {
-            self.into_spool(number);
+            self.send_to_spool(number);
         }
     }
 
@@ -891,7 +891,7 @@ impl Outbox {
     }
 
     /// Sends a batch to the spool.
-    fn into_spool(&mut self, number: u64) {
+    fn send_to_spool(&mut self, number: u64) {
         let Some(batch) = self.unacknowledged.get_mut(&number) else {
             return;
         };
@@ -960,7 +960,7 @@ impl Outbox {
             return;
         }
         if target == Target::Nobody && self.options.spool && old != Target::Nobody {
-            self.into_spool(number);
+            self.send_to_spool(number);
             return;
         }
         if batch.target != Target::Nobody || target != Target::Nobody {

@@ -142,7 +142,7 @@ async fn http_is_tried_again_after_503_and_dropped_connections_and_given_up_afte
         while answers.peek().is_some() {
             let (stream, _) = listener.accept().unwrap();
             let mut stream = BufReader::new(stream);
-            while let Some(answer) = answers.next() {
+            for answer in answers.by_ref() {
                 let Some(body) = request(&mut stream) else {
                     break;
                 };
