@@ -121,6 +121,14 @@ async fn a_prepared_event_is_published_many_times_and_checked_like_any_other() {
         matches!(unfit, Err(ClusterPublishError::Arguments(_))),
         "{unfit:?}"
     );
+    let counted = |node: &str| {
+        let status = cluster.node(node).endpoint().status();
+        (
+            status.counters["handler_calls"],
+            status.counters["handler_calls_mismatched"],
+        )
+    };
+    let before = counted("worker-1");
     let prepared = manager.prepare("Test::n", (7u64,)).unwrap();
     for worker in WORKERS {
         manager.publish_to_node(worker, &prepared).await.unwrap();
@@ -130,6 +138,25 @@ async fn a_prepared_event_is_published_many_times_and_checked_like_any_other() {
         hear(&mut heard, 4).await,
         at(&["proxy-1", "worker-1", "worker-2", "worker-3"], 7)
     );
+    // Sent as it is, past the check of the manager: the worker counts it and goes on.
+    let unfit = Message::new(
+        topics::node_topic("worker-1"),
+        Event::new("Test::n", vec![]),
+    );
+    manager.endpoint().publish(unfit).await.unwrap();
+    manager
+        .publish_to_node("worker-1", ("Test::n", (8u64,)))
+        .await
+        .unwrap();
+    assert_eq!(hear(&mut heard, 1).await, at(&["worker-1"], 8));
+    // What the last call was counted as is written down right behind it.
+    let expected = (before.0 + 2, before.1 + 1);
+    let counts = async {
+        while counted("worker-1") != expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, counts).await.unwrap();
     cluster.stop().await;
 }
 

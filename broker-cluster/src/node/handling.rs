@@ -49,6 +49,12 @@ impl Handling {
         }
     }
 
+    /// What became of events, if handlers are brought any.
+    pub(super) fn counters(&self) -> Option<HandlerCounters> {
+        let started = self.started.get().is_some();
+        started.then(|| self.handlers.counters())
+    }
+
     /// Raises an event for the handlers of this node, if it has any.
     pub(super) fn raise(&self, event: Event) {
         if let Some(started) = self.started.get() {

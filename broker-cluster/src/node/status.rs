@@ -1,4 +1,4 @@
-//! The node's part in `broker status`: its log streams.
+//! The node's part in `broker status`: its log streams, its handlers, who is up.
 
 use std::sync::Weak;
 
@@ -36,6 +36,18 @@ impl StatusSource for NodeReport {
             ("log_values_cut", shared.logs.cut()),
         ] {
             if value > 0 {
+                count(name, value);
+            }
+        }
+        if let Some(handled) = shared.handling.counters() {
+            for (name, value) in [
+                ("handler_events", handled.received),
+                ("handler_events_unknown", handled.unknown),
+                ("handler_events_dropped", handled.dropped),
+                ("handler_calls", handled.handled),
+                ("handler_calls_mismatched", handled.mismatched),
+                ("handler_calls_panicked", handled.panicked),
+            ] {
                 count(name, value);
             }
         }
