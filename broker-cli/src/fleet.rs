@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use broker_core::{NodeStatus, PeerUrl};
+use broker_core::{Message, NodeStatus, PeerUrl};
 use broker_wire::BrokerClient;
 use tokio::time::{Instant, timeout};
 
@@ -38,6 +38,18 @@ impl Node {
         if let Ok(Ok(status)) = timeout(limit, self.ask()).await {
             self.status = Some(status);
         } else {
+            self.client = None;
+        }
+    }
+
+    /// Publishes at the node, if it takes it in time.
+    pub(crate) async fn publish_within(&mut self, limit: Duration, message: Message) {
+        if let Some(client) = &self.client
+            && !matches!(
+                timeout(limit, client.publish_all([message])).await,
+                Ok(Ok(_))
+            )
+        {
             self.client = None;
         }
     }

@@ -35,7 +35,10 @@ pub(crate) const ORDERS_RECEIVED: &str = "load.orders_received";
 /// Those that came once more.
 pub(crate) const ORDERS_AGAIN: &str = "load.orders_again";
 
-const ALL: [&str; 14] = [
+/// How many of the losses a worker knows of.
+pub(crate) const STAGE: &str = "load.stage";
+
+const ALL: [&str; 15] = [
     RECORDS_IN,
     LINES_SKIPPED,
     EVENTS_PUBLISHED,
@@ -50,6 +53,7 @@ const ALL: [&str; 14] = [
     RECORDS_TWICE,
     ORDERS_RECEIVED,
     ORDERS_AGAIN,
+    STAGE,
 ];
 
 /// How far a worker is.

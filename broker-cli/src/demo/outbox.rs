@@ -9,7 +9,7 @@
 //! Holds no socket and reads no clock. **Invariant:** all numbers that are not answered lie within [`WINDOW`] of each
 //! other, so a proxy need not remember more than that of each worker.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use broker_core::Address;
@@ -26,9 +26,9 @@ pub(crate) struct Outbox {
     published: u64,
     pending: BTreeMap<u64, Pending>,
     /// Who counted the events that were sent more than once.
-    resent: HashMap<u64, String>,
-    /// Events that were counted twice.
-    twice: HashSet<u64>,
+    resent: HashMap<u64, Vec<String>>,
+    /// How often an event was counted by one more proxy.
+    again: u64,
     /// Proxies that have claimed what they know since they came up last.
     claimed: BTreeSet<String>,
 }
@@ -80,10 +80,13 @@ impl Outbox {
         for number in numbers {
             if let Some(pending) = self.pending.remove(&number) {
                 if pending.sends > 1 {
-                    self.resent.insert(number, proxy.to_owned());
+                    self.resent.insert(number, vec![proxy.to_owned()]);
                 }
-            } else if self.resent.get(&number).is_some_and(|first| first != proxy) {
-                self.twice.insert(number);
+            } else if let Some(counted) = self.resent.get_mut(&number)
+                && !counted.iter().any(|other| other == proxy)
+            {
+                counted.push(proxy.to_owned());
+                self.again += 1;
             }
         }
     }
@@ -129,9 +132,9 @@ impl Outbox {
         self.published
     }
 
-    /// Events that two proxies have counted.
-    pub(crate) fn duplicates(&self) -> u64 {
-        self.twice.len() as u64
+    /// How often events were counted by a proxy after another one had counted them.
+    pub(crate) const fn duplicates(&self) -> u64 {
+        self.again
     }
 }
 
@@ -197,6 +200,25 @@ mod tests {
         outbox.claims("proxy-1", [1]);
         assert!(outbox.is_settled(["proxy-1", "proxy-2"].iter()));
         assert_eq!(outbox.duplicates(), 1);
+    }
+
+    #[test]
+    fn each_further_proxy_that_counted_an_event_is_known() {
+        let now = Instant::now();
+        let mut outbox = outbox_with(1, now, "proxy-1");
+        for next in ["proxy-2", "proxy-3"] {
+            outbox.lost(if next == "proxy-2" {
+                "proxy-1"
+            } else {
+                "proxy-2"
+            });
+            outbox.sent(now, 1, Some(next));
+        }
+        outbox.answered("proxy-3", [1]);
+        for proxy in ["proxy-1", "proxy-2", "proxy-3", "proxy-1"] {
+            outbox.claims(proxy, [1]);
+        }
+        assert_eq!(outbox.duplicates(), 2);
     }
 
     #[test]

@@ -30,8 +30,8 @@ pub(crate) struct Tally {
     hosts: HashSet<Address>,
     /// The latest numbers of each worker, at most [`WINDOW`] back.
     recent: BTreeMap<String, BTreeSet<u64>>,
-    /// What `recent` was when the journal had been read. A worker whose window has moved on since, because another
-    /// proxy answered for what this one could not, still has to learn of these.
+    /// What `recent` was when the journal had been read, and whenever a worker went away. A worker whose window has moved
+    /// on since, because another proxy answered for what this one could not, still has to learn of these.
     restored: BTreeMap<String, BTreeSet<u64>>,
     /// Counted, but not known to be in the store.
     unapplied: BTreeMap<Address, u64>,
@@ -152,6 +152,19 @@ impl Tally {
         Ok(())
     }
 
+    /// `worker` is not there any more: it may not have got the answers to its latest events. At most [`MAX_RESTORED`] are
+    /// remembered, of the newest.
+    pub(crate) fn away(&mut self, worker: &str) {
+        let Some(recent) = self.recent.get(worker) else {
+            return;
+        };
+        let restored = self.restored.entry(worker.to_owned()).or_default();
+        restored.extend(recent);
+        while restored.len() > MAX_RESTORED {
+            restored.pop_first();
+        }
+    }
+
     /// The events of `worker` that this proxy claims: its latest ones, and the latest ones of the journal. All that it
     /// may still wait for are among them, and all that it may have sent elsewhere while this proxy was down.
     pub(crate) fn claims(&self, worker: &str) -> Vec<u64> {
@@ -170,6 +183,9 @@ impl Tally {
         self.hosts.len() as u64
     }
 }
+
+/// Events of one worker that are remembered beyond the window at most.
+const MAX_RESTORED: usize = 65_536;
 
 const APPLIED: &str = "applied";
 
@@ -251,6 +267,25 @@ mod tests {
         // The worker comes up late, and its events from far ahead are here before it is greeted.
         tally.add("w1", 3 * WINDOW, host(1));
         assert_eq!(tally.claims("w1"), [1, 3 * WINDOW]);
+    }
+
+    #[test]
+    fn what_a_worker_may_not_have_heard_before_it_went_away_is_claimed_when_it_is_back() {
+        let (_directory, path) = journal();
+        let mut tally = Tally::open(&path).expect("open");
+        tally.add("w1", 1, host(1));
+        tally.away("w1");
+        tally.add("w1", 3 * WINDOW, host(1));
+        assert_eq!(tally.claims("w1"), [1, 3 * WINDOW]);
+        for number in 3 * WINDOW..3 * WINDOW + 2 * MAX_RESTORED as u64 {
+            tally.add("w1", number, host(1));
+            if number % 1000 == 0 {
+                tally.away("w1");
+            }
+        }
+        assert!(
+            tally.claims("w1").len() <= MAX_RESTORED + usize::try_from(WINDOW).expect("small") + 1
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_cluster::{ClusterNode, StartError};
@@ -16,6 +17,9 @@ use crate::logging::Logging;
 use crate::metrics::View;
 use crate::publish::parse_topic;
 use crate::{bench, demo, transports};
+
+/// How long log records of a demo or a bench wait for a logger: as long as it takes.
+const WORK_HOLD: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs a node of a cluster until it is told to stop.
 pub(super) async fn run(
@@ -69,7 +73,8 @@ pub(super) async fn run(
             .node_streams(true)
             .forwarding(args.forwarding(false));
         if args.works() {
-            builder = builder.events(QueueOptions::local());
+            // Their records are counted: none may go out in a way that nobody answers for.
+            builder = builder.events(QueueOptions::local()).log_hold(WORK_HOLD);
         }
         let node = builder.start().await;
         let node = node.map_err(|error| explain(error, args.layout.settings(config)))?;

@@ -57,6 +57,23 @@ impl LogAudit {
 /// # Errors
 /// A directory or file cannot be read, or a journal is damaged.
 pub fn audit_logs(log_dir: &Path) -> io::Result<LogAudit> {
+    audit_where(log_dir, |_| true)
+}
+
+/// The same for the logs of one path, such as `conn`.
+///
+/// # Errors
+/// See [`audit_logs`].
+pub fn audit_log(log_dir: &Path, path: &str) -> io::Result<LogAudit> {
+    audit_where(log_dir, |name| {
+        // What follows is a suffix or the time of a rotation.
+        name.strip_prefix(path).is_some_and(|rest| {
+            !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_')
+        })
+    })
+}
+
+fn audit_where(log_dir: &Path, counts: impl Fn(&str) -> bool) -> io::Result<LogAudit> {
     let mut audit = LogAudit::default();
     let mut seen: HashSet<(EndpointId, u64)> = HashSet::new();
     for node in std::fs::read_dir(log_dir)? {
@@ -66,9 +83,11 @@ pub fn audit_logs(log_dir: &Path) -> io::Result<LogAudit> {
         }
         for entry in std::fs::read_dir(&node)? {
             let journal_path = entry?.path();
-            if journal_path
-                .extension()
-                .is_some_and(|suffix| suffix == journal::SUFFIX)
+            let name = journal_path.file_name().unwrap_or_default();
+            if counts(&name.to_string_lossy())
+                && journal_path
+                    .extension()
+                    .is_some_and(|suffix| suffix == journal::SUFFIX)
             {
                 audit_file(&journal_path, &mut seen, &mut audit)?;
             }
@@ -189,6 +208,24 @@ mod tests {
                 duplicates: 2
             }
         );
+    }
+
+    #[test]
+    fn one_log_may_be_counted_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let logger = dir.path().join("logger-1");
+        fs::create_dir(&logger).unwrap();
+        for (path, records) in [("conn", 2), ("conn_long", 1)] {
+            let mut file = LogFile::open(&logger, path, b"#h\n", Timestamp::UNIX_EPOCH).unwrap();
+            file.append(b"a\nb\n", &[mark(1, records, records, 4)])
+                .unwrap();
+        }
+        let records = |path| audit_log(dir.path(), path).unwrap().records();
+        assert_eq!(
+            (records("conn"), records("conn_long"), records("dns")),
+            (2, 1, 0)
+        );
+        assert_eq!(audit_logs(dir.path()).unwrap().records(), 3);
     }
 
     #[test]

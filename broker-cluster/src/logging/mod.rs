@@ -29,7 +29,7 @@ mod spool;
 pub(crate) mod wire;
 
 pub use archive::QUEUE as ARCHIVE_QUEUE;
-pub use audit::{LogAudit, WriterAudit, audit_logs};
+pub use audit::{LogAudit, WriterAudit, audit_log, audit_logs};
 pub use client::{ASCII_WRITER, DEFAULT_HOLD, LogClient, LogError, LogSpec, LogStream};
 pub use hook::{LogHook, LogOrigin};
 pub use logger::{MAX_LOGS, UNKNOWN};

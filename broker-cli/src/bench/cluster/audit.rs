@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use anyhow::Context as _;
-use broker_cluster::logging::audit_logs;
+use broker_cluster::logging::audit_log;
 use serde::Serialize;
 
 use super::plan::Plan;
@@ -43,7 +43,7 @@ pub(super) fn audit(directory: &Path, loggers: &[String], plan: &Plan) -> anyhow
             }
         }
     }
-    let by_batch = audit_logs(directory).context("cannot read the journals of the loggers")?;
+    let by_batch = audit_log(directory, PATH).context("cannot read the journals of the loggers")?;
     Ok(Audit {
         duplicates_by_batch: by_batch.duplicates(),
         ..seen.audit()

@@ -7,14 +7,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use broker_core::NodeStatus;
+use broker_cluster::topics;
+use broker_core::{Message, NodeStatus};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::ClusterArgs;
 use super::audit::audit;
+use super::events::LoadEvent;
 use super::plan::{Loss, Plan, Share};
 use super::process;
+use super::role::STREAM;
 use super::summary::{Memory, Summary};
 use crate::demo::figures::{self, PHASE, Phase};
 use crate::demo::layout::Nodes;
@@ -59,6 +62,7 @@ pub(in crate::bench) async fn run(args: ClusterArgs, log: &str) -> anyhow::Resul
         supervisor: Supervisor::start(specs(&nodes, &layout_file, &plan_file, log))?,
         nodes,
         losses: plan.losses.iter().cloned().collect(),
+        stage: 0,
         plan,
         killed: Vec::new(),
         memory: Memory::default(),
@@ -190,6 +194,8 @@ struct Driver {
     supervisor: Supervisor,
     /// Still to come.
     losses: VecDeque<Loss>,
+    /// How many have been.
+    stage: u64,
     killed: Vec<String>,
     memory: Memory,
     started: Instant,
@@ -280,7 +286,10 @@ impl Driver {
         }
         let least = self.least();
         let all_there = self.seen.values().all(|node| node.ready);
-        let due = |loss: &Loss| all_there && self.ready_at.is_some() && least >= loss.due;
+        let aware = |name: &String| self.counter(name, figures::STAGE) >= self.stage;
+        let all_aware = self.plan.workers.iter().all(aware);
+        let due =
+            |loss: &Loss| all_there && all_aware && self.ready_at.is_some() && least >= loss.due;
         if self.losses.front().is_some_and(due)
             && let Some(loss) = self.losses.pop_front()
         {
@@ -293,10 +302,28 @@ impl Driver {
                 self.supervisor.kill(&victim).await;
                 self.killed.push(victim);
             }
+            self.stage += 1;
         }
+        self.tell_stage().await;
         if self.said_at.elapsed() >= SAY_EVERY {
             self.said_at = Instant::now();
             self.say_progress();
+        }
+    }
+
+    /// Tells the workers that do not know it how many losses have been.
+    async fn tell_stage(&mut self) {
+        let workers = self.plan.workers.iter();
+        let unaware: Vec<_> = workers
+            .filter(|name| self.counter(name, figures::STAGE) < self.stage)
+            .cloned()
+            .collect();
+        let stage = LoadEvent::Stage { losses: self.stage }.to_event();
+        for name in unaware {
+            if let Some(node) = self.seen.get_mut(&name) {
+                let message = Message::new(topics::node_topic(&name), stage.clone());
+                node.publish_within(ANSWER_WITHIN, message).await;
+            }
         }
     }
 
@@ -385,7 +412,7 @@ impl Driver {
         let workers = self.plan.workers.iter();
         let acknowledged: u64 = workers
             .filter_map(|name| self.seen.get(name)?.status.as_ref())
-            .flat_map(|status| status.logs.values())
+            .filter_map(|status| status.logs.get(STREAM))
             .map(|log| log.written)
             .sum();
         say(

@@ -3,6 +3,7 @@
 //! | event | from, to | arguments |
 //! |---|---|---|
 //! | `Load::order` | manager, a worker | number, a text of 32 bytes |
+//! | `Load::stage` | driver, a worker | how many of the losses have happened |
 //! | `Load::have` | worker, manager | worker, numbers it has had without a gap, number up to which it wants more |
 
 use broker_core::zeek::Event;
@@ -13,6 +14,9 @@ use broker_core::{ByteString, Data};
 pub(super) enum LoadEvent {
     Order {
         number: u64,
+    },
+    Stage {
+        losses: u64,
     },
     Have {
         worker: String,
@@ -26,6 +30,7 @@ impl LoadEvent {
     pub(super) fn to_event(&self) -> Event {
         match self {
             Self::Order { number } => Event::new(ORDER, vec![(*number).into(), TEXT.into()]),
+            Self::Stage { losses } => Event::new(STAGE, vec![(*losses).into()]),
             Self::Have { worker, have, want } => Event::new(
                 HAVE,
                 vec![worker.as_str().into(), (*have).into(), (*want).into()],
@@ -43,6 +48,9 @@ impl LoadEvent {
             (ORDER, [number, _]) => Some(Self::Order {
                 number: number.as_count()?,
             }),
+            (STAGE, [losses]) => Some(Self::Stage {
+                losses: losses.as_count()?,
+            }),
             (HAVE, [worker, have, want]) => Some(Self::Have {
                 worker: text(worker)?,
                 have: have.as_count()?,
@@ -54,6 +62,7 @@ impl LoadEvent {
 }
 
 const ORDER: &str = "Load::order";
+const STAGE: &str = "Load::stage";
 const HAVE: &str = "Load::have";
 const TEXT: &str = "an order from the manager: no. n";
 
@@ -68,7 +77,11 @@ mod tests {
             have: 3,
             want: 9,
         };
-        for event in [LoadEvent::Order { number: 7 }, have] {
+        for event in [
+            LoadEvent::Order { number: 7 },
+            LoadEvent::Stage { losses: 2 },
+            have,
+        ] {
             assert_eq!(LoadEvent::from_event(&event.to_event()), Some(event));
         }
         assert_eq!(

@@ -10,7 +10,7 @@
 //!
 //! The driver kills with SIGKILL, when every worker has done a part of its work, the manager, then a third of the proxies
 //! at once, then a logger; each is started again at once by the supervisor. No worker goes far beyond that point
-//! before it has seen them go, so that each loss happens under load. At the end the nodes are stopped in the order in which
+//! before it has been told that it has happened, so that each loss happens under load. At the end the nodes are stopped in the order in which
 //! work flows, and the files of all loggers are read line by line.
 
 mod audit;

@@ -35,7 +35,7 @@ pub(super) struct Loss {
     pub(super) victims: Vec<String>,
     /// When every worker has done this share of its work.
     pub(super) due: f64,
-    /// No worker does more than this share before it has seen the victims go.
+    /// No worker does more than this share before it has been told that they are gone.
     pub(super) gate: f64,
 }
 

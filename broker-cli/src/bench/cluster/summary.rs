@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::audit::Audit;
 use super::plan::Plan;
+use super::role::STREAM;
 use crate::demo::figures;
 
 /// The summary object.
@@ -90,7 +91,7 @@ impl Summary {
         };
         let mut logs = LogCounters::default();
         let workers = plan.workers.iter().filter_map(|name| statuses.get(name));
-        for log in workers.flat_map(|status| status.logs.values()) {
+        for log in workers.filter_map(|status| status.logs.get(STREAM)) {
             logs.written += log.written;
             logs.dropped += log.dropped;
         }

@@ -39,8 +39,10 @@ pub(crate) async fn run(actor: Actor, store: Option<Store>) -> anyhow::Result<()
     }
     loop {
         tokio::select! {
-            change = changes.recv() => if let Ok(NodeEvent::Up { name, role, .. }) = change {
-                proxy.greet(&name, role).await;
+            change = changes.recv() => match change {
+                Ok(NodeEvent::Up { name, role, .. }) => proxy.greet(&name, role).await,
+                Ok(NodeEvent::Down { name, .. }) => proxy.tally.away(&name),
+                Err(_) => {}
             },
             event = proxy.actor.events.recv() => {
                 let (_, event) = event.context("the node has stopped")?;

@@ -16,6 +16,9 @@ use crate::demo::role::{Actor, proxy};
 /// The path of the log that the workers write.
 pub(super) const PATH: &str = "load";
 
+/// Its stream.
+pub(super) const STREAM: &str = "Load::LOG";
+
 /// The place of the worker's name in a record.
 pub(super) const WORKER_COLUMN: usize = 1;
 
@@ -64,6 +67,7 @@ mod tests {
     fn the_audit_finds_worker_and_number_where_they_are() {
         let schema = schema();
         assert_eq!(schema.columns.len(), 8);
+        assert_eq!(schema.stream_id(), STREAM);
         assert_eq!(schema.position("worker"), Some(WORKER_COLUMN));
         assert_eq!(schema.position("number"), Some(NUMBER_COLUMN));
     }

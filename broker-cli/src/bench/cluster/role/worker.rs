@@ -1,6 +1,5 @@
 //! A worker: writes its records, sends its events, takes its orders, and waits until everything is answered for.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
@@ -40,11 +39,7 @@ pub(super) async fn run(actor: Actor, plan: Plan) -> anyhow::Result<()> {
             keyed: 0,
             orders: 0,
         },
-        standing: plan
-            .losses
-            .iter()
-            .flat_map(|loss| loss.victims.clone())
-            .collect(),
+        losses: 0,
         plan,
         seed: actor.name.bytes().map(u32::from).sum(),
         actor,
@@ -65,8 +60,8 @@ struct Worker {
     plan: Plan,
     share: Share,
     done: Share,
-    /// Victims that have not fallen yet.
-    standing: BTreeSet<String>,
+    /// How many of the losses have happened.
+    losses: usize,
     /// What makes its hosts others than those of another worker.
     seed: u32,
     log: LogStream,
@@ -115,15 +110,13 @@ impl Worker {
 
     /// Whether somebody has to fall before it goes on. It then does little, so that something is under way all the same.
     fn waits(&self) -> bool {
-        let mut losses = self.plan.losses.iter();
-        let next = losses.find(|loss| loss.victims.iter().any(|name| self.standing.contains(name)));
+        let next = self.plan.losses.get(self.losses);
         next.is_some_and(|loss| self.progress() >= loss.gate)
     }
 
     async fn changed(&mut self, change: Result<NodeEvent, RecvError>) {
         match change {
             Ok(NodeEvent::Down { name, role, .. }) => {
-                self.standing.remove(&name);
                 if role == Role::Proxy {
                     self.outbox.lost(&name);
                 }
@@ -137,12 +130,20 @@ impl Worker {
     }
 
     async fn heard(&mut self, event: &Event) {
-        if let Some(LoadEvent::Order { number }) = LoadEvent::from_event(event) {
-            self.intake.take(number);
-            if self.intake.have().is_multiple_of(ANSWER_EVERY) {
-                self.tell_manager().await;
+        match LoadEvent::from_event(event) {
+            Some(LoadEvent::Order { number }) => {
+                self.intake.take(number);
+                if self.intake.have().is_multiple_of(ANSWER_EVERY) {
+                    self.tell_manager().await;
+                }
+                return;
             }
-            return;
+            Some(LoadEvent::Stage { losses }) => {
+                self.losses = usize::try_from(losses).unwrap_or(usize::MAX);
+                self.actor.figures.set(figures::STAGE, losses);
+                return;
+            }
+            Some(LoadEvent::Have { .. }) | None => {}
         }
         match Actor::understand(event) {
             Some(DemoEvent::Counted { proxy, numbers }) => self.outbox.answered(&proxy, numbers),
