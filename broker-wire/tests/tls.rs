@@ -158,6 +158,55 @@ async fn nodes_that_trust_each_other_peer_and_talk_both_ways() {
 }
 
 #[tokio::test]
+async fn certificates_are_renewed_while_a_node_runs_and_what_is_connected_stays() {
+    let (old, new) = (Pki::new("old CA"), Pki::new("new CA"));
+    let transport = GrpcTransport::new().tls(old.node("node"));
+    let node = Endpoint::builder()
+        .name("node")
+        .transport(transport.clone())
+        .handshake_timeout(Duration::from_secs(2))
+        .start();
+    let address = listening(&node, GRPCS).await;
+    let (early, late) = (
+        endpoint("early", old.node("early")),
+        endpoint("late", new.node("late")),
+    );
+    within(early.connect(address.clone())).await.unwrap();
+    refused(&late, &address).await;
+
+    // Files that do not do change nothing, nor do those that would let anybody in.
+    let missing = TlsOptions::new()
+        .certificate("none.pem")
+        .key("none.pem")
+        .cafile(old.ca());
+    assert!(transport.renew_tls(&missing).is_err());
+    assert!(transport.renew_tls(&new.issue("node").options()).is_err());
+    refused(&late, &address).await;
+    // Neither do good ones that are not applied.
+    drop(transport.renew_tls(&new.node("node")).unwrap());
+    refused(&late, &address).await;
+
+    transport.renew_tls(&new.node("node")).unwrap().apply();
+    within(late.connect(address.clone())).await.unwrap();
+    assert!(node.await_peer(early.id(), LIMIT).await);
+    let stranger = endpoint("stranger", old.node("stranger"));
+    refused(&stranger, &address).await;
+    // What it dials it meets with the new ones too.
+    let server = endpoint("server", new.node("server"));
+    let there = listening(&server, GRPCS).await;
+    assert_eq!(within(node.connect(there)).await.unwrap(), server.id());
+    within(async {
+        tokio::join!(
+            node.shutdown(),
+            early.shutdown(),
+            late.shutdown(),
+            server.shutdown()
+        )
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_with_a_certificate_is_served() {
     let pki = Pki::new("CA");
     let node = endpoint("node", pki.node("node"));

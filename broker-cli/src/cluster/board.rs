@@ -102,7 +102,7 @@ impl Live {
     pub(super) fn board(&self) -> Board {
         let inner = self.lock();
         let node = |(since, state): &(Option<Instant>, NodeState)| NodeState {
-            uptime_s: since.map(|since| seconds(since)),
+            uptime_s: since.map(seconds),
             ..state.clone()
         };
         Board {

@@ -242,6 +242,7 @@ mod tests {
             [
                 "logger-1: this node's log records go to it",
                 "log_dir in [cluster]",
+                "whether the manager writes the logs",
                 "[stores.hosts]",
                 "queue_messages, queue_bytes, queue_policy in [node.worker-1]",
             ]

@@ -37,6 +37,7 @@ pub struct MessageFrame {
 }
 
 pub(crate) const COMMAND: u8 = 2;
+pub(crate) const ROUTING_UPDATE: u8 = 3;
 pub(crate) const PING: u8 = 4;
 pub(crate) const PONG: u8 = 5;
 

@@ -4,7 +4,7 @@ use broker_core::{Data, EntityId, Filter, FilterLimits};
 use broker_store::command::{Command, Content};
 use bytes::Bytes;
 
-use super::super::frame::{COMMAND, Frame, MessageFrame, PING, PONG};
+use super::super::frame::{COMMAND, Frame, MessageFrame, PING, PONG, ROUTING_UPDATE};
 use super::super::pace::tick;
 use super::super::recording::Recorded;
 use super::{BYE, MAX_TICKS, Replay, is_timed};
@@ -40,7 +40,11 @@ impl Replay {
                     .await;
             }
         }
-        let (bytes, frame) = self.next_ordered(&what).await;
+        let (mut bytes, mut frame) = self.next_ordered(&what).await;
+        if takes_its_filter_back(&frame) && recorded.frame != frame {
+            // So that what is under way arrives before the goodbye; the original leaves without.
+            (bytes, frame) = self.next_ordered(&what).await;
+        }
         let Frame::Message(sent) = frame else {
             panic!("{what}: {frame:?} instead of {message:?}")
         };
@@ -225,6 +229,11 @@ pub(crate) const TIMED: &str = "acknowledgements and keepalives at other times";
 const PINGS: &str = "pings of ours";
 /// Keepalives of a master that name their clone.
 pub(crate) const KEEPALIVES: &str = "keepalives that name their clone";
+
+/// A node of ours that is about to leave asks for nothing any more.
+fn takes_its_filter_back(frame: &Frame) -> bool {
+    matches!(frame, Frame::Message(sent) if sent.kind == ROUTING_UPDATE && sent.payload.as_slice() == b"\0")
+}
 
 /// A frame for people, in front of the comparison of bytes.
 fn describe(message: &MessageFrame) -> String {
