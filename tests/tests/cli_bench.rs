@@ -11,7 +11,7 @@ fn pubsub_gives_its_figures_over_every_transport_and_kind() {
             "--transport",
             transport,
             "--seconds",
-            "0.2",
+            "0.5",
             "--json",
         ]))
         .ok();
@@ -53,7 +53,7 @@ fn rtt_gives_percentiles_in_order() {
             "--kind",
             "1",
             "--seconds",
-            "0.2",
+            "0.5",
             "--json",
         ]))
         .ok();
@@ -108,7 +108,7 @@ fn store_gives_its_figures_for_memory_and_for_sqlite() {
             "--transport",
             transport,
             "--seconds",
-            "0.2",
+            "0.5",
             "--entries",
             "2000",
             "--writers",

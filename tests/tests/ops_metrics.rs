@@ -151,14 +151,16 @@ fn figures_are_those_of_what_happened() {
     }
     Done::of(broker().args(["store", &url, "hosts", "put", "10.0.0.1", "5u"])).ok();
     let outgoing = own("zeek_broker_outgoing_events_total", "");
-    let seen = samples_when(&at, |samples| samples[&outgoing] >= before[&outgoing] + 5.0);
+    let attached = own("broker_store_output_channels", ",name=\"hosts\"");
+    let seen = samples_when(&at, |samples| {
+        samples[&outgoing] >= before[&outgoing] + 5.0 && samples[&attached] == 1.0
+    });
     for (name, labels, value) in [
         ("zeek_broker_peers", "", 1.0),
         ("zeek_broker_stores", "", 1.0),
         ("broker_connections", ",type=\"native\"", 1.0),
         ("broker_store_entries", ",name=\"hosts\"", 1.0),
         ("broker_store_revision", ",name=\"hosts\"", 1.0),
-        ("broker_store_output_channels", ",name=\"hosts\"", 1.0),
         ("broker_peer_up", ",peer=\"worker-1\"", 1.0),
         (
             "zeek_broker_peer_buffer_overflows_total",
