@@ -290,7 +290,8 @@ pub fn stream_id(path: &str) -> Cow<'static, str> {
 /// come from log files and from peers, so a node checks before it creates a file.
 pub fn is_file_stem(path: &str) -> bool {
     (1..=MAX_PATH).contains(&path.len())
-        && !path.starts_with('.')
+        // A dash would make an option of it where it is an argument of a program.
+        && !path.starts_with(['.', '-'])
         && !path
             .chars()
             .any(|c| matches!(c, '/' | '\\' | ':') || c.is_control())
@@ -396,7 +397,7 @@ mod tests {
         assert!(is_file_stem("conn"));
         assert!(is_file_stem("known_hosts-2"));
         for path in [
-            "", ".", "..", "../x", "a/b", "a\\b", "a\0b", ".hidden", "c:x",
+            "", ".", "..", "../x", "a/b", "a\\b", "a\0b", ".hidden", "c:x", "-rf",
         ] {
             assert!(!is_file_stem(path), "{path:?}");
         }

@@ -25,12 +25,13 @@ mod receiver;
 mod rotation;
 mod settings;
 mod sink;
+mod spec;
 mod spool;
 pub(crate) mod wire;
 
 pub use archive::QUEUE as ARCHIVE_QUEUE;
 pub use audit::{LogAudit, WriterAudit, audit_log, audit_logs};
-pub use client::{ASCII_WRITER, DEFAULT_HOLD, LogClient, LogError, LogSpec, LogStream};
+pub use client::{DEFAULT_HOLD, LogClient, LogError, LogStream};
 pub use hook::{LogHook, LogOrigin};
 pub use logger::{MAX_LOGS, UNKNOWN};
 pub use options::{ArchiveOptions, LoggerOptions, RotatedNames, RotationOptions, RotationRule};
@@ -43,6 +44,7 @@ pub use settings::{LogSettings, StreamSettings};
 pub use sink::{
     HostPort, HttpAddress, SINK_CHUNK, SinkCounters, SinkOptions, SinkTarget, SinkTargetError,
 };
+pub use spec::{ASCII_WRITER, LogSpec};
 pub use spool::SpoolOptions;
 
 pub(crate) use receiver::Place;

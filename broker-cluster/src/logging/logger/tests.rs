@@ -4,6 +4,7 @@ use std::fs;
 
 use broker_core::zeek::{LogField, LogWrite, WriterInfo};
 use broker_core::{Data, zeek};
+use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::*;

@@ -4,6 +4,7 @@ use broker_core::DataView;
 use broker_core::zeek::MessageView;
 use proptest::prelude::*;
 
+use super::super::spool::Backlog;
 use super::*;
 use crate::pools::PoolSpec;
 use crate::role::Role;
