@@ -137,6 +137,7 @@ impl Layout {
             "whether the manager writes the logs",
             self.manager_is_logger != new.manager_is_logger,
         );
+        differs("[logging]", self.logging != new.logging);
         differs("table_dir in [cluster]", self.table_dir != new.table_dir);
         differs("[tables]", self.tables != new.tables);
         for store in self.stores.iter().chain(&new.stores) {
@@ -234,8 +235,10 @@ mod tests {
 
     #[test]
     fn what_stays_is_named_and_stays() {
-        let new = BASE.replace("\"lab\"", "\"lab\"\nlog_dir = \"elsewhere\"")
-            + "queue_messages = 5\n[stores.hosts]\nbackend = \"memory\"\n[node.logger-1]\nrole = \"logger\"\nlisten = [\"grpc://h:4\"]\n";
+        let new = BASE.replace(
+            "\"lab\"",
+            "\"lab\"\nlog_dir = \"elsewhere\"\n[logging]\nrotation_size = 5",
+        ) + "queue_messages = 5\n[stores.hosts]\nbackend = \"memory\"\n[node.logger-1]\nrole = \"logger\"\nlisten = [\"grpc://h:4\"]\n";
         let (merged, changes) = taking(&new);
         assert_eq!(
             changes.fixed,
@@ -243,6 +246,7 @@ mod tests {
                 "logger-1: this node's log records go to it",
                 "log_dir in [cluster]",
                 "whether the manager writes the logs",
+                "[logging]",
                 "[stores.hosts]",
                 "queue_messages, queue_bytes, queue_policy in [node.worker-1]",
             ]

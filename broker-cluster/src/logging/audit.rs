@@ -66,9 +66,11 @@ pub fn audit_logs(log_dir: &Path) -> io::Result<LogAudit> {
 /// See [`audit_logs`].
 pub fn audit_log(log_dir: &Path, path: &str) -> io::Result<LogAudit> {
     audit_where(log_dir, |name| {
-        // What follows is a suffix or the time of a rotation.
+        // What follows is a suffix or the time of a rotation, which names for the archiver put behind two underscores.
         name.strip_prefix(path).is_some_and(|rest| {
-            !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_')
+            let time = rest.strip_prefix("__").unwrap_or_default();
+            time.starts_with(|next: char| next.is_ascii_digit())
+                || !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_')
         })
     })
 }
@@ -215,7 +217,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let logger = dir.path().join("logger-1");
         fs::create_dir(&logger).unwrap();
-        for (path, records) in [("conn", 2), ("conn_long", 1)] {
+        let rotated = "conn__2026-11-27-09-00-00__2026-11-27-10-00-00__log_suffix=logger-1__";
+        for (path, records) in [("conn", 2), ("conn_long", 1), (rotated, 4)] {
             let mut file = LogFile::open(&logger, path, b"#h\n", Timestamp::UNIX_EPOCH).unwrap();
             file.append(b"a\nb\n", &[mark(1, records, records, 4)])
                 .unwrap();
@@ -223,9 +226,9 @@ mod tests {
         let records = |path| audit_log(dir.path(), path).unwrap().records();
         assert_eq!(
             (records("conn"), records("conn_long"), records("dns")),
-            (2, 1, 0)
+            (6, 1, 0)
         );
-        assert_eq!(audit_logs(dir.path()).unwrap().records(), 3);
+        assert_eq!(audit_logs(dir.path()).unwrap().records(), 7);
     }
 
     #[test]
