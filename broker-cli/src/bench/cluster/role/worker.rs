@@ -116,11 +116,11 @@ impl Worker {
 
     async fn changed(&mut self, change: Result<NodeEvent, RecvError>) {
         match change {
-            Ok(NodeEvent::Down { name, role, .. }) => {
-                if role == Role::Proxy {
-                    self.outbox.lost(&name);
-                }
-            }
+            Ok(NodeEvent::Down {
+                name,
+                role: Role::Proxy,
+                ..
+            }) => self.outbox.lost(&name),
             Ok(NodeEvent::Up {
                 role: Role::Manager,
                 ..
