@@ -1,6 +1,6 @@
 //! The page of scenarios is right: its commands are run in its order, by the real program, and print what it says.
 //!
-//! A block of the page is a file (`toml file=NAME`), commands to run to their end (`console`), or what happens in a terminal
+//! A block of the page is a file (`toml file=NAME`, or `text`), commands to run to their end (`console`), or what happens in a terminal
 //! that stays open (`console terminal=N`): a command that is started, lines that have to come, or `^C`. Each section of
 //! the page begins in an empty directory.
 
@@ -34,13 +34,38 @@ fn a_cluster() {
 }
 
 #[test]
+fn remote_logs() {
+    follow("Remote logs");
+}
+
+#[test]
+fn a_store() {
+    follow("A store");
+}
+
+#[test]
+fn a_table() {
+    follow("A table");
+}
+
+#[test]
 fn no_section_of_the_page_is_left_out() {
     let headings: Vec<&str> = PAGE
         .split("\n## ")
         .skip(1)
         .filter_map(|s| s.lines().next())
         .collect();
-    assert_eq!(headings, ["Two nodes connect", "Events", "A cluster"]);
+    assert_eq!(
+        headings,
+        [
+            "Two nodes connect",
+            "Events",
+            "A cluster",
+            "Remote logs",
+            "A store",
+            "A table"
+        ]
+    );
 }
 
 fn follow(section: &str) {
@@ -54,8 +79,9 @@ fn follow(section: &str) {
             info.next(),
             info.next().and_then(|word| word.split_once('=')),
         ) {
-            (Some("toml"), Some(("file", name))) => {
-                std::fs::write(directory.path().join(name), lines.join("\n")).expect("written");
+            (Some(_), Some(("file", name))) => {
+                let text = lines.join("\n") + "\n";
+                std::fs::write(directory.path().join(name), text).expect("written");
             }
             (Some("console"), Some(("terminal", name))) => {
                 for line in &lines {
