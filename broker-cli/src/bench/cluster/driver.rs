@@ -334,7 +334,7 @@ impl Driver {
             values.sum::<u64>()
         };
         let (resident, proportional) = (sum(process::RESIDENT), sum(process::PROPORTIONAL));
-        let mut idle: Vec<u64> = Vec::new();
+        let (mut idle, mut idle_proportional) = (Vec::new(), Vec::new());
         let mut largest = None;
         let mut files = 0;
         for (name, node) in &self.seen {
@@ -343,8 +343,8 @@ impl Driver {
             largest = largest.max(Some((value(process::PEAK), name)));
             files = value(process::FILES).max(files);
             idle.push(value(process::RESIDENT));
+            idle_proportional.push(value(process::PROPORTIONAL));
         }
-        idle.sort_unstable();
         let memory = &mut self.memory;
         memory.peak_resident_bytes = memory.peak_resident_bytes.max(resident);
         memory.peak_proportional_bytes = memory.peak_proportional_bytes.max(proportional);
@@ -355,7 +355,8 @@ impl Driver {
         }
         // The last look before the work begins is the one that stays.
         if self.ready_at.is_none() {
-            memory.idle_resident_bytes = idle.get(idle.len() / 2).copied().unwrap_or(0);
+            memory.idle_resident_bytes = median(idle);
+            memory.idle_proportional_bytes = median(idle_proportional);
         }
     }
 
@@ -471,6 +472,11 @@ impl Driver {
         );
         Ok(())
     }
+}
+
+fn median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
 }
 
 /// A line on stderr with the time since the start.

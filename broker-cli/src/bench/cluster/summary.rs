@@ -76,8 +76,10 @@ pub(super) struct Memory {
     pub(super) peak_of_one_bytes: u64,
     /// Which one that was.
     pub(super) largest: String,
-    /// The median over the nodes when all were connected and idle.
+    /// The median over the nodes at the last look before the work began.
     pub(super) idle_resident_bytes: u64,
+    /// The same with shared pages divided.
+    pub(super) idle_proportional_bytes: u64,
     /// The most file descriptors that any of them had open.
     pub(super) open_files_of_one: u64,
 }
@@ -199,12 +201,13 @@ impl Summary {
                 orders.taken, orders.planned, orders.came_again
             ),
             format!(
-                "memory          {} at most resident in all processes ({} with shared pages counted once), {} in {}, {} idle",
+                "memory          {} at most resident in all processes ({} with shared pages counted once), {} in {}, {} ({}) when idle",
                 megabytes(memory.peak_resident_bytes),
                 megabytes(memory.peak_proportional_bytes),
                 megabytes(memory.peak_of_one_bytes),
                 memory.largest,
-                megabytes(memory.idle_resident_bytes)
+                megabytes(memory.idle_resident_bytes),
+                megabytes(memory.idle_proportional_bytes)
             ),
             format!(
                 "open files      {} at most in one process",
