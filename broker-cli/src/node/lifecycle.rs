@@ -88,9 +88,10 @@ impl Running {
         for url in bound {
             output.line(format!("listening {url}"))?;
         }
+        // Whoever reads the line may ask at once.
+        self.monitor.enters(Phase::Running(view));
         output.line("ready")?;
         output.flush()?;
-        self.monitor.enters(Phase::Running(view));
         let urls: Vec<_> = bound.iter().map(ToString::to_string).collect();
         let status = match urls.as_slice() {
             [] => "ready".to_owned(),
