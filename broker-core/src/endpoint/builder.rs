@@ -10,6 +10,7 @@ use crate::handshake::HANDSHAKE_TIMEOUT;
 use crate::id::EndpointId;
 use crate::peering::Heartbeat;
 use crate::queue::QueueOptions;
+use crate::time::Timestamp;
 use crate::transport::Transport;
 
 /// Sets up an [`Endpoint`].
@@ -127,7 +128,14 @@ impl EndpointBuilder {
     /// Outside a tokio runtime.
     #[must_use = "the endpoint stops when its last handle is dropped"]
     pub fn start(self) -> Endpoint {
-        let shared = Shared::new(self.id.unwrap_or_else(EndpointId::random), self.options);
+        // An ID that was given may have been another process's before, whose numbers others remember: this one's have to
+        // be above them. Nanoseconds since the epoch are, whatever was sent meanwhile.
+        let first = match self.id {
+            Some(_) => u64::try_from(Timestamp::now().as_nanos()).unwrap_or(0),
+            None => 0,
+        };
+        let id = self.id.unwrap_or_else(EndpointId::random);
+        let shared = Shared::new(id, first, self.options);
         shared.tasks.spawn(Arc::clone(&shared).announce_changes());
         shared.tasks.spawn(Arc::clone(&shared).ask_about_cycles());
         let local = LocalNode::new(Arc::clone(&shared));

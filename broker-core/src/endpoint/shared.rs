@@ -127,7 +127,8 @@ const COMMAND_QUEUE: usize = 1 << 20;
 const COMMAND_QUEUE_BYTES: usize = 1 << 30;
 
 impl Shared {
-    pub(crate) fn new(id: EndpointId, options: Options) -> Arc<Self> {
+    /// Messages of this endpoint are numbered from behind `first` on.
+    pub(crate) fn new(id: EndpointId, first: u64, options: Options) -> Arc<Self> {
         let now = Instant::now();
         Arc::new(Self {
             id,
@@ -136,7 +137,7 @@ impl Shared {
             options,
             started: now,
             routes: ArcSwap::default(),
-            sequence: AtomicU64::new(0),
+            sequence: AtomicU64::new(first),
             closed: AtomicBool::new(false),
             control: Mutex::default(),
             filter_dirty: AtomicBool::new(false),
