@@ -929,3 +929,39 @@ async fn a_kept_peering_that_is_not_there_is_shown_with_where_it_stands() {
     assert_eq!(states(&left), []);
     left.shutdown().await;
 }
+
+#[tokio::test]
+async fn an_endpoint_that_comes_again_under_its_id_is_heard_from_its_first_message_on() {
+    let network = MemNetwork::new();
+    let hub = listening(&network, "hub").await;
+    let topics = [Topic::from_static("t")].into_iter().collect();
+    let mut inbox = hub.subscribe(topics, QueueOptions::local());
+    let id = EndpointId::from_bytes([7; 16]);
+    for start in 0..3 {
+        let guest = builder(&network, "guest").id(id).start();
+        guest.connect(url("mem://hub")).await.expect("it listens");
+        assert!(guest.await_peer(hub.id(), LONG).await);
+        for value in 0..100 {
+            guest
+                .publish(message("t", start * 100 + value))
+                .await
+                .expect("published");
+        }
+        for value in 0..100 {
+            let heard = tokio::time::timeout(LONG, count(&mut inbox)).await;
+            assert_eq!(heard.expect("it is heard"), start * 100 + value);
+        }
+        guest.shutdown().await;
+        assert!(wait_until_gone(&hub, id).await);
+    }
+    hub.shutdown().await;
+}
+
+async fn wait_until_gone(endpoint: &Endpoint, id: EndpointId) -> bool {
+    let gone = async {
+        while endpoint.peers().iter().any(|peer| peer.id == id) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, gone).await.is_ok()
+}
