@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,37 +18,14 @@ use broker_core::{
     Data, Endpoint, Filter, FromData, MemNetwork, MemTransport, Message, QueueOptions, ToData,
     Topic,
 };
-
-const LIMIT: Duration = Duration::from_secs(20);
-
-const CLUSTER: &str = r#"
-[node.manager]
-role = "manager"
-listen = ["mem://manager"]
-[node.proxy-1]
-role = "proxy"
-listen = ["mem://proxy-1"]
-[node.worker-1]
-role = "worker"
-[node.worker-2]
-role = "worker"
-"#;
+use support::{LIMIT, TWO_WORKERS, wait_for};
 
 const NODES: [&str; 4] = ["manager", "proxy-1", "worker-1", "worker-2"];
-
-async fn wait_for(condition: impl Fn() -> bool) {
-    let waited = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, waited).await.unwrap();
-}
 
 #[tokio::test]
 async fn what_any_node_writes_is_on_all_nodes() {
     let (network, dir) = (MemNetwork::new(), tempfile::tempdir().unwrap());
-    let layout = Arc::new(Layout::parse(CLUSTER, dir.path().join("lab.toml")).unwrap());
+    let layout = Arc::new(Layout::parse(TWO_WORKERS, dir.path().join("lab.toml")).unwrap());
     let mut nodes: Vec<ClusterNode> = Vec::new();
     for name in NODES {
         let transport = MemTransport::new(&network);

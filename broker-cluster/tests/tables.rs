@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -16,21 +18,7 @@ use broker_cluster::{ClusterNode, Layout, topics};
 use broker_core::zeek::Event;
 use broker_core::{Data, Endpoint, FromData, MemNetwork, MemTransport, Message, Timestamp, ToData};
 use broker_store::{FEATURE, MasterOptions, Memory, StoreError, StoreExt};
-
-const LIMIT: Duration = Duration::from_secs(20);
-
-const CLUSTER: &str = r#"
-[node.manager]
-role = "manager"
-listen = ["mem://manager"]
-[node.proxy-1]
-role = "proxy"
-listen = ["mem://proxy-1"]
-[node.worker-1]
-role = "worker"
-[node.worker-2]
-role = "worker"
-"#;
+use support::{LIMIT, TWO_WORKERS, wait_for};
 
 async fn start(network: &MemNetwork, text: &str, dir: &Path, name: &str) -> ClusterNode {
     let layout = Layout::parse(text, dir.join("lab.toml")).unwrap();
@@ -60,10 +48,10 @@ struct Seen {
 #[tokio::test]
 async fn a_table_of_records_is_one_map_on_all_nodes() {
     let (network, dir) = (MemNetwork::new(), tempfile::tempdir().unwrap());
-    let manager = start(&network, CLUSTER, dir.path(), "manager").await;
-    let worker = start(&network, CLUSTER, dir.path(), "worker-1").await;
-    let other = start(&network, CLUSTER, dir.path(), "worker-2").await;
-    let proxy = start(&network, CLUSTER, dir.path(), "proxy-1").await;
+    let manager = start(&network, TWO_WORKERS, dir.path(), "manager").await;
+    let worker = start(&network, TWO_WORKERS, dir.path(), "worker-1").await;
+    let other = start(&network, TWO_WORKERS, dir.path(), "worker-2").await;
+    let proxy = start(&network, TWO_WORKERS, dir.path(), "proxy-1").await;
     assert!(worker.cluster_started(LIMIT).await);
 
     // The other nodes open it before the manager has it, and need not know what it is kept in.
@@ -114,15 +102,6 @@ async fn a_table_of_records_is_one_map_on_all_nodes() {
     for node in [worker, other, proxy, manager] {
         node.shutdown().await;
     }
-}
-
-async fn wait_for(condition: impl Fn() -> bool) {
-    let waited = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, waited).await.unwrap();
 }
 
 #[tokio::test]
@@ -239,7 +218,7 @@ async fn sets_and_expiry_are_those_of_the_store() {
 #[tokio::test]
 async fn a_manager_that_comes_again_has_the_table_from_disk_and_the_others_follow() {
     let (network, dir) = (MemNetwork::new(), tempfile::tempdir().unwrap());
-    let text = format!("{CLUSTER}\n[cluster]\ntable_dir = \"tables\"\n");
+    let text = format!("{TWO_WORKERS}\n[cluster]\ntable_dir = \"tables\"\n");
     std::fs::create_dir(dir.path().join("tables")).unwrap();
     let open = async |node: &ClusterNode| {
         node.table::<String, u64>("Hosts::seen")
@@ -299,7 +278,7 @@ async fn a_manager_that_comes_again_has_the_table_from_disk_and_the_others_follo
 #[tokio::test]
 async fn writes_outlive_a_manager_that_goes_without_a_word_and_comes_again() {
     let (network, dir) = (MemNetwork::new(), tempfile::tempdir().unwrap());
-    let text = format!("{CLUSTER}\n[tables.t]\nbackend = \"sqlite\"\n");
+    let text = format!("{TWO_WORKERS}\n[tables.t]\nbackend = \"sqlite\"\n");
     let worker = start(&network, &text, dir.path(), "worker-1").await;
     let at_worker = worker.table::<u64, u64>("t").open().await.unwrap();
     for round in 0..3u64 {
@@ -397,6 +376,21 @@ async fn writes_that_no_master_takes_are_undone_after_two_minutes_and_told() {
     node.shutdown().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn writes_to_a_table_of_the_layout_wait_as_long_for_a_manager() {
+    let (network, dir) = (MemNetwork::new(), tempfile::tempdir().unwrap());
+    let text = format!("{TWO_WORKERS}\n[tables.t]\nbackend = \"memory\"\n");
+    let worker = start(&network, &text, dir.path(), "worker-1").await;
+    let table = worker.table::<u64, u64>("t").open().await.unwrap();
+    table.insert(1, 1).unwrap();
+    tokio::time::sleep(Duration::from_secs(110)).await;
+    let manager = start(&network, &text, dir.path(), "manager").await;
+    assert!(table.flush(LIMIT).await);
+    assert_eq!((table.get(&1), table.counters().failed), (Some(1), 0));
+    worker.shutdown().await;
+    manager.shutdown().await;
+}
+
 /// A manager of Zeek names its tables as scripts do, and leaves the prefix of the stores to the receiver.
 #[tokio::test]
 async fn a_table_that_a_manager_of_zeek_announces_has_a_clone_here() {
@@ -415,7 +409,7 @@ async fn a_table_that_a_manager_of_zeek_announces_has_a_clone_here() {
     zeek.listen(&"mem://manager".parse().unwrap())
         .await
         .unwrap();
-    let worker = start(&network, CLUSTER, dir.path(), "worker-1").await;
+    let worker = start(&network, TWO_WORKERS, dir.path(), "worker-1").await;
     wait_for(|| zeek.peers().iter().any(|peer| peer.name == "worker-1")).await;
     let names = ["Hosts::seen", "no name", "../../etc/passwd"].map(Data::from);
     let announce = Event {
@@ -452,7 +446,7 @@ async fn writers_on_all_nodes_at_once_end_with_one_content() {
     let names = ["manager", "proxy-1", "worker-1", "worker-2"];
     let mut nodes = Vec::new();
     for name in names {
-        nodes.push(start(&network, CLUSTER, dir.path(), name).await);
+        nodes.push(start(&network, TWO_WORKERS, dir.path(), name).await);
     }
     let mut tables = Vec::new();
     for node in &nodes {

@@ -668,17 +668,7 @@ impl Store {
     /// Outside of a Tokio runtime.
     #[must_use]
     pub fn proxy_with(&self, capacity: NonZeroUsize) -> StoreProxy {
-        self.proxy_within(capacity, self.inner.request_timeout)
-    }
-
-    /// The same with `limit` as the time of each request: one that is longer than a clone keeps writes for an absent master
-    /// leaves it to the clone to give them up.
-    ///
-    /// # Panics
-    /// Outside of a Tokio runtime.
-    #[must_use]
-    pub fn proxy_within(&self, capacity: NonZeroUsize, limit: Duration) -> StoreProxy {
-        StoreProxy::new(self.clone(), capacity, limit)
+        StoreProxy::new(self.clone(), capacity, self.inner.request_timeout)
     }
 
     pub(crate) fn asks(&self) -> &mpsc::Sender<Asked> {

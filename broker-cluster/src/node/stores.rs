@@ -6,6 +6,7 @@ use broker_store::{Backend, CloneOptions, MasterOptions, MasterState, StoreExt, 
 use super::StartError;
 use crate::layout::{Layout, NodeSpec, StoreSpec};
 use crate::role::Role;
+use crate::table::clone_options;
 
 /// The storage of the masters, opened before there is an endpoint: who the node is may be written in it.
 pub(super) struct Masters(Vec<(String, Box<dyn Backend>)>);
@@ -55,9 +56,13 @@ impl Masters {
                 .map_err(failed(&name))?;
         }
         if node.role != Role::Manager {
-            for spec in layout.all_stores() {
+            let stores = layout.stores().iter();
+            let stores = stores.map(|spec| (spec, CloneOptions::default()));
+            let tables = layout.tables().iter();
+            let tables = tables.map(|table| (&table.store, clone_options()));
+            for (spec, options) in stores.chain(tables) {
                 endpoint
-                    .attach_clone(&spec.name, CloneOptions::default())
+                    .attach_clone(&spec.name, options)
                     .await
                     .map_err(failed(&spec.name))?;
             }

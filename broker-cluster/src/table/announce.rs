@@ -123,7 +123,7 @@ impl Tables {
 }
 
 /// How the clone behind a table is attached: a write is answered by what became of it, not by a lapse of time before.
-pub(super) fn clone_options() -> CloneOptions {
+pub(crate) fn clone_options() -> CloneOptions {
     CloneOptions::default()
         .mutation_buffer(KEEP_WRITES)
         .request_timeout(KEEP_WRITES + Duration::from_secs(30))

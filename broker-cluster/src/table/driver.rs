@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use broker_core::{
     Data, Endpoint, FromData, OverflowPolicy, QueueOptions, StoreOperation, ToData, WatchKeys,
@@ -46,7 +45,7 @@ where
         strict: bool,
     ) -> Result<Self, TableError> {
         let events = store.events_with(event_queue());
-        let proxy = store.proxy_within(StoreProxy::CAPACITY, WRITE_LIMIT);
+        let proxy = store.proxy();
         let mut driver = Self {
             inner,
             store,
@@ -265,9 +264,6 @@ where
         self.inner.tell(changes, problems, answered);
     }
 }
-
-/// Longer than a clone keeps writes for a master that is away, so that it is the clone that gives them up.
-const WRITE_LIMIT: Duration = Duration::from_secs(180);
 
 /// Events that wait for the table; more than that at once means reading all of the store again.
 fn event_queue() -> QueueOptions {

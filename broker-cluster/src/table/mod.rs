@@ -69,7 +69,7 @@ pub use self::published::{
 };
 pub use self::set::{BrokerSet, Member};
 
-pub(crate) use self::announce::Tables;
+pub(crate) use self::announce::{Tables, clone_options};
 
 /// In front of a table's name in the name of its store.
 pub const STORE_PREFIX: &str = "___sync_store_";

@@ -35,6 +35,30 @@ role = "worker"
 role = "worker"
 "#;
 
+/// A manager, a proxy, two workers.
+pub const TWO_WORKERS: &str = r#"
+[node.manager]
+role = "manager"
+listen = ["mem://manager"]
+[node.proxy-1]
+role = "proxy"
+listen = ["mem://proxy-1"]
+[node.worker-1]
+role = "worker"
+[node.worker-2]
+role = "worker"
+"#;
+
+/// Looks again and again, for [`LIMIT`] at most.
+pub async fn wait_for(condition: impl Fn() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, waited).await.unwrap();
+}
+
 pub struct Cluster {
     pub layout: Arc<Layout>,
     pub network: MemNetwork,
