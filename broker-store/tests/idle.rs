@@ -2,56 +2,17 @@
 //! long.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod support;
+
 use std::sync::mpsc;
 use std::time::Duration;
 
-use broker_core::{Data, Endpoint, ErrorCode, MemNetwork, MemTransport, Timestamp};
-use broker_store::{
-    Backend, BackendError, CloneOptions, Entry, FEATURE, MasterOptions, Memory, Mutation, Store,
-    StoreError, StoreExt,
-};
+use broker_core::{Endpoint, ErrorCode, MemNetwork, MemTransport};
+use broker_store::{CloneOptions, FEATURE, MasterOptions, Store, StoreError, StoreExt};
+use support::Gated;
 use tokio::task::JoinHandle;
 
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// Memory that tells when it is asked to apply something, and does it once it is let.
-struct Gated {
-    inner: Memory,
-    asked: tokio::sync::mpsc::Sender<()>,
-    gate: mpsc::Receiver<()>,
-}
-
-impl Backend for Gated {
-    fn apply(&mut self, batch: &[Mutation]) -> Result<(), BackendError> {
-        self.asked.try_send(()).map_err(BackendError::engine)?;
-        self.gate.recv().map_err(BackendError::engine)?;
-        self.inner.apply(batch)
-    }
-
-    fn get(&self, key: &Data) -> Result<Option<Entry>, BackendError> {
-        self.inner.get(key)
-    }
-
-    fn scan(&self, after: Option<&Data>, limit: usize) -> Result<Vec<(Data, Entry)>, BackendError> {
-        self.inner.scan(after, limit)
-    }
-
-    fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Data>, BackendError> {
-        self.inner.due(now, limit)
-    }
-
-    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
-        self.inner.note(name)
-    }
-
-    fn len(&self) -> Result<u64, BackendError> {
-        self.inner.len()
-    }
-
-    fn name(&self) -> &'static str {
-        "gated"
-    }
-}
 
 /// A master whose backend waits to be let, and a clone of it.
 struct Gate {
@@ -79,15 +40,7 @@ impl Gate {
             .listen(&"mem://manager".parse().unwrap())
             .await
             .unwrap();
-        let (asked, mut asks) = tokio::sync::mpsc::channel(1);
-        let (open, gate) = mpsc::channel();
-        // The master first writes down who it is.
-        open.send(()).unwrap();
-        let backend = Gated {
-            inner: Memory::new(),
-            asked,
-            gate,
-        };
+        let (backend, mut asks, open) = Gated::new();
         let options = MasterOptions::default().request_timeout(LIMIT);
         let master = manager.attach_master("s", backend, options).await.unwrap();
         asks.recv().await.unwrap();

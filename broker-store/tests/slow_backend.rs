@@ -1,55 +1,16 @@
 //! A backend that takes its time: the master stays alive for its clones, and says nothing that is not applied.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::sync::mpsc;
+mod support;
+
 use std::time::Duration;
 
-use broker_core::{Data, Endpoint, MemNetwork, MemTransport, Timestamp};
-use broker_store::{
-    Backend, BackendError, CloneOptions, Entry, FEATURE, Freshness, MasterOptions, Memory,
-    Mutation, StoreExt,
-};
+use broker_core::{Endpoint, MemNetwork, MemTransport};
+use broker_store::{CloneOptions, FEATURE, Freshness, MasterOptions, StoreExt};
+
+use support::Gated;
 
 const LIMIT: Duration = Duration::from_secs(600);
-
-/// Memory that tells when it is asked to apply something, and does it once it is let.
-struct Gated {
-    inner: Memory,
-    asked: tokio::sync::mpsc::Sender<()>,
-    gate: mpsc::Receiver<()>,
-}
-
-impl Backend for Gated {
-    fn apply(&mut self, batch: &[Mutation]) -> Result<(), BackendError> {
-        self.asked.try_send(()).map_err(BackendError::engine)?;
-        self.gate.recv().map_err(BackendError::engine)?;
-        self.inner.apply(batch)
-    }
-
-    fn get(&self, key: &Data) -> Result<Option<Entry>, BackendError> {
-        self.inner.get(key)
-    }
-
-    fn scan(&self, after: Option<&Data>, limit: usize) -> Result<Vec<(Data, Entry)>, BackendError> {
-        self.inner.scan(after, limit)
-    }
-
-    fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Data>, BackendError> {
-        self.inner.due(now, limit)
-    }
-
-    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
-        self.inner.note(name)
-    }
-
-    fn len(&self) -> Result<u64, BackendError> {
-        self.inner.len()
-    }
-
-    fn name(&self) -> &'static str {
-        "gated"
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_master_whose_disk_stalls_is_not_given_up_and_acknowledges_nothing_meanwhile() {
@@ -66,15 +27,7 @@ async fn a_master_whose_disk_stalls_is_not_given_up_and_acknowledges_nothing_mea
         .listen(&"mem://manager".parse().unwrap())
         .await
         .unwrap();
-    let (asked, mut asks) = tokio::sync::mpsc::channel(1);
-    let (open, gate) = mpsc::channel();
-    // The master first writes down who it is.
-    open.send(()).unwrap();
-    let backend = Gated {
-        inner: Memory::new(),
-        asked,
-        gate,
-    };
+    let (backend, mut asks, open) = Gated::new();
     let master = manager
         .attach_master(
             "s",
