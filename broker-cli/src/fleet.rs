@@ -1,11 +1,44 @@
 //! What somebody who drives the nodes of a whole cluster knows about each, and when to give up on all.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_core::{Message, NodeStatus, PeerUrl};
 use broker_wire::BrokerClient;
 use tokio::time::{Instant, timeout};
+
+use crate::supervisor::NodeSpec;
+
+/// The processes of the nodes `names` of the cluster in the file `layout`; each is told what to do by an option and the
+/// file of it.
+pub(crate) fn specs<'a>(
+    names: impl Iterator<Item = &'a String>,
+    layout: &Path,
+    log: &str,
+    (option, plan): (&str, &Path),
+) -> Vec<NodeSpec> {
+    let spec = |name: &String| NodeSpec {
+        name: name.clone(),
+        args: [
+            OsString::from("node"),
+            "--supervised".into(),
+            "--log-level".into(),
+            log.into(),
+            "--config".into(),
+            layout.into(),
+            "--name".into(),
+            name.into(),
+            option.into(),
+            plan.into(),
+        ]
+        .into(),
+        env: Vec::new(),
+        pin_cpu: None,
+    };
+    names.map(spec).collect()
+}
 
 /// What is known about a node.
 #[derive(Default)]

@@ -2,7 +2,6 @@
 //! they say.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,10 +18,10 @@ use super::progress::Progress;
 use super::summary::Summary;
 use super::workspace::Workspace;
 use crate::failure::misuse;
-use crate::fleet::{Node, Stuck};
+use crate::fleet::{Node, Stuck, specs};
 use crate::output::Output;
 use crate::signals::StopSignals;
-use crate::supervisor::{NodeEvent, NodeSpec, Supervisor};
+use crate::supervisor::{NodeEvent, Supervisor};
 
 /// Runs a demo from its start to its summary.
 pub(super) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
@@ -52,7 +51,9 @@ pub(super) async fn run(args: Args, log: &str) -> anyhow::Result<()> {
     workspace.write(&nodes.layout()?, &plan)?;
 
     let mut signals = StopSignals::install()?;
-    let supervisor = Supervisor::start(specs(&nodes, &workspace, log))?;
+    let (layout, plan) = (workspace.layout(), workspace.plan());
+    let work = ("--demo", plan.as_path());
+    let supervisor = Supervisor::start(specs(nodes.all(), &layout, log, work))?;
     let mut driver = Driver {
         seen: nodes
             .all()
@@ -94,28 +95,6 @@ fn conclude(summary: &Summary, args: &Args, directory: &Path) -> anyhow::Result<
     output.flush()?;
     crate::supervisor::eprintln_line(&format!("broker: the logs are in {}", directory.display()));
     summary.verdict().map_err(anyhow::Error::msg)
-}
-
-fn specs(nodes: &Nodes, workspace: &Workspace, log: &str) -> Vec<NodeSpec> {
-    let spec = |name: &String| NodeSpec {
-        name: name.clone(),
-        args: [
-            OsString::from("node"),
-            "--supervised".into(),
-            "--log-level".into(),
-            log.into(),
-            "--config".into(),
-            workspace.layout().into(),
-            "--name".into(),
-            name.into(),
-            "--demo".into(),
-            workspace.plan().into(),
-        ]
-        .into(),
-        env: Vec::new(),
-        pin_cpu: None,
-    };
-    nodes.all().map(spec).collect()
 }
 
 struct Driver {

@@ -2,7 +2,6 @@
 //! what is in the files.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,10 +20,10 @@ use super::role::STREAM;
 use super::summary::{Memory, Summary};
 use crate::demo::figures::{self, PHASE, Phase};
 use crate::demo::layout::Nodes;
-use crate::fleet::{Node, Stuck};
+use crate::fleet::{Node, Stuck, specs};
 use crate::output::Output;
 use crate::signals::StopSignals;
-use crate::supervisor::{NodeEvent, NodeSpec, Supervisor, eprintln_line};
+use crate::supervisor::{NodeEvent, Supervisor, eprintln_line};
 
 /// Runs a load from its start to its summary.
 pub(in crate::bench) async fn run(args: ClusterArgs, log: &str) -> anyhow::Result<()> {
@@ -59,7 +58,12 @@ pub(in crate::bench) async fn run(args: ClusterArgs, log: &str) -> anyhow::Resul
             .all()
             .map(|name| (name.clone(), Node::default()))
             .collect(),
-        supervisor: Supervisor::start(specs(&nodes, &layout_file, &plan_file, log))?,
+        supervisor: Supervisor::start(specs(
+            nodes.all(),
+            &layout_file,
+            log,
+            ("--load", &plan_file),
+        ))?,
         nodes,
         losses: plan.losses.iter().cloned().collect(),
         stage: 0,
@@ -163,28 +167,6 @@ fn plan(args: &ClusterArgs, nodes: &Nodes, directory: &Path) -> Plan {
         losses: losses.filter(|_| !args.no_losses).collect(),
         directory: directory.to_owned(),
     }
-}
-
-fn specs(nodes: &Nodes, layout: &Path, plan: &Path, log: &str) -> Vec<NodeSpec> {
-    let spec = |name: &String| NodeSpec {
-        name: name.clone(),
-        args: [
-            OsString::from("node"),
-            "--supervised".into(),
-            "--log-level".into(),
-            log.into(),
-            "--config".into(),
-            layout.into(),
-            "--name".into(),
-            name.into(),
-            "--load".into(),
-            plan.into(),
-        ]
-        .into(),
-        env: Vec::new(),
-        pin_cpu: None,
-    };
-    nodes.all().map(spec).collect()
 }
 
 struct Driver {
