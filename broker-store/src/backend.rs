@@ -324,6 +324,7 @@ pub enum Problem {
     Other,
 }
 
+#[cfg(any(feature = "sqlite", feature = "sled"))]
 impl Problem {
     /// What an error of the file system means.
     pub(crate) fn of_io(error: &std::io::Error) -> Self {
