@@ -2,10 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use broker_cluster::log::{Column, ColumnType, LogFormat, LogValue, Schema};
 use broker_cluster::logging::{LogSpec, audit_logs};
@@ -14,7 +11,9 @@ use broker_cluster::{ClusterNode, Layout, NodeEvent, RelayVia, Role, topics};
 use broker_core::zeek::{Event, Message as ZeekMessage};
 use broker_core::{Data, Endpoint, MemNetwork, MemTransport, Message, QueueOptions, Topic};
 
-const LIMIT: Duration = Duration::from_secs(20);
+use self::support::{Cluster, LIMIT};
+
+mod support;
 
 const CLUSTER: &str = r#"
 [node.manager]
@@ -38,85 +37,26 @@ role = "worker"
 role = "worker"
 "#;
 
-struct Cluster {
-    layout: Arc<Layout>,
-    network: MemNetwork,
-    nodes: BTreeMap<String, ClusterNode>,
-    dir: tempfile::TempDir,
+/// A cluster of nodes whose events are asked for.
+async fn start(text: &str) -> Cluster {
+    Cluster::start_with(text, |_, builder| builder.events(QueueOptions::local())).await
 }
 
-impl Cluster {
-    async fn start(text: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Arc::new(Layout::parse(text, dir.path().join("lab.toml")).unwrap());
-        let mut cluster = Self {
-            layout,
-            network: MemNetwork::new(),
-            nodes: BTreeMap::new(),
-            dir,
-        };
-        let names: Vec<String> = cluster
-            .layout
-            .nodes()
-            .map(|node| node.name.clone())
-            .collect();
-        for name in names {
-            cluster.start_node(&name).await;
-        }
-        for (name, node) in &cluster.nodes {
-            assert!(
-                node.cluster_started(LIMIT).await,
-                "{name} waits for {:?}",
-                node.waiting_for()
+/// The data lines of a log over all loggers, sorted.
+fn rows(cluster: &Cluster, path: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    for logger in std::fs::read_dir(cluster.layout.log_dir()).unwrap() {
+        let file = logger.unwrap().path().join(format!("{path}.log"));
+        if let Ok(text) = std::fs::read_to_string(file) {
+            rows.extend(
+                text.lines()
+                    .filter(|line| !line.starts_with('#'))
+                    .map(str::to_owned),
             );
         }
-        cluster
     }
-
-    async fn start_node(&mut self, name: &str) {
-        let endpoint = Endpoint::builder().transport(MemTransport::new(&self.network));
-        let node = ClusterNode::builder(Arc::clone(&self.layout), name)
-            .endpoint_builder(endpoint)
-            .events(QueueOptions::local())
-            .start()
-            .await
-            .unwrap();
-        self.nodes.insert(name.to_owned(), node);
-    }
-
-    fn node(&self, name: &str) -> &ClusterNode {
-        &self.nodes[name]
-    }
-
-    async fn stop(&mut self) {
-        for role in [Role::Worker, Role::Proxy, Role::Manager, Role::Logger] {
-            for node in self.nodes.values().filter(|node| node.spec().role == role) {
-                node.shutdown().await;
-            }
-        }
-        self.nodes.clear();
-    }
-
-    fn log_dir(&self) -> &Path {
-        self.layout.log_dir()
-    }
-
-    /// The data lines of a log over all loggers, sorted.
-    fn rows(&self, path: &str) -> Vec<String> {
-        let mut rows = Vec::new();
-        for logger in std::fs::read_dir(self.log_dir()).unwrap() {
-            let file = logger.unwrap().path().join(format!("{path}.log"));
-            if let Ok(text) = std::fs::read_to_string(file) {
-                rows.extend(
-                    text.lines()
-                        .filter(|line| !line.starts_with('#'))
-                        .map(str::to_owned),
-                );
-            }
-        }
-        rows.sort();
-        rows
-    }
+    rows.sort();
+    rows
 }
 
 fn count(n: u64) -> Event {
@@ -139,7 +79,7 @@ async fn log_counts(node: &ClusterNode, numbers: std::ops::Range<u64>) {
 
 #[tokio::test]
 async fn nodes_announce_the_filters_of_a_zeek_cluster() {
-    let mut cluster = Cluster::start(CLUSTER).await;
+    let mut cluster = start(CLUSTER).await;
     for (name, expected) in [
         (
             "manager",
@@ -206,7 +146,7 @@ async fn nodes_announce_the_filters_of_a_zeek_cluster() {
 
 #[tokio::test]
 async fn everybody_is_connected_as_in_a_zeek_cluster() {
-    let mut cluster = Cluster::start(CLUSTER).await;
+    let mut cluster = start(CLUSTER).await;
     let up = |name: &str| {
         cluster
             .node(name)
@@ -237,7 +177,7 @@ async fn everybody_is_connected_as_in_a_zeek_cluster() {
 
 #[tokio::test]
 async fn keys_go_to_the_proxy_that_zeek_s_formula_names() {
-    let mut cluster = Cluster::start(CLUSTER).await;
+    let mut cluster = start(CLUSTER).await;
     let worker = cluster.node("worker-1");
     for n in [0, 1, 2, 3, 13, 37, 42, 101] {
         let reached = worker
@@ -262,7 +202,7 @@ async fn keys_go_to_the_proxy_that_zeek_s_formula_names() {
 
 #[tokio::test]
 async fn round_robin_skips_a_node_that_is_down_and_takes_it_back() {
-    let mut cluster = Cluster::start(CLUSTER).await;
+    let mut cluster = start(CLUSTER).await;
     let manager = cluster.node("manager").clone();
     let mut node_events = manager.node_events();
     let next = || async {
@@ -288,7 +228,9 @@ async fn round_robin_skips_a_node_that_is_down_and_takes_it_back() {
         "proxy-2"
     );
     assert_eq!((next().await, next().await), (Some(1), Some(1)));
-    cluster.start_node("proxy-1").await;
+    cluster
+        .start_node("proxy-1", |builder| builder.events(QueueOptions::local()))
+        .await;
     let NodeEvent::Up { name, id, .. } = node_events.recv().await.unwrap() else {
         panic!("an up")
     };
@@ -306,7 +248,7 @@ async fn round_robin_skips_a_node_that_is_down_and_takes_it_back() {
 
 #[tokio::test]
 async fn a_worker_reaches_all_workers_through_the_manager_or_a_proxy() {
-    let mut cluster = Cluster::start(CLUSTER).await;
+    let mut cluster = start(CLUSTER).await;
     let worker = cluster.node("worker-1");
     let all = topics::role_topic(Role::Worker);
     assert!(
@@ -337,7 +279,7 @@ async fn a_worker_reaches_all_workers_through_the_manager_or_a_proxy() {
 
 #[tokio::test]
 async fn records_of_all_nodes_are_dealt_over_the_loggers_and_acknowledged() {
-    let mut cluster = Cluster::start(CLUSTER).await;
+    let mut cluster = start(CLUSTER).await;
     log_counts(cluster.node("worker-1"), 0..1000).await;
     log_counts(cluster.node("proxy-1"), 1000..1010).await;
     log_counts(cluster.node("logger-1"), 1010..1020).await;
@@ -354,14 +296,14 @@ async fn records_of_all_nodes_are_dealt_over_the_loggers_and_acknowledged() {
     cluster.stop().await;
     let mut expected: Vec<String> = (0..1020).map(|n| n.to_string()).collect();
     expected.sort();
-    assert_eq!(cluster.rows("test"), expected);
-    let audit = audit_logs(cluster.log_dir()).unwrap();
+    assert_eq!(rows(&cluster, "test"), expected);
+    let audit = audit_logs(cluster.layout.log_dir()).unwrap();
     assert_eq!((audit.records(), audit.duplicates()), (1020, 0));
 }
 
 #[tokio::test]
 async fn a_logger_that_dies_in_the_middle_costs_no_record() {
-    let mut cluster = Cluster::start(CLUSTER).await;
+    let mut cluster = start(CLUSTER).await;
     let worker = cluster.node("worker-1").clone();
     let mut log = worker.logs().stream(LogSpec::new(schema())).await.unwrap();
     for n in 0..20_000 {
@@ -378,13 +320,12 @@ async fn a_logger_that_dies_in_the_middle_costs_no_record() {
         (20_000, 20_000, 0)
     );
     cluster.stop().await;
-    let mut rows: Vec<u64> = cluster
-        .rows("test")
+    let mut rows: Vec<u64> = rows(&cluster, "test")
         .iter()
         .map(|row| row.parse().unwrap())
         .collect();
     rows.sort_unstable();
-    let audit = audit_logs(cluster.log_dir()).unwrap();
+    let audit = audit_logs(cluster.layout.log_dir()).unwrap();
     assert_eq!(audit.records(), 20_000);
     assert_eq!(audit.duplicates(), rows.len() as u64 - 20_000);
     rows.dedup();
@@ -394,7 +335,7 @@ async fn a_logger_that_dies_in_the_middle_costs_no_record() {
 #[tokio::test]
 async fn without_loggers_the_manager_writes_the_logs_in_the_form_asked_for() {
     let text = "[cluster]\nlog_format = \"json\"\n[node.m]\nrole = \"manager\"\nlisten = [\"mem://m\"]\n[node.w]\nrole = \"worker\"\n";
-    let mut cluster = Cluster::start(text).await;
+    let mut cluster = start(text).await;
     log_counts(cluster.node("w"), 0..1).await;
     let spec = LogSpec::new(Schema {
         path: "plain".to_owned(),
@@ -405,14 +346,14 @@ async fn without_loggers_the_manager_writes_the_logs_in_the_form_asked_for() {
     plain.write(&[LogValue::Count(7)]).await.unwrap();
     log_counts(cluster.node("m"), 1..2).await;
     cluster.stop().await;
-    assert_eq!(cluster.rows("test"), ["{\"n\":0}", "{\"n\":1}"]);
-    assert_eq!(cluster.rows("plain"), ["7"]);
+    assert_eq!(rows(&cluster, "test"), ["{\"n\":0}", "{\"n\":1}"]);
+    assert_eq!(rows(&cluster, "plain"), ["7"]);
     assert!(cluster.dir.path().join("logs/m/test.log").exists());
 }
 
 #[tokio::test]
 async fn an_event_stream_takes_batches_apart_and_passes_over_what_is_no_event() {
-    let mut cluster = Cluster::start(CLUSTER).await;
+    let mut cluster = start(CLUSTER).await;
     let mut events = cluster.node("worker-1").take_events().unwrap();
     assert!(cluster.node("worker-1").take_events().is_none());
     let manager = cluster.node("manager").endpoint();
@@ -435,7 +376,7 @@ async fn an_event_stream_takes_batches_apart_and_passes_over_what_is_no_event() 
 
 #[tokio::test]
 async fn stores_of_the_layout_are_on_every_node() {
-    let mut cluster = Cluster::start(&format!("[stores.hosts]\n{CLUSTER}")).await;
+    let mut cluster = start(&format!("[stores.hosts]\n{CLUSTER}")).await;
     let here = cluster.node("worker-1").store("hosts").unwrap();
     let there = cluster.node("proxy-2").store("hosts").unwrap();
     assert_eq!(
@@ -456,9 +397,11 @@ async fn stores_of_the_layout_are_on_every_node() {
 
 #[tokio::test]
 async fn a_restarted_manager_does_not_announce_the_start_again_and_is_told_of_it() {
-    let mut cluster = Cluster::start(CLUSTER).await;
+    let mut cluster = start(CLUSTER).await;
     cluster.node("manager").shutdown().await;
-    cluster.start_node("manager").await;
+    cluster
+        .start_node("manager", |builder| builder.events(QueueOptions::local()))
+        .await;
     assert!(cluster.node("manager").cluster_started(LIMIT).await);
     cluster.stop().await;
 }

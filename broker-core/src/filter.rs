@@ -54,6 +54,11 @@ impl Filter {
         self.entries.insert(prefix)
     }
 
+    /// Removes an entry; one that a shorter entry covers is none. Returns whether it was there.
+    pub fn remove(&mut self, prefix: &Topic) -> bool {
+        self.entries.remove(prefix)
+    }
+
     /// Adds all `prefixes`. Returns whether the filter changed.
     pub fn extend(&mut self, prefixes: impl IntoIterator<Item = Topic>) -> bool {
         let mut changed = false;
@@ -330,6 +335,15 @@ mod tests {
         let mut filter = filter(&["/a/x", "/a/y", "/b"]);
         assert!(filter.insert(topic("/a")));
         assert_eq!(entries(&filter), ["/a", "/b"]);
+    }
+
+    #[test]
+    fn only_an_entry_itself_can_be_removed() {
+        let mut filter = filter(&["a", "b"]);
+        assert!(!filter.remove(&topic("a/x")));
+        assert!(filter.remove(&topic("a")));
+        assert!(!filter.remove(&topic("a")));
+        assert_eq!(entries(&filter), ["b"]);
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub struct Cluster {
     pub layout: Arc<Layout>,
     pub network: MemNetwork,
     pub nodes: BTreeMap<String, ClusterNode>,
-    _dir: tempfile::TempDir,
+    pub dir: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -74,12 +74,25 @@ impl Cluster {
             layout: Arc::new(Layout::parse(text, dir.path().join("lab.toml")).unwrap()),
             network: MemNetwork::new(),
             nodes: BTreeMap::new(),
-            _dir: dir,
+            dir,
         }
     }
 
     /// A cluster whose nodes have started and are connected; `handlers` are those of the node of that name.
     pub async fn start(text: &str, handlers: impl Fn(&str, &Handlers)) -> Self {
+        Self::start_with(text, |name, builder| {
+            let own = Handlers::new();
+            handlers(name, &own);
+            builder.handlers(own)
+        })
+        .await
+    }
+
+    /// A cluster whose nodes have started, each `with` what it says of the node of that name, and are connected.
+    pub async fn start_with(
+        text: &str,
+        with: impl Fn(&str, ClusterNodeBuilder) -> ClusterNodeBuilder,
+    ) -> Self {
         let mut cluster = Self::new(text);
         let names: Vec<String> = cluster
             .layout
@@ -87,10 +100,8 @@ impl Cluster {
             .map(|node| node.name.clone())
             .collect();
         for name in &names {
-            let own = Handlers::new();
-            handlers(name, &own);
             cluster
-                .start_node(name, |builder| builder.handlers(own))
+                .start_node(name, |builder| with(name, builder))
                 .await;
         }
         for (name, node) in &cluster.nodes {

@@ -108,13 +108,7 @@ impl Subscriber {
     pub fn remove_prefix(&self, prefix: &Topic) -> bool {
         let mut found = false;
         self.shared.change_local(&self.sink, |prefixes| {
-            let kept: Filter = prefixes
-                .iter()
-                .filter(|kept| *kept != prefix)
-                .cloned()
-                .collect();
-            found = kept.len() != prefixes.len();
-            *prefixes = kept;
+            found = prefixes.remove(prefix);
         });
         found
     }
@@ -168,13 +162,7 @@ impl SubscriptionHandle {
     pub fn remove_prefix(&self, prefix: &Topic) -> bool {
         let mut found = false;
         self.shared.change_present(&self.sink, |prefixes| {
-            let kept: Filter = prefixes
-                .iter()
-                .filter(|kept| *kept != prefix)
-                .cloned()
-                .collect();
-            found = kept.len() != prefixes.len();
-            *prefixes = kept;
+            found = prefixes.remove(prefix);
         });
         found
     }
