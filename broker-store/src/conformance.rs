@@ -5,9 +5,10 @@
 //! ```
 //!
 //! Every step is compared with a sorted map. Random sequences are drawn from fixed seeds, and a failure names its seed;
-//! then everything runs once more inside [`FailsNth`], which fails a write now and then.
+//! then everything runs once more over [`fails_nth`], which fails a write now and then.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use broker_core::{Address, Data, EnumValue, Port, Set, Subnet, Table, Timespan, Timestamp};
@@ -28,38 +29,73 @@ pub fn run<B: Backend>(mut open: impl FnMut() -> B) {
     notes_are_kept_beside_the_entries(&mut open());
     for seed in 0..SEEDS {
         random_batches_equal_the_model(seed, &mut open());
-        random_batches_equal_the_model(seed, &mut FailsNth::new(open(), 3 + seed % 5));
+        random_batches_equal_the_model(seed, &mut fails_nth(open(), 3 + seed % 5));
     }
 }
 
 /// How many random sequences are tried.
 const SEEDS: u64 = 12;
 
-/// A backend that fails every n-th write and passes everything else to the one inside.
-#[derive(Debug)]
-pub struct FailsNth<B> {
+/// A backend that does something before each write, which may fail, and passes everything to the one inside.
+pub struct BeforeApply<B, F> {
     inner: B,
-    nth: u64,
-    writes: u64,
+    before: F,
+    waits: bool,
 }
 
-impl<B> FailsNth<B> {
-    /// Fails every `nth` write to `inner`; 0 fails none.
-    pub const fn new(inner: B, nth: u64) -> Self {
+impl<B, F> BeforeApply<B, F>
+where
+    F: FnMut(&[Mutation]) -> Result<(), BackendError>,
+{
+    /// Calls `before` with each batch; only what it lets pass reaches `inner`.
+    pub const fn new(inner: B, before: F) -> Self {
         Self {
             inner,
-            nth,
-            writes: 0,
+            before,
+            waits: false,
+        }
+    }
+
+    /// The same for a `before` that may wait, so that the backend [may block](Backend::may_block) whatever `inner` does.
+    pub const fn waiting(inner: B, before: F) -> Self {
+        Self {
+            inner,
+            before,
+            waits: true,
         }
     }
 }
 
-impl<B: Backend> Backend for FailsNth<B> {
-    fn apply(&mut self, batch: &[Mutation]) -> Result<(), BackendError> {
-        self.writes += 1;
-        if self.nth > 0 && self.writes.is_multiple_of(self.nth) {
+impl<B: fmt::Debug, F> fmt::Debug for BeforeApply<B, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BeforeApply")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A backend that fails every `nth` write and passes everything else to `inner`; 0 fails none.
+pub fn fails_nth<B: Backend>(
+    inner: B,
+    nth: u64,
+) -> BeforeApply<B, impl FnMut(&[Mutation]) -> Result<(), BackendError> + Send> {
+    let mut writes = 0_u64;
+    BeforeApply::new(inner, move |_: &[Mutation]| {
+        writes += 1;
+        if nth > 0 && writes.is_multiple_of(nth) {
             return Err(BackendError::engine("this write was told to fail"));
         }
+        Ok(())
+    })
+}
+
+impl<B, F> Backend for BeforeApply<B, F>
+where
+    B: Backend,
+    F: FnMut(&[Mutation]) -> Result<(), BackendError> + Send + 'static,
+{
+    fn apply(&mut self, batch: &[Mutation]) -> Result<(), BackendError> {
+        (self.before)(batch)?;
         self.inner.apply(batch)
     }
 
@@ -88,7 +124,7 @@ impl<B: Backend> Backend for FailsNth<B> {
     }
 
     fn may_block(&self) -> bool {
-        self.inner.may_block()
+        self.waits || self.inner.may_block()
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use broker_core::{Data, Set, Table, Timespan, Timestamp};
 use broker_store::backend::{KeyBytes, key_bytes};
-use broker_store::conformance::FailsNth;
+use broker_store::conformance::fails_nth;
 use broker_store::{Backend, Entry, Memory, Mutation};
 use proptest::prelude::*;
 
@@ -234,7 +234,7 @@ proptest! {
     fn memory_does_what_a_map_does(steps in steps(), nth in 2u64..6) {
         let steps = without_reopening(steps);
         follow(steps.clone(), Memory::new, never)?;
-        follow(steps, || FailsNth::new(Memory::new(), nth), |_| None)?;
+        follow(steps, || fails_nth(Memory::new(), nth), |_| None)?;
     }
 }
 
@@ -267,7 +267,7 @@ mod sqlite {
         #[test]
         fn a_file_whose_nth_write_fails_does_what_a_map_does(steps in steps(), mode in any_mode(), nth in 2u64..6) {
             let dir = tempfile::tempdir().unwrap();
-            let open = || FailsNth::new(Sqlite::open(&options(&dir, mode)).unwrap(), nth);
+            let open = || fails_nth(Sqlite::open(&options(&dir, mode)).unwrap(), nth);
             follow(steps, open, |_| None)?;
         }
 
@@ -320,7 +320,7 @@ mod sled {
         #[test]
         fn a_database_whose_nth_write_fails_does_what_a_map_does(steps in steps(), nth in 2u64..6) {
             let dir = tempfile::tempdir().unwrap();
-            follow(steps, || FailsNth::new(open(&dir), nth), |_| None)?;
+            follow(steps, || fails_nth(open(&dir), nth), |_| None)?;
         }
     }
 }

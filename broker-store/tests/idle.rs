@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use broker_core::{Endpoint, ErrorCode, MemNetwork, MemTransport};
 use broker_store::{CloneOptions, FEATURE, MasterOptions, Store, StoreError, StoreExt};
-use support::Gated;
+use support::gated;
 use tokio::task::JoinHandle;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -40,7 +40,7 @@ impl Gate {
             .listen(&"mem://manager".parse().unwrap())
             .await
             .unwrap();
-        let (backend, mut asks, open) = Gated::new();
+        let (backend, mut asks, open) = gated();
         let options = MasterOptions::default().request_timeout(LIMIT);
         let master = manager.attach_master("s", backend, options).await.unwrap();
         asks.recv().await.unwrap();

@@ -11,7 +11,7 @@ use broker_core::{
     Timespan, Timestamp,
 };
 use broker_store::channel::Timers;
-use broker_store::conformance::{FailsNth, Shared};
+use broker_store::conformance::{Shared, fails_nth};
 use broker_store::operation::Request;
 use broker_store::{Backend, Digest, Entry, MasterOutput, MasterState, Memory, StoreError};
 use proptest::prelude::*;
@@ -490,7 +490,7 @@ proptest! {
 
     #[test]
     fn a_master_whose_nth_write_fails_does_what_the_rules_say(steps in steps(), nth in 2u64..6) {
-        let open = || Shared::new(FailsNth::new(Memory::new(), nth));
+        let open = || Shared::new(fails_nth(Memory::new(), nth));
         follow(steps, true, |former| former.unwrap_or_else(open))?;
     }
 }
@@ -510,7 +510,7 @@ proptest! {
             .synchronous(Synchronous::Off);
         follow(steps, nth > 0, |former| {
             drop(former);
-            Shared::new(FailsNth::new(Sqlite::open(&options).unwrap(), nth))
+            Shared::new(fails_nth(Sqlite::open(&options).unwrap(), nth))
         })?;
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use broker_core::{Endpoint, MemNetwork, MemTransport};
 use broker_store::{CloneOptions, FEATURE, Freshness, MasterOptions, StoreExt};
 
-use support::Gated;
+use support::gated;
 
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -27,7 +27,7 @@ async fn a_master_whose_disk_stalls_is_not_given_up_and_acknowledges_nothing_mea
         .listen(&"mem://manager".parse().unwrap())
         .await
         .unwrap();
-    let (backend, mut asks, open) = Gated::new();
+    let (backend, mut asks, open) = gated();
     let master = manager
         .attach_master(
             "s",

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use broker_core::{
     Data, Endpoint, ErrorCode, MemNetwork, MemTransport, StoreFailure, StoreOperation, StoreReply,
-    Timestamp,
 };
+use broker_store::conformance::BeforeApply;
 use broker_store::{
-    Backend, BackendError, CloneOptions, Entry, FEATURE, MasterOptions, Memory, Mutation, Store,
-    StoreError, StoreExt,
+    Backend, CloneOptions, FEATURE, MasterOptions, Memory, Mutation, Store, StoreError, StoreExt,
 };
 use tokio::sync::Mutex;
 
@@ -24,45 +23,19 @@ struct Counted {
     gate: Arc<Mutex<()>>,
 }
 
-struct CountedMemory {
-    inner: Memory,
-    count: Counted,
-}
-
-impl Backend for CountedMemory {
-    fn apply(&mut self, batch: &[Mutation]) -> Result<(), BackendError> {
-        let _open = self.count.gate.blocking_lock();
-        if batch
-            .iter()
-            .any(|mutation| matches!(mutation, Mutation::Put { .. }))
-        {
-            self.count.transactions.fetch_add(1, Ordering::SeqCst);
-        }
-        self.inner.apply(batch)
-    }
-
-    fn get(&self, key: &Data) -> Result<Option<Entry>, BackendError> {
-        self.inner.get(key)
-    }
-
-    fn scan(&self, after: Option<&Data>, limit: usize) -> Result<Vec<(Data, Entry)>, BackendError> {
-        self.inner.scan(after, limit)
-    }
-
-    fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Data>, BackendError> {
-        self.inner.due(now, limit)
-    }
-
-    fn note(&self, name: &str) -> Result<Option<Vec<u8>>, BackendError> {
-        self.inner.note(name)
-    }
-
-    fn len(&self) -> Result<u64, BackendError> {
-        self.inner.len()
-    }
-
-    fn name(&self) -> &'static str {
-        "counted"
+impl Counted {
+    fn memory(&self) -> impl Backend {
+        let count = self.clone();
+        BeforeApply::waiting(Memory::new(), move |batch: &[Mutation]| {
+            let _open = count.gate.blocking_lock();
+            if batch
+                .iter()
+                .any(|mutation| matches!(mutation, Mutation::Put { .. }))
+            {
+                count.transactions.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(())
+        })
     }
 }
 
@@ -81,11 +54,10 @@ async fn master(network: &MemNetwork, options: MasterOptions) -> (Endpoint, Stor
         .await
         .unwrap();
     let count = Counted::default();
-    let backend = CountedMemory {
-        inner: Memory::new(),
-        count: count.clone(),
-    };
-    let master = manager.attach_master("s", backend, options).await.unwrap();
+    let master = manager
+        .attach_master("s", count.memory(), options)
+        .await
+        .unwrap();
     (manager, master, count)
 }
 

@@ -10,7 +10,7 @@ use broker_core::{
     CopyOutcome, Data, Endpoint, EndpointId, ErrorCode, Filter, MemNetwork, MemTransport, PeerUrl,
     QueueOptions, Set, StoreEntry, StoreFailure, StoreOperation, StoreReply, Topic, WatchRequest,
 };
-use broker_store::conformance::FailsNth;
+use broker_store::conformance::fails_nth;
 use broker_store::{
     AttachError, CloneOptions, FEATURE, Freshness, MasterOptions, Memory, Role, Store, StoreError,
     StoreEvent, StoreExt,
@@ -171,7 +171,7 @@ async fn a_storage_failure_reaches_a_caller_at_the_clone_and_nothing_is_echoed()
     let manager = endpoint(&network, "manager", &[FEATURE]);
     manager.listen(&url("manager")).await.unwrap();
     // The first write is the master's own, about who it is.
-    let failing = FailsNth::new(Memory::new(), 3);
+    let failing = fails_nth(Memory::new(), 3);
     manager
         .attach_master("s", failing, MasterOptions::default())
         .await

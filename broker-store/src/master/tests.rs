@@ -3,7 +3,7 @@ use broker_core::{DataKind, Set, StoreOperation, Timespan};
 
 use super::*;
 use crate::backend::Mutation;
-use crate::conformance::FailsNth;
+use crate::conformance::fails_nth;
 use crate::memory::Memory;
 
 const HERE: EndpointId = EndpointId::from_bytes([0xbb; 16]);
@@ -229,7 +229,7 @@ fn a_snapshot_holds_the_writes_that_came_before_it_in_the_same_group() {
 #[test]
 fn a_failed_group_is_answered_and_forgotten() {
     // The first write is the master's own, about who it is.
-    let mut bench = Bench::over(FailsNth::new(Memory::new(), 3));
+    let mut bench = Bench::over(fails_nth(Memory::new(), 3));
     bench.attach();
     bench.say(0, Content::WantResults);
     bench.put("a", 1);
@@ -262,7 +262,7 @@ fn a_failed_group_is_answered_and_forgotten() {
 
 #[test]
 fn a_callers_write_that_the_backend_refuses_says_why() {
-    let mut bench = Bench::over(FailsNth::new(Memory::new(), 1));
+    let mut bench = Bench::over(fails_nth(Memory::new(), 1));
     let result = bench.ask(StoreOperation::Put {
         key: "a".into(),
         value: 1u64.into(),
@@ -683,7 +683,7 @@ fn a_put_unique_that_fails_is_answered_to_those_who_hear_no_outcomes() {
         request,
         publisher: MASTER,
     };
-    let mut bench = Bench::over(FailsNth::new(Memory::new(), 1));
+    let mut bench = Bench::over(fails_nth(Memory::new(), 1));
     bench.attach();
     bench.write(unique("k".into(), 1));
     assert_eq!(bench.commit(), [refused(1)], "the backend failed");

@@ -14,7 +14,7 @@ use crate::backend::{Backend as _, Entry, Mutation};
 use crate::channel::Timers;
 use crate::clone::{CloneOutput, CloneState, Freshness, Patience};
 use crate::command::{Command, Content};
-use crate::conformance::{FailsNth, Shared};
+use crate::conformance::{Shared, fails_nth};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::ids::EntityIds;
@@ -771,7 +771,7 @@ fn master(plan: &Plan, start: u64, disk: Shared<Memory>) -> MasterState {
     MasterState::new(
         "s",
         EntityId::new(EndpointId::from_bytes(id), start + 1),
-        Box::new(FailsNth::new(disk, plan.fails_nth)),
+        Box::new(fails_nth(disk, plan.fails_nth)),
         Timers::default(),
     )
     .expect("memory can be read")

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use broker_core::{Data, DataKind, EntityId, StoreOperation, Timespan};
 use broker_store::Memory;
 use broker_store::command::Content;
-use broker_store::conformance::FailsNth;
+use broker_store::conformance::fails_nth;
 
 use super::cpp_clone::CppClone;
 use super::world::{OurMaster, World, add, count, entity, increment, put, put_for};
@@ -149,7 +149,7 @@ fn what_fails_is_answered_with_nothing_at_all() {
 
 #[test]
 fn a_put_unique_that_the_backend_refuses_is_answered_with_no() {
-    let master = OurMaster::new(MASTER, FailsNth::new(Memory::new(), 1));
+    let master = OurMaster::new(MASTER, fails_nth(Memory::new(), 1));
     let mut world = World::new(master, vec![CppClone::new(entity(1))]);
     let content = unique(&world.clones[0], "k".into(), 1);
     write(&mut world, 0, content);
