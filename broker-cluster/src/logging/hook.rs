@@ -2,7 +2,9 @@
 //! zeek-cluster 1.8).
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::log::{Record, Schema};
 
@@ -16,21 +18,41 @@ pub struct LogOrigin<'a> {
 }
 
 /// What is shown every record: it may change it, and keeps it back by returning false. A record that does not fit its columns
-/// any more is refused. Hooks run on the thread that writes and must not block.
+/// any more is refused. Hooks run on the thread that writes and must not block. One that panics keeps that record back, and
+/// the log says so the first time.
 #[derive(Clone)]
 pub struct LogHook(Arc<Hook>);
 
-type Hook = dyn Fn(&LogOrigin<'_>, &mut Record) -> bool + Send + Sync;
+struct Hook {
+    call: Box<Call>,
+    /// Whether it has panicked before.
+    panicked: AtomicBool,
+}
+
+type Call = dyn Fn(&LogOrigin<'_>, &mut Record) -> bool + Send + Sync;
 
 impl LogHook {
     pub(crate) fn new(
         hook: impl Fn(&LogOrigin<'_>, &mut Record) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(hook))
+        Self(Arc::new(Hook {
+            call: Box::new(hook),
+            panicked: AtomicBool::new(false),
+        }))
     }
 
     pub(crate) fn passes(&self, origin: &LogOrigin<'_>, record: &mut Record) -> bool {
-        (self.0)(origin, record)
+        // What a panic leaves half changed is the record, which then goes nowhere.
+        let passed = catch_unwind(AssertUnwindSafe(|| (self.0.call)(origin, record)));
+        passed.unwrap_or_else(|_| {
+            if !self.0.panicked.swap(true, Ordering::Relaxed) {
+                tracing::error!(
+                    stream = origin.stream,
+                    "a hook on log records panicked; such records are kept back"
+                );
+            }
+            false
+        })
     }
 }
 
@@ -44,5 +66,28 @@ impl fmt::Debug for LogHook {
 impl PartialEq for LogHook {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_whose_hook_panics_is_kept_back_and_the_next_is_not() {
+        let hook = LogHook::new(|_, record| {
+            assert!(!record.is_empty(), "told to");
+            true
+        });
+        let schema = Schema {
+            path: "test".to_owned(),
+            columns: vec![],
+        };
+        let origin = LogOrigin {
+            stream: "Test::LOG",
+            schema: &schema,
+        };
+        assert!(!hook.passes(&origin, &mut vec![]));
+        assert!(hook.passes(&origin, &mut vec![crate::log::LogValue::Count(1)]));
     }
 }

@@ -190,7 +190,7 @@ fn cluster_schema() -> Schema {
     schema(
         "cluster",
         &[("ts", "time"), ("node", "string"), ("message", "string")],
-        "",
+        &[],
     )
 }
 
@@ -203,12 +203,13 @@ fn broker_schema() -> Schema {
         ("peer.bound_port", "port"),
         ("message", "string"),
     ];
-    schema("broker", &columns, "message")
+    let optional = ["peer.address", "peer.bound_port", "message"];
+    schema("broker", &columns, &optional)
 }
 
-fn schema(path: &str, columns: &[(&str, &str)], optional: &str) -> Schema {
+fn schema(path: &str, columns: &[(&str, &str)], optional: &[&str]) -> Schema {
     let column = |(name, ty): &(&str, &str)| Column {
-        optional: *name == optional,
+        optional: optional.contains(name),
         ..Column::new(
             *name,
             ColumnType::parse(ty).expect("these are words of types"),
