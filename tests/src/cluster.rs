@@ -45,8 +45,15 @@ impl Cluster {
     /// Starts the node called `name` and waits until it is ready; also says where it listens.
     #[must_use]
     pub fn node(&self, name: &str) -> (Running, String) {
+        self.node_with(name, &[])
+    }
+
+    /// The same with these environment variables.
+    #[must_use]
+    pub fn node_with(&self, name: &str, environment: &[(&str, &str)]) -> (Running, String) {
         let mut command = broker();
         command
+            .envs(environment.iter().copied())
             .arg("node")
             .arg("--config")
             .arg(self.path().join("cluster.toml"))

@@ -61,6 +61,65 @@ async fn full_files_are_rotated_compressed_and_handed_to_a_program() {
     assert_eq!((audit.records(), audit.duplicates()), (20_000, 0));
 }
 
+/// Files in progress, rotated and compressed ones, what the program gets, the audit and what a kill leaves behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suffix_of_the_environment_is_that_of_all_files_and_may_change_between_two_starts() {
+    let archive = tempfile::tempdir().unwrap();
+    let mut lab = Lab::new(
+        1,
+        &format!(
+            "[logging]\nnode_streams = false\nrotation_size = \"20 kB\"\nrotated_names = \"archiver\"\n\
+             gzip_level = 6\npost_command = [\"cp\", \"{{file}}\", \"{}\"]\n",
+            archive.path().display()
+        ),
+    );
+    lab.start("manager");
+    lab.start_with("logger-1", &[("ZEEK_LOG_SUFFIX", "zeek.txt")]);
+    let worker = lab.worker().await;
+    assert!(worker.cluster_started(PATIENCE).await);
+    let mut log = numbers(&worker).await;
+    for part in 0..10 {
+        write(&mut log, part * 1000..(part + 1) * 1000).await;
+        assert!(worker.logs().drained(PATIENCE).await);
+    }
+    let dir = lab.logs("logger-1");
+    assert_eq!(files(&dir, "/test.zeek.txt").len(), 1);
+    until("a file is archived", || {
+        lab.counter("logger-1", "log_files_archived ") > 0
+    })
+    .await;
+    write(&mut log, 10_000..10_500).await;
+    lab.kill("logger-1");
+    lab.start_with("logger-1", &[("ZEEK_LOG_SUFFIX", "")]);
+    write(&mut log, 10_500..12_000).await;
+    assert!(worker.logs().drained(PATIENCE).await);
+    worker.shutdown().await;
+    lab.stop_all();
+
+    let mut all = Vec::new();
+    for path in files(&dir, "__.zeek.txt.gz") {
+        assert_eq!(
+            gunzip(&path),
+            gunzip(&archive.path().join(path.file_name().unwrap()))
+        );
+        all.extend(rows(&gunzip(&path)));
+    }
+    assert!(!all.is_empty());
+    // What was open when it was killed stays as it is, under a name that is not in the way.
+    let left = files(&dir, ".zeek.txt");
+    assert!(left.len() <= 1, "{left:?}");
+    for path in left {
+        all.extend(rows(&std::fs::read_to_string(path).unwrap()));
+    }
+    for path in files(&dir, "__.log.gz") {
+        all.extend(rows(&gunzip(&path)));
+    }
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..12_000));
+    let audit = audit_logs(&lab.path().join("logs")).unwrap();
+    assert_eq!((audit.records(), audit.duplicates()), (12_000, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn files_end_at_full_seconds_and_a_program_that_fails_is_reported_and_holds_nothing_up() {
     let mut lab = Lab::new(

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use broker_cluster::logging::LogSuffix;
 use broker_core::{Endpoint, EndpointBuilder, ListenError, PeerUrl};
 use tokio::time::sleep;
 
@@ -22,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) check_only: bool,
     /// `ZEEKCTL_DISABLE_LISTEN`: listen nowhere.
     pub(crate) no_listen: bool,
+    /// `ZEEK_LOG_SUFFIX`: what names of log files end with where the layout says nothing.
+    pub(crate) log_suffix: Option<LogSuffix>,
     /// `ZEEK_WEBSOCKET_LISTEN_ADDRESS` and `_PORT`: a further address for WebSocket clients.
     pub(crate) web_socket: Option<PeerUrl>,
 }
@@ -74,7 +77,16 @@ impl Settings {
             }
             address => address,
         };
+        let log_suffix = match get(LOG_SUFFIX).map(|text| (text.parse::<LogSuffix>(), text)) {
+            None => None,
+            Some((Ok(suffix), _)) => Some(suffix),
+            Some((Err(error), text)) => {
+                let expected = format!("the end of a file name such as log or json: {error}");
+                return Err(wrong(LOG_SUFFIX, &text, &expected));
+            }
+        };
         Ok(Self {
+            log_suffix,
             listen_address,
             listen_retry,
             connect_retry,
@@ -175,6 +187,7 @@ const LISTEN_RETRY: &str = "ZEEK_DEFAULT_LISTEN_RETRY";
 const CONNECT_RETRY: &str = "ZEEK_DEFAULT_CONNECT_RETRY";
 const CHECK_CONFIG: &str = "ZEEKCTL_CHECK_CONFIG";
 const DISABLE_LISTEN: &str = "ZEEKCTL_DISABLE_LISTEN";
+const LOG_SUFFIX: &str = "ZEEK_LOG_SUFFIX";
 const WS_ADDRESS: &str = "ZEEK_WEBSOCKET_LISTEN_ADDRESS";
 const WS_PORT: &str = "ZEEK_WEBSOCKET_LISTEN_PORT";
 
@@ -203,6 +216,7 @@ mod tests {
             (CONNECT_RETRY, "3"),
             (CHECK_CONFIG, "1"),
             (DISABLE_LISTEN, "1"),
+            (LOG_SUFFIX, "json"),
             (WS_PORT, "8000/tcp"),
         ])
         .expect("settings");
@@ -210,6 +224,8 @@ mod tests {
         assert_eq!(settings.listen_retry, Some(Duration::from_millis(500)));
         assert_eq!(settings.connect_retry, Some(Duration::from_secs(3)));
         assert!(settings.check_only && settings.no_listen);
+        let suffix = settings.log_suffix.expect("a suffix");
+        assert_eq!(suffix.as_str(), "json");
         let url = settings.web_socket.expect("an address");
         assert_eq!(url.to_string(), "ws://127.0.0.1:8000");
         let empty = [
@@ -217,6 +233,7 @@ mod tests {
             LISTEN_RETRY,
             CONNECT_RETRY,
             CHECK_CONFIG,
+            LOG_SUFFIX,
             WS_PORT,
         ];
         let empty = empty.map(|name| (name, ""));
@@ -244,6 +261,8 @@ mod tests {
             (LISTEN_RETRY, "nan"),
             (CONNECT_RETRY, "1.5"),
             (CONNECT_RETRY, "0"),
+            (LOG_SUFFIX, "../log"),
+            (LOG_SUFFIX, "log.gz"),
             (WS_ADDRESS, "a b"),
             (WS_PORT, "70000"),
         ] {

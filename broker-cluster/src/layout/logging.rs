@@ -7,6 +7,7 @@
 //! rotated_dir = "log-queue"              # default: beside the log
 //! leftovers = "continue"                 # continue | rotate, what a kill left behind
 //! keep_batches = "7 days"                # how long batches of rotated files are known
+//! log_suffix = "log"                     # what names of files end with; default: ZEEK_LOG_SUFFIX, or "log"
 //! gzip_level = 6                         # compress rotated files; default: no
 //! post_command = ["archive-log", "{file}", "{path}", "{open}", "{close}", "{terminating}", "{writer}"]
 //! post_timeout = "60 s"                  # further: post_jobs = 2
@@ -36,13 +37,15 @@ use super::error::{LayoutError, LayoutProblem};
 use super::table::{Table, shortened};
 use crate::log::{Limits, LogFormat};
 use crate::logging::{
-    ArchiveOptions, LogSettings, LoggerOptions, RotatedNames, RotationOptions, RotationRule,
-    SinkOptions, SinkTargetError, SpoolOptions, StreamSettings,
+    ArchiveOptions, LogSettings, LogSuffix, LoggerOptions, RotatedNames, RotationOptions,
+    RotationRule, SinkOptions, SinkTargetError, SpoolOptions, StreamSettings,
 };
 
 /// What a layout says about logs, beside where and in which form they are written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoggingSpec {
+    /// What names of log files end with, if it says so.
+    pub suffix: Option<LogSuffix>,
     /// When files are rotated; directories are those of all nodes together.
     pub rotation: RotationOptions,
     /// Rules of single streams.
@@ -76,6 +79,7 @@ impl LoggingSpec {
         }
         LoggerOptions {
             format,
+            suffix: self.suffix.clone().unwrap_or_default(),
             rotation,
             stream_rules: self.stream_rules.clone(),
             archive: self.archive.clone(),
@@ -115,6 +119,7 @@ pub(super) fn read(root: &Table<'_>, base: &Path) -> Result<LoggingSpec, LayoutE
     };
     table.only(KEYS)?;
     let mut spec = LoggingSpec {
+        suffix: suffix(&table)?,
         rotation: rotation(&table, base)?,
         archive: archive(&table)?,
         spool: spool(&table, base)?,
@@ -160,6 +165,22 @@ fn tables<'a>(outer: &Table<'a>, key: &str) -> Result<Vec<(&'a str, Table<'a>)>,
         }
     }
     Ok(all)
+}
+
+fn suffix(table: &Table<'_>) -> Result<Option<LogSuffix>, LayoutError> {
+    let Some(text) = table.string("log_suffix")? else {
+        return Ok(None);
+    };
+    match text.text.parse() {
+        Ok(suffix) => Ok(Some(suffix)),
+        Err(_) => Err(out_of_range(
+            table,
+            "log_suffix",
+            text.text,
+            "the end of a file name such as \"log\" or \"zeek.json\", of letters, digits, \"-\", \"_\" and dots between them, \
+             and not batches, pending, gz or part",
+        )),
+    }
 }
 
 fn rotation(table: &Table<'_>, base: &Path) -> Result<RotationOptions, LayoutError> {
@@ -438,6 +459,7 @@ fn out_of_range(table: &Table<'_>, key: &str, value: &str, expected: &'static st
 }
 
 const KEYS: &[&str] = &[
+    "log_suffix",
     "rotation_interval",
     "rotation_size",
     "rotation_base",
@@ -498,6 +520,7 @@ mod tests {
         let spec = read(
             r#"
             [logging]
+            log_suffix = "zeek.json"
             rotation_interval = "1 hr"
             rotation_size = "500 MB"
             rotation_base = "6:30"
@@ -570,6 +593,7 @@ mod tests {
         assert_eq!(spec.node_streams, Some(false));
         let options = spec.logger_options(LogFormat::Tsv, "logger-1", false);
         assert_eq!(options.sinks, []);
+        assert_eq!(options.suffix.as_str(), "zeek.json");
         assert_eq!(options.rotation.dir, Some(PathBuf::from("/etc/log-queue")));
     }
 
@@ -596,6 +620,9 @@ mod tests {
                 "zeek, open-close, archiver",
             ),
             ("[logging]\ngzip_level = 10", "1 to 9"),
+            ("[logging]\nlog_suffix = \"a/b\"", "the end of a file name"),
+            ("[logging]\nlog_suffix = \"gz\"", "not batches, pending, gz"),
+            ("[logging]\nlog_suffix = \"\"", "the end of a file name"),
             ("[logging]\nspool_bytes = 100000", "spool_dir"),
             ("[logging]\nspool_dir = \"x\"\nspool_bytes = 1", "65536"),
             (

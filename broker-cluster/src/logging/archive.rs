@@ -25,6 +25,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use super::options::ArchiveOptions;
+use super::suffix::{GZIP, PARTIAL};
 
 /// Rotated files that wait for compression and program, at most.
 pub const QUEUE: usize = 1024;
@@ -265,9 +266,15 @@ fn filled(text: &str, values: &[(&str, &str)]) -> String {
     out
 }
 
-fn compressed(file: &Path) -> PathBuf {
+/// What a file is called once it is compressed.
+pub(crate) fn compressed(file: &Path) -> PathBuf {
+    with_end(file, GZIP)
+}
+
+fn with_end(file: &Path, end: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
-    name.push(".gz");
+    name.push(".");
+    name.push(end);
     PathBuf::from(name)
 }
 
@@ -277,9 +284,7 @@ fn compress(file: &Path, level: u32) -> io::Result<PathBuf> {
     if !file.exists() && target.exists() {
         return Ok(target);
     }
-    let mut partial = target.as_os_str().to_owned();
-    partial.push(".part");
-    let partial = PathBuf::from(partial);
+    let partial = with_end(&target, PARTIAL);
     let result = (|| {
         let mut reader = BufReader::with_capacity(COPY, File::open(file)?);
         let mut encoder = GzEncoder::new(File::create(&partial)?, Compression::new(level.min(9)));

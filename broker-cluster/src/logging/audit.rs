@@ -12,7 +12,7 @@ use std::path::Path;
 
 use broker_core::EndpointId;
 
-use super::journal::{self, Entry};
+use super::journal::{self, Entry, Summary};
 
 /// What the log files of a cluster hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,26 +103,27 @@ fn audit_file(
     seen: &mut HashSet<(EndpointId, u64)>,
     audit: &mut LogAudit,
 ) -> io::Result<()> {
-    let mut last = None;
+    let mut summary = Summary::default();
     journal::read(journal_path, |entry| {
         if let Entry::Batch {
             writer,
             number,
             records,
             ..
-        } = entry
+        } = &entry
         {
+            let (writer, number) = (*writer, *number);
             let counted = audit.writers.entry(writer).or_default();
             if writer.is_nil() || seen.insert((writer, number)) {
-                counted.records += records;
+                counted.records += *records;
             } else {
-                counted.duplicates += records;
+                counted.duplicates += *records;
             }
         }
-        last = Some(entry);
+        summary.take(entry);
     })?;
-    let path = journal_path.with_extension("log");
-    match last {
+    let path = summary.suffix.beside(journal_path);
+    match summary.last {
         Some(Entry::Open { offset, .. } | Entry::Batch { offset, .. }) if path.exists() => {
             audit.unacknowledged += lines_behind(&path, offset)?;
         }
@@ -152,6 +153,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::super::file::{LogFile, Mark};
+    use super::super::suffix::LogSuffix;
     use super::*;
 
     fn mark(writer: u8, number: u64, records: u64, end: usize) -> Mark {
@@ -172,6 +174,7 @@ mod tests {
         let mut first = LogFile::open(
             &dir.path().join("logger-1"),
             "conn",
+            &LogSuffix::default(),
             b"#h\n",
             Timestamp::UNIX_EPOCH,
         )
@@ -187,6 +190,7 @@ mod tests {
         let mut second = LogFile::open(
             &dir.path().join("logger-2"),
             "conn",
+            &LogSuffix::default(),
             b"#h\n",
             Timestamp::UNIX_EPOCH,
         )
@@ -219,7 +223,9 @@ mod tests {
         fs::create_dir(&logger).unwrap();
         let rotated = "conn__2026-11-27-09-00-00__2026-11-27-10-00-00__log_suffix=logger-1__";
         for (path, records) in [("conn", 2), ("conn_long", 1), (rotated, 4)] {
-            let mut file = LogFile::open(&logger, path, b"#h\n", Timestamp::UNIX_EPOCH).unwrap();
+            let suffix = LogSuffix::default();
+            let mut file =
+                LogFile::open(&logger, path, &suffix, b"#h\n", Timestamp::UNIX_EPOCH).unwrap();
             file.append(b"a\nb\n", &[mark(1, records, records, 4)])
                 .unwrap();
         }
@@ -229,6 +235,20 @@ mod tests {
             (6, 1, 0)
         );
         assert_eq!(audit_logs(dir.path()).unwrap().records(), 7);
+    }
+
+    #[test]
+    fn lines_that_are_not_noted_are_found_whatever_the_file_s_name_ends_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let logger = dir.path().join("logger-1");
+        fs::create_dir(&logger).unwrap();
+        let suffix: LogSuffix = "json".parse().unwrap();
+        let mut file = LogFile::open(&logger, "conn", &suffix, b"", Timestamp::UNIX_EPOCH).unwrap();
+        file.append(b"a\n", &[mark(1, 1, 1, 2)]).unwrap();
+        drop(file);
+        fs::write(logger.join("conn.json"), "a\nb\nc\n").unwrap();
+        let audit = audit_log(dir.path(), "conn").unwrap();
+        assert_eq!((audit.records(), audit.unacknowledged), (1, 2));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A file that a killed logger left behind is cut where the journal ends, and continued if its header is the same
 //! but for the time of opening; else, as a file closed in order or one without a journal, it is moved out of the way
-//! to `PATH.N.log`, journal included. Nothing that was acknowledged is ever overwritten.
+//! to `PATH.N.log` (or whatever its name ends with), journal included. Nothing that was acknowledged is ever overwritten.
 //!
 //! A file is rotated in four steps: the journal notes the new name, the file gets it, the journal gets it, the file is
 //! closed. A kill between two of them is made good by [`finish_rotation`] at the next start.
@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use broker_core::EndpointId;
 use jiff::Timestamp;
 
-use super::journal::{self, Entry};
+use super::journal::{self, Entry, Summary};
+use super::suffix::LogSuffix;
 
 /// A log file that is open for appending.
 ///
@@ -25,6 +26,7 @@ pub(crate) struct LogFile {
     journal: File,
     journal_end: u64,
     path: PathBuf,
+    suffix: LogSuffix,
     journal_path: PathBuf,
     end: u64,
     opened: Timestamp,
@@ -50,14 +52,24 @@ pub(crate) struct Mark {
 }
 
 impl LogFile {
-    /// Opens `dir/stem.log` and its journal. `header` is what a new file begins with.
-    pub(crate) fn open(dir: &Path, stem: &str, header: &[u8], now: Timestamp) -> io::Result<Self> {
-        let path = log_path(dir, stem);
+    /// Opens `dir/stem.suffix` and its journal. `header` is what a new file begins with.
+    pub(crate) fn open(
+        dir: &Path,
+        stem: &str,
+        suffix: &LogSuffix,
+        header: &[u8],
+        now: Timestamp,
+    ) -> io::Result<Self> {
+        let path = suffix.path(dir, stem);
         let journal_path = journal_path(dir, stem);
-        if let Some(file) = Self::continued(&path, &journal_path, header, now)? {
+        if journal_path.exists()
+            && let Some(left) = repair(&journal_path)?
+            && left.suffix == *suffix
+            && let Some(file) = Self::continued(left, &path, &journal_path, header, now)?
+        {
             return Ok(file);
         }
-        move_aside(dir, stem)?;
+        move_aside(dir, stem, suffix)?;
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -73,6 +85,7 @@ impl LogFile {
             journal,
             journal_end: 0,
             path,
+            suffix: suffix.clone(),
             journal_path,
             end: header.len() as u64,
             opened: now,
@@ -85,17 +98,12 @@ impl LogFile {
 
     /// The file a killed logger left behind, if it can be continued.
     fn continued(
+        left: Left,
         path: &Path,
         journal_path: &Path,
         header: &[u8],
         now: Timestamp,
     ) -> io::Result<Option<Self>> {
-        if !path.exists() || !journal_path.exists() {
-            return Ok(None);
-        }
-        let Some(left) = repair(path, journal_path)? else {
-            return Ok(None);
-        };
         let end = left.end;
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         let mut there = vec![0; header.len()];
@@ -110,6 +118,7 @@ impl LogFile {
             journal,
             journal_end,
             path: path.to_owned(),
+            suffix: left.suffix,
             journal_path: journal_path.to_owned(),
             end,
             opened: left.opened.unwrap_or(now),
@@ -123,6 +132,11 @@ impl LogFile {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What its name ends with.
+    pub(crate) const fn suffix(&self) -> &LogSuffix {
+        &self.suffix
     }
 
     /// How long it is, in bytes.
@@ -178,7 +192,7 @@ impl LogFile {
         self.finish(footer)
     }
 
-    /// Appends the end of the file, closes it, and renames it to `dir/stem.log`; the journal stays where it is and becomes
+    /// Appends the end of the file, closes it, and renames it to `stem` in `dir`; the journal stays where it is and becomes
     /// `stem.batches`. Returns where the file is then.
     ///
     /// On an error the file is open again under its old name, as far as the system lets us; if only the end of the file could
@@ -189,7 +203,7 @@ impl LogFile {
         dir: &Path,
         stem: &str,
     ) -> Result<PathBuf, Box<NotRotated>> {
-        let target = log_path(dir, stem);
+        let target = self.suffix.path(dir, stem);
         match self.rename(&target, stem) {
             Ok(()) => {}
             Err(error) => {
@@ -231,6 +245,7 @@ impl LogFile {
         let entry = Entry::Open {
             offset: self.end,
             time: Some(time.as_second()),
+            suffix: self.suffix.clone(),
         };
         self.note(&[entry])
     }
@@ -245,8 +260,10 @@ impl LogFile {
 }
 
 /// What a killed logger left of a file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Left {
+    /// What its name ends with.
+    pub(crate) suffix: LogSuffix,
     /// Where it ends.
     pub(crate) end: u64,
     /// When it was begun.
@@ -254,60 +271,44 @@ pub(crate) struct Left {
     pub(crate) has_records: bool,
 }
 
-/// Cuts a file where its journal ends, and the journal behind its last whole line. None if the file was closed in order or
-/// is shorter than the journal says.
-pub(crate) fn repair(path: &Path, journal_path: &Path) -> io::Result<Option<Left>> {
-    let mut last = None;
-    let mut opened = None;
-    let mut has_records = false;
-    let whole = journal::read(journal_path, |entry| {
-        match &entry {
-            Entry::Open { time, .. } if opened.is_none() => {
-                opened = time.and_then(|time| Timestamp::from_second(time).ok());
-            }
-            Entry::Batch { records, .. } => has_records |= *records > 0,
-            _ => {}
-        }
-        last = Some(entry);
-    })?;
-    let Some(last) = last else { return Ok(None) };
-    if matches!(last, Entry::Close { .. }) {
+/// Cuts the file of a journal where the journal ends, and the journal behind its last whole line. None if the file was closed in
+/// order, is not there or is shorter than the journal says.
+pub(crate) fn repair(journal_path: &Path) -> io::Result<Option<Left>> {
+    let journal = Summary::of(journal_path)?;
+    let path = journal.suffix.beside(journal_path);
+    if journal.is_closed() || !path.exists() {
         return Ok(None);
     }
-    let file = OpenOptions::new().write(true).open(path)?;
-    if file.metadata()?.len() < last.offset() {
+    let Some(end) = journal.last.as_ref().map(Entry::offset) else {
+        return Ok(None);
+    };
+    let file = OpenOptions::new().write(true).open(&path)?;
+    if file.metadata()?.len() < end {
         tracing::warn!(file = %path.display(), "log file is shorter than its journal says; it is kept as it is");
         return Ok(None);
     }
-    file.set_len(last.offset())?;
+    file.set_len(end)?;
     OpenOptions::new()
         .write(true)
         .open(journal_path)?
-        .set_len(whole)?;
+        .set_len(journal.whole)?;
     Ok(Some(Left {
-        end: last.offset(),
-        opened,
-        has_records,
+        suffix: journal.suffix,
+        end,
+        opened: journal.opened,
+        has_records: journal.has_records,
     }))
 }
 
 /// Makes good a rotation that a kill interrupted: the file and the journal in `journal_dir` get the names the journal notes.
 /// `rotated_dir` is where rotated files go. Returns the journal's path then.
 pub(crate) fn finish_rotation(journal_path: &Path, rotated_dir: &Path) -> io::Result<PathBuf> {
-    let mut noted = None;
-    let mut end = 0;
-    let whole = journal::read(journal_path, |entry| {
-        end = entry.offset();
-        noted = match entry {
-            Entry::Rotate { stem, .. } => Some(stem),
-            _ => None,
-        };
-    })?;
-    let Some(stem) = noted else {
+    let noted = Summary::of(journal_path)?;
+    let Some(Entry::Rotate { offset, stem }) = noted.last else {
         return Ok(journal_path.to_owned());
     };
-    let target = log_path(rotated_dir, &stem);
-    let log = journal_path.with_extension("log");
+    let target = noted.suffix.path(rotated_dir, &stem);
+    let log = noted.suffix.beside(journal_path);
     let renamed = journal_path.with_file_name(format!("{stem}.{}", journal::SUFFIX));
     if renamed != journal_path {
         if log.exists() && !target.exists() {
@@ -317,21 +318,16 @@ pub(crate) fn finish_rotation(journal_path: &Path, rotated_dir: &Path) -> io::Re
     }
     // The end of the file may be missing or half written; its records are whole.
     if let Ok(file) = OpenOptions::new().write(true).open(&target)
-        && file.metadata()?.len() > end
+        && file.metadata()?.len() > offset
     {
-        file.set_len(end)?;
+        file.set_len(offset)?;
     }
     let mut line = Vec::new();
-    Entry::Close { offset: end }.push(&mut line);
+    Entry::Close { offset }.push(&mut line);
     let mut journal = OpenOptions::new().append(true).open(&renamed)?;
-    journal.set_len(whole)?;
+    journal.set_len(noted.whole)?;
     journal.write_all(&line)?;
     Ok(renamed)
-}
-
-/// Where a log of this stem is.
-pub(crate) fn log_path(dir: &Path, stem: &str) -> PathBuf {
-    dir.join(format!("{stem}.log"))
 }
 
 /// Where its journal is.
@@ -351,29 +347,42 @@ fn same_header(a: &[u8], b: &[u8]) -> bool {
     essential(a) == essential(b)
 }
 
-/// Renames `stem.log`, if there is one, and its journal to the first `stem.N` that is free.
-fn move_aside(dir: &Path, stem: &str) -> io::Result<()> {
-    let path = dir.join(format!("{stem}.log"));
-    if !path.exists() {
-        return Ok(());
-    }
-    for number in 1..=MAX_ASIDE {
-        let aside = dir.join(format!("{stem}.{number}.log"));
-        let aside_journal = dir.join(format!("{stem}.{number}.{}", journal::SUFFIX));
-        if aside.exists() || aside_journal.exists() {
-            continue;
+/// Makes room for `stem.suffix` and its journal: what is there already is renamed to the first `stem.N` that is free. The
+/// journal goes with its own file, whatever that one's name ends with.
+fn move_aside(dir: &Path, stem: &str, suffix: &LogSuffix) -> io::Result<()> {
+    let journal = journal_path(dir, stem);
+    let noted = if journal.exists() {
+        Some(Summary::of(&journal)?.suffix)
+    } else {
+        None
+    };
+    if let Some(noted) = &noted {
+        let path = noted.path(dir, stem);
+        if path.exists() {
+            let aside = free_aside(dir, stem, noted)?;
+            fs::rename(path, noted.path(dir, &aside))?;
+            fs::rename(journal, journal_path(dir, &aside))?;
         }
-        fs::rename(&path, &aside)?;
-        let journal_path = dir.join(format!("{stem}.{}", journal::SUFFIX));
-        if journal_path.exists() {
-            fs::rename(journal_path, aside_journal)?;
-        }
-        return Ok(());
     }
-    Err(io::Error::other(format!(
-        "{}: too many older files of this log; move some away",
-        path.display()
-    )))
+    let path = suffix.path(dir, stem);
+    if path.exists() {
+        let aside = free_aside(dir, stem, suffix)?;
+        fs::rename(path, suffix.path(dir, &aside))?;
+    }
+    Ok(())
+}
+
+/// The first of `stem.1`, `stem.2`, … that neither a log nor a journal has.
+fn free_aside(dir: &Path, stem: &str, suffix: &LogSuffix) -> io::Result<String> {
+    (1..=MAX_ASIDE)
+        .map(|number| format!("{stem}.{number}"))
+        .find(|aside| !suffix.path(dir, aside).exists() && !journal_path(dir, aside).exists())
+        .ok_or_else(|| {
+            io::Error::other(format!(
+                "{}: too many older files of this log; move some away",
+                suffix.path(dir, stem).display()
+            ))
+        })
 }
 
 const MAX_ASIDE: u32 = 100_000;
@@ -398,6 +407,10 @@ mod tests {
         Timestamp::from_second(1_795_000_000).unwrap()
     }
 
+    fn open(dir: &Path, stem: &str, header: &[u8]) -> io::Result<LogFile> {
+        LogFile::open(dir, stem, &LogSuffix::default(), header, now())
+    }
+
     fn content(dir: &Path, name: &str) -> String {
         fs::read_to_string(dir.join(name)).unwrap()
     }
@@ -405,7 +418,7 @@ mod tests {
     #[test]
     fn a_killed_logger_s_file_is_cut_to_what_was_noted_and_continued() {
         let dir = tempfile::tempdir().unwrap();
-        let mut file = LogFile::open(dir.path(), "conn", HEADER, now()).unwrap();
+        let mut file = open(dir.path(), "conn", HEADER).unwrap();
         file.append(b"one\ntwo\n", &[mark(1, 4), mark(2, 8)])
             .unwrap();
         drop(file);
@@ -422,7 +435,7 @@ mod tests {
             .unwrap()
             .write_all(b"0505")
             .unwrap();
-        let mut file = LogFile::open(dir.path(), "conn", LATER, now()).unwrap();
+        let mut file = open(dir.path(), "conn", LATER).unwrap();
         file.append(b"three\n", &[mark(3, 6)]).unwrap();
         file.close(b"#close\t3\n").unwrap();
         assert_eq!(
@@ -442,29 +455,55 @@ mod tests {
     #[test]
     fn a_closed_file_a_foreign_one_and_one_of_other_columns_are_moved_aside() {
         let dir = tempfile::tempdir().unwrap();
-        LogFile::open(dir.path(), "conn", HEADER, now())
+        open(dir.path(), "conn", HEADER)
             .unwrap()
             .close(b"#close\t1\n")
             .unwrap();
         let other = b"#path\tconn\n#open\t2\n#fields\tb\n";
-        drop(LogFile::open(dir.path(), "conn", other, now()).unwrap());
-        drop(LogFile::open(dir.path(), "conn", HEADER, now()).unwrap());
+        drop(open(dir.path(), "conn", other).unwrap());
+        drop(open(dir.path(), "conn", HEADER).unwrap());
         assert!(content(dir.path(), "conn.1.log").ends_with("#close\t1\n"));
         assert!(content(dir.path(), "conn.1.batches").contains("close"));
         assert_eq!(content(dir.path(), "conn.2.log").as_bytes(), other);
         fs::write(dir.path().join("dns.log"), "somebody's").unwrap();
-        drop(LogFile::open(dir.path(), "dns", HEADER, now()).unwrap());
+        drop(open(dir.path(), "dns", HEADER).unwrap());
         assert_eq!(content(dir.path(), "dns.1.log"), "somebody's");
+    }
+
+    #[test]
+    fn a_file_with_another_suffix_is_cut_and_moved_aside_with_its_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let json: LogSuffix = "json".parse().unwrap();
+        let mut file = open(dir.path(), "conn", HEADER).unwrap();
+        file.append(b"one\n", &[mark(1, 4)]).unwrap();
+        drop(file);
+        let killed = dir.path().join("conn.log");
+        let mut log = OpenOptions::new().append(true).open(killed).unwrap();
+        log.write_all(b"two").unwrap();
+        let mut file = LogFile::open(dir.path(), "conn", &json, HEADER, now()).unwrap();
+        file.append(b"three\n", &[mark(2, 6)]).unwrap();
+        drop(file);
+        assert!(content(dir.path(), "conn.1.log").ends_with("#fields\ta\none\n"));
+        let moved = Summary::of(&dir.path().join("conn.1.batches")).unwrap();
+        assert!(moved.suffix.is_default() && moved.has_records);
+        // The same suffix again: it goes on.
+        drop(LogFile::open(dir.path(), "conn", &json, LATER, now()).unwrap());
+        assert!(content(dir.path(), "conn.json").ends_with("#fields\ta\nthree\n"));
+        // And back, with somebody's file in the way.
+        fs::write(dir.path().join("conn.log"), "somebody's").unwrap();
+        drop(open(dir.path(), "conn", HEADER).unwrap());
+        assert!(content(dir.path(), "conn.2.json").ends_with("three\n"));
+        assert!(content(dir.path(), "conn.2.batches").ends_with(" json\n"));
+        assert_eq!(content(dir.path(), "conn.3.log"), "somebody's");
+        assert_eq!(content(dir.path(), "conn.log").as_bytes(), HEADER);
     }
 
     #[test]
     fn a_damaged_journal_is_an_error_and_touches_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        drop(LogFile::open(dir.path(), "conn", HEADER, now()).unwrap());
+        drop(open(dir.path(), "conn", HEADER).unwrap());
         fs::write(dir.path().join("conn.batches"), "garbage\n").unwrap();
-        let error = LogFile::open(dir.path(), "conn", HEADER, now())
-            .unwrap_err()
-            .to_string();
+        let error = open(dir.path(), "conn", HEADER).unwrap_err().to_string();
         assert!(error.contains("conn.batches: not a journal"), "{error}");
         assert_eq!(content(dir.path(), "conn.log").as_bytes(), HEADER);
     }
@@ -472,6 +511,6 @@ mod tests {
     #[test]
     fn a_file_in_a_missing_directory_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(LogFile::open(&dir.path().join("no"), "conn", HEADER, now()).is_err());
+        assert!(open(&dir.path().join("no"), "conn", HEADER).is_err());
     }
 }

@@ -1,13 +1,13 @@
 //! What a logger has promised: beside each log file a journal of the batches that are in it.
 //!
 //! ```text
-//! open OFFSET TIME                 the file's header ends here, or writing went on from here, since TIME (Unix seconds)
+//! open OFFSET TIME [SUFFIX]        the file's header ends here, or writing went on from here, since TIME (Unix seconds)
 //! WRITER NUMBER RECORDS OFFSET     a batch of WRITER (an endpoint ID) is in the file up to OFFSET
 //! rotate OFFSET STEM               the file and this journal are about to be called STEM
 //! close OFFSET                     the file was closed in order
 //! ```
 //!
-//! Journals of older releases have no TIME.
+//! SUFFIX is what the file's name ends with, where that is not `log`. Journals of older releases have no TIME.
 //!
 //! A batch goes to the file first, then into the journal, and only then to its writer as a receipt. So what stands in
 //! the file behind the journal's last offset was never acknowledged: it may be half written, and its writer sends it
@@ -23,6 +23,9 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use broker_core::EndpointId;
+use jiff::Timestamp;
+
+use super::suffix::LogSuffix;
 
 /// The suffix of a journal's name, where the log has `log`.
 pub(crate) const SUFFIX: &str = "batches";
@@ -33,6 +36,8 @@ pub(crate) enum Entry {
     Open {
         offset: u64,
         time: Option<i64>,
+        /// What the file's name ends with.
+        suffix: LogSuffix,
     },
     Batch {
         writer: EndpointId,
@@ -63,11 +68,19 @@ impl Entry {
     /// Appends the line.
     pub(crate) fn push(&self, out: &mut Vec<u8>) {
         let written = match self {
-            Self::Open { offset, time: None } => writeln!(out, "open {offset}"),
+            Self::Open {
+                offset, time: None, ..
+            } => writeln!(out, "open {offset}"),
             Self::Open {
                 offset,
                 time: Some(time),
-            } => writeln!(out, "open {offset} {time}"),
+                suffix,
+            } if suffix.is_default() => writeln!(out, "open {offset} {time}"),
+            Self::Open {
+                offset,
+                time: Some(time),
+                suffix,
+            } => writeln!(out, "open {offset} {time} {suffix}"),
             Self::Rotate { offset, stem } => writeln!(out, "rotate {offset} {stem}"),
             Self::Batch {
                 writer,
@@ -89,13 +102,14 @@ impl Entry {
             });
         }
         if let Some(rest) = line.strip_prefix("open ") {
-            let (offset, time) = match rest.split_once(' ') {
-                Some((offset, time)) => (offset, Some(time.parse().ok()?)),
-                None => (rest, None),
-            };
+            let mut words = rest.splitn(3, ' ');
             return Some(Self::Open {
-                offset: offset.parse().ok()?,
-                time,
+                offset: words.next()?.parse().ok()?,
+                time: words.next().map(str::parse).transpose().ok()?,
+                suffix: match words.next() {
+                    Some(suffix) => suffix.parse().ok()?,
+                    None => LogSuffix::default(),
+                },
             });
         }
         let mut words = line.split(' ');
@@ -111,6 +125,51 @@ impl Entry {
             },
         };
         words.next().is_none().then_some(entry)
+    }
+}
+
+/// What a journal says of its file as a whole.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Summary {
+    /// What the file's name ends with.
+    pub(crate) suffix: LogSuffix,
+    /// When it was begun.
+    pub(crate) opened: Option<Timestamp>,
+    pub(crate) has_records: bool,
+    /// The last line; none in a journal without lines.
+    pub(crate) last: Option<Entry>,
+    /// How long the journal is up to the end of its last whole line.
+    pub(crate) whole: u64,
+}
+
+impl Summary {
+    /// Reads the journal at `path`.
+    ///
+    /// # Errors
+    /// See [`read`].
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let mut summary = Self::default();
+        summary.whole = read(path, |entry| summary.take(entry))?;
+        Ok(summary)
+    }
+
+    /// Takes the next line.
+    pub(crate) fn take(&mut self, entry: Entry) {
+        match &entry {
+            Entry::Open { time, suffix, .. } => {
+                self.suffix.clone_from(suffix);
+                let time = time.and_then(|time| Timestamp::from_second(time).ok());
+                self.opened = self.opened.or(time);
+            }
+            Entry::Batch { records, .. } => self.has_records |= *records > 0,
+            Entry::Rotate { .. } | Entry::Close { .. } => {}
+        }
+        self.last = Some(entry);
+    }
+
+    /// Whether the file was closed in order.
+    pub(crate) const fn is_closed(&self) -> bool {
+        matches!(self.last, Some(Entry::Close { .. }))
     }
 }
 
@@ -177,10 +236,17 @@ mod tests {
             Entry::Open {
                 offset: 7,
                 time: None,
+                suffix: LogSuffix::default(),
             },
             Entry::Open {
                 offset: 7,
                 time: Some(-5),
+                suffix: LogSuffix::default(),
+            },
+            Entry::Open {
+                offset: 7,
+                time: Some(5),
+                suffix: "zeek.json".parse().unwrap(),
             },
             Entry::Rotate {
                 offset: 8,
@@ -205,7 +271,9 @@ mod tests {
     #[test]
     fn a_file_that_is_no_journal_is_an_error() {
         assert!(entries(b"#separator \\x09\n").is_err());
-        assert!(entries(b"open 1 2 3\n").is_err());
+        assert!(entries(b"open 1 2 3 4\n").is_err());
+        assert!(entries(b"open 1 2 ../x\n").is_err());
+        assert!(entries(b"open 1 2 \n").is_err());
         assert!(entries(b"rotate 1\n").is_err());
         assert!(entries(&[b'x'; 1000]).unwrap().0.is_empty());
     }

@@ -469,7 +469,7 @@ impl Logger {
         let rule = self.options.rule_of(&stream);
         let opened = self.open_file(&writer, &stem, now);
         let file = opened.map_err(|reason| Refusal::File {
-            path: file::log_path(&self.dir, &stem).display().to_string(),
+            path: self.log_path(&stem).display().to_string(),
             reason,
         })?;
         self.stems.insert(stem.clone());
@@ -505,7 +505,12 @@ impl Logger {
     fn open_file(&self, writer: &LogWriter, stem: &str, now: Now) -> io::Result<LogFile> {
         let mut header = Vec::new();
         writer.begin(&meta_time(&self.local(now)), &mut header);
-        LogFile::open(&self.dir, stem, &header, now.wall)
+        LogFile::open(&self.dir, stem, &self.options.suffix, &header, now.wall)
+    }
+
+    /// Where the log of this stem is.
+    fn log_path(&self, stem: &str) -> PathBuf {
+        self.options.suffix.path(&self.dir, stem)
     }
 
     /// `path`, or the first of `path-2`, `path-3`, … that no open log has.
@@ -584,7 +589,7 @@ impl Logger {
                 for batch in waiting {
                     self.known.remove(batch.writer, batch.receipt.number);
                 }
-                let file = file::log_path(&self.dir, &stem);
+                let file = self.log_path(&stem);
                 self.fail(
                     now,
                     &format_args!("cannot write {}: {error}", file.display()),
@@ -645,12 +650,7 @@ impl Logger {
 
 /// Cuts one file to what its journal knows, and learns which batches it has. What is left of a file that was not closed.
 fn recover(journal_path: &Path, known: &mut KnownBatches) -> io::Result<Option<file::Left>> {
-    let path = journal_path.with_extension("log");
-    let left = if path.exists() {
-        file::repair(&path, journal_path)?
-    } else {
-        None
-    };
+    let left = file::repair(journal_path)?;
     journal::read(journal_path, |entry| {
         if let Entry::Batch {
             writer,

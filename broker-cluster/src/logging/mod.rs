@@ -27,6 +27,7 @@ mod settings;
 mod sink;
 mod spec;
 mod spool;
+mod suffix;
 pub(crate) mod wire;
 
 pub use archive::QUEUE as ARCHIVE_QUEUE;
@@ -46,6 +47,7 @@ pub use sink::{
 };
 pub use spec::{ASCII_WRITER, LogSpec};
 pub use spool::SpoolOptions;
+pub use suffix::{LogSuffix, LogSuffixError};
 
 pub(crate) use receiver::Place;
 pub(crate) use spool::Spool;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::sink::SinkOptions;
+use super::suffix::LogSuffix;
 use crate::log::LogFormat;
 
 /// Settings of a logger, for [`LogReceiver::start_with`](super::LogReceiver::start_with).
@@ -14,6 +15,8 @@ use crate::log::LogFormat;
 pub struct LoggerOptions {
     /// The form of logs whose writer asks for none. Default: TSV.
     pub format: LogFormat,
+    /// What names of files end with. Default: `log`.
+    pub suffix: LogSuffix,
     /// When files are rotated, and where to.
     pub rotation: RotationOptions,
     /// Rules of single streams by their id, such as `Conn::LOG`, instead of [`RotationOptions::rule`].
@@ -94,7 +97,7 @@ impl Default for RotationOptions {
     }
 }
 
-/// What rotated files are called. Times are local, as `%Y-%m-%d-%H-%M-%S`.
+/// What rotated files are called; the end `.log` is [`LoggerOptions::suffix`]. Times are local, as `%Y-%m-%d-%H-%M-%S`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RotatedNames {
     /// `conn.OPEN.log`, as Zeek without settings.

@@ -21,7 +21,7 @@ use super::{ClusterNode, EventStream, NODE_EVENTS, Progress, Shared, StartError,
 use crate::events::LOG_RECEIPTS;
 use crate::handlers::Handlers;
 use crate::layout::{Layout, dial_url};
-use crate::logging::{DEFAULT_HOLD, LogClient, LogReceiver, Place, Spool, SpoolOptions};
+use crate::logging::{DEFAULT_HOLD, LogClient, LogReceiver, LogSuffix, Place, Spool, SpoolOptions};
 use crate::membership::Membership;
 use crate::pools::{AllocationError, Pool, PoolSpec};
 use crate::readiness::Readiness;
@@ -41,6 +41,7 @@ pub struct ClusterNodeBuilder {
     pools: Vec<PoolSpec>,
     log_hold: Duration,
     log_locally: Option<bool>,
+    log_suffix: Option<LogSuffix>,
     node_streams: bool,
     hear_started: bool,
     forwarding: bool,
@@ -61,6 +62,7 @@ impl ClusterNodeBuilder {
             pools: Vec::new(),
             log_hold: DEFAULT_HOLD,
             log_locally: None,
+            log_suffix: None,
             node_streams: false,
             hear_started: false,
             forwarding: false,
@@ -124,6 +126,12 @@ impl ClusterNodeBuilder {
     /// [`LogSpec::log_local`](crate::logging::LogSpec::log_local).
     pub const fn log_locally(mut self, local: bool) -> Self {
         self.log_locally = Some(local);
+        self
+    }
+
+    /// What names of log files end with where the layout says nothing (`ZEEK_LOG_SUFFIX`); default none: `log`.
+    pub fn log_suffix(mut self, suffix: Option<LogSuffix>) -> Self {
+        self.log_suffix = suffix;
         self
     }
 
@@ -230,7 +238,10 @@ impl ClusterNodeBuilder {
                 for_peers: writes_logs,
                 stop: stop.clone(),
             };
-            let options = logging.logger_options(layout.log_format(), &self.name, writes_logs);
+            let mut options = logging.logger_options(layout.log_format(), &self.name, writes_logs);
+            if let (None, Some(suffix)) = (&logging.suffix, self.log_suffix) {
+                options.suffix = suffix;
+            }
             let started = LogReceiver::start_at(&endpoint, &self.name, &dir, options, place);
             Some(started.map_err(StartError::Logs)?)
         } else {

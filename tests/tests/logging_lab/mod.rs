@@ -50,7 +50,11 @@ impl Lab {
     }
 
     pub(crate) fn start(&mut self, name: &str) {
-        let started = self.cluster.node(name);
+        self.start_with(name, &[]);
+    }
+
+    pub(crate) fn start_with(&mut self, name: &str, environment: &[(&str, &str)]) {
+        let started = self.cluster.node_with(name, environment);
         self.processes.insert(name.to_owned(), started);
     }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::archive::{PENDING, Rotated};
+use super::super::archive::{PENDING, Rotated, compressed};
 use super::super::file::{self, LogFile, NotRotated};
-use super::super::journal::{self, Entry};
+use super::super::journal::{self, Summary};
 use super::super::rotation::rotated_stem;
 use super::{Logger, Now, OpenLog, recover};
 use crate::log::meta_time;
@@ -87,13 +87,7 @@ impl Logger {
             .ok()
             .and_then(|time| Timestamp::try_from(time).ok());
         let is_old = modified.is_some_and(|time| now.wall.duration_since(time) > keep);
-        let mut closed = false;
-        is_old
-            && journal::read(journal_path, |entry| {
-                closed = matches!(entry, Entry::Close { .. });
-            })
-            .is_ok()
-            && closed
+        is_old && Summary::of(journal_path).is_ok_and(|journal| journal.is_closed())
     }
 
     /// Rotates a file that a killed logger left behind.
@@ -110,7 +104,7 @@ impl Logger {
             return Ok(());
         }
         let mut header = Vec::new();
-        File::open(file::log_path(&self.dir, stem))?
+        File::open(left.suffix.path(&self.dir, stem))?
             .take(64 << 10)
             .read_to_end(&mut header)?;
         // Only of a file with Zeek's usual header do we know what its end looks like.
@@ -134,7 +128,7 @@ impl Logger {
         } else {
             &[]
         };
-        let file = LogFile::open(&self.dir, stem, header, now.wall)?;
+        let file = LogFile::open(&self.dir, stem, &left.suffix, header, now.wall)?;
         self.move_file(file, footer.as_bytes(), stem, false, now)
             .map_err(|failed| failed.error)
     }
@@ -179,9 +173,9 @@ impl Logger {
         let close = self.local(now);
         let dir = self.rotated_dir().to_owned();
         let is_free = |stem: &String| {
-            let log = file::log_path(&dir, stem);
+            let log = file.suffix().path(&dir, stem);
             !log.exists()
-                && !log.with_extension("log.gz").exists()
+                && !compressed(&log).exists()
                 && !file::journal_path(&self.dir, stem).exists()
         };
         let names = self.options.rotation.names;
