@@ -79,6 +79,7 @@ pub mod logging;
 pub mod membership;
 mod node;
 mod outgoing;
+mod panic;
 pub mod pools;
 pub mod readiness;
 mod role;

@@ -115,6 +115,7 @@ impl Beside {
             .max_batch_size(0)
             .policy(move |header: &ChangeHeader, infos: &[ChangeInfo]| {
                 asks.fetch_add(infos.len(), Ordering::Relaxed);
+                assert_ne!(header.node_id, "mistake");
                 header.node_id != "unwanted"
             })
             .open()
@@ -211,19 +212,20 @@ async fn events_have_zeek_s_shape_both_ways() {
     );
     assert_eq!(beside.table.counters().applied, 4);
 
-    // Not for this table, not wanted, its own, and not even an event of the kind.
+    // Not for this table, not wanted, a panic of the policy, its own, and not even an event of the kind.
     let one = || vec![info("TABLE_ELEMENT_NEW", "e", 1u64.into(), Data::None)];
     let asked = beside.asked.load(Ordering::Relaxed);
     beside.publish("Hosts::seen2", "zeek", one()).await;
     beside.publish("Hosts::seen", "unwanted", one()).await;
+    beside.publish("Hosts::seen", "mistake", one()).await;
     let own = beside.own.id().to_string();
     beside.publish("Hosts::seen", &own, one()).await;
     let last = vec![info("TABLE_ELEMENT_NEW", "last", 1u64.into(), Data::None)];
     beside.publish("Hosts::seen", "zeek", last).await;
     wait_for(|| beside.table.contains("last")).await;
     assert_eq!(beside.table.len(), 2);
-    assert_eq!(beside.asked.load(Ordering::Relaxed), asked + 3);
-    assert_eq!(beside.table.counters().skipped, 3);
+    assert_eq!(beside.asked.load(Ordering::Relaxed), asked + 4);
+    assert_eq!(beside.table.counters().skipped, 4);
     beside.peer.shutdown().await;
     beside.own.shutdown().await;
 }

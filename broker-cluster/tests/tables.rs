@@ -105,6 +105,34 @@ async fn a_table_of_records_is_one_map_on_all_nodes() {
 }
 
 #[tokio::test]
+async fn a_callback_that_panics_does_not_end_its_table() {
+    let network = MemNetwork::new();
+    let (left, right) = (endpoint(&network, "left"), endpoint(&network, "right"));
+    left.listen(&"mem://left".parse().unwrap()).await.unwrap();
+    right.connect("mem://left".parse().unwrap()).await.unwrap();
+    let at_left = BrokerTable::<String, u64>::builder(&left, "t")
+        .open()
+        .await
+        .unwrap();
+    let at_right = BrokerTable::<String, u64>::builder(&right, "t")
+        .master(false)
+        .on_change(|_| panic!("a mistake in the callback"))
+        .open()
+        .await
+        .unwrap();
+    at_right.sync(LIMIT).await.unwrap();
+    let mut changes = at_right.changes();
+    at_left.insert("a".to_owned(), 1).unwrap();
+    assert_eq!(changes.recv().await.unwrap().key(), "a");
+    at_right.insert("b".to_owned(), 2).unwrap();
+    assert!(at_right.flush(LIMIT).await);
+    assert_eq!(at_left.get("b"), Some(2));
+    for node in [right, left] {
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test]
 async fn changes_are_told_for_what_others_write_and_not_for_own_writes() {
     let network = MemNetwork::new();
     let (left, right) = (endpoint(&network, "left"), endpoint(&network, "right"));

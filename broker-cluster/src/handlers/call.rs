@@ -1,8 +1,6 @@
 //! One handler, its types forgotten: reading the arguments, and calling it so that a panic stays in the call.
 
-use std::any::Any;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -12,6 +10,7 @@ use broker_core::convert::{ArgsError, FromArgs};
 use broker_core::zeek::Event;
 
 use super::incoming::Incoming;
+use crate::panic::caught;
 
 /// What a handler still has to do after it was called.
 type Rest = Option<Pin<Box<dyn Future<Output = ()> + Send>>>;
@@ -78,9 +77,9 @@ impl Call {
     /// # Cancel safety
     /// Dropping the future drops the handler's where it is.
     pub(super) async fn run(&self, topic: &Topic, event: &Event) -> Result<(), Failed> {
-        let begun = catch_unwind(AssertUnwindSafe(|| (self.begin)(topic, event)));
-        match begun.map_err(panicked)?.map_err(Failed::Mismatch)? {
-            Some(future) => Caught(future).await.map_err(panicked),
+        let begun = caught(|| (self.begin)(topic, event));
+        match begun.map_err(Failed::Panic)?.map_err(Failed::Mismatch)? {
+            Some(future) => Caught(future).await.map_err(Failed::Panic),
             None => Ok(()),
         }
     }
@@ -90,20 +89,12 @@ impl Call {
 struct Caught(Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Future for Caught {
-    type Output = Result<(), Box<dyn Any + Send>>;
+    type Output = Result<(), String>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+        match caught(|| self.0.as_mut().poll(cx)) {
             Ok(poll) => poll.map(Ok),
             Err(panic) => Poll::Ready(Err(panic)),
         }
     }
-}
-
-fn panicked(panic: Box<dyn Any + Send>) -> Failed {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    Failed::Panic(text.unwrap_or_else(|| "without a message".to_owned()))
 }

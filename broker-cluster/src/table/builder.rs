@@ -149,7 +149,7 @@ where
 
     /// Is called for each change that is no write of this table on this node, one at a time and in order, by the table's
     /// task: it may use the table, and should not take long, since changes wait for it. Called for what comes after
-    /// [`open`](Self::open) has read what was there, as in Zeek.
+    /// [`open`](Self::open) has read what was there, as in Zeek. A panic is logged; the table goes on.
     pub fn on_change(
         mut self,
         callback: impl Fn(&TableChange<K, V>) + Send + Sync + 'static,

@@ -8,6 +8,8 @@ use broker_core::QueueOptions;
 use broker_core::queue::{self, Offer, Weigh};
 use futures_core::Stream;
 
+use crate::panic::caught;
+
 /// What happened to an element, without being a write of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableChange<K, V> {
@@ -140,8 +142,10 @@ impl<K, V> Listeners<K, V> {
     /// Tells everybody; never waits. No lock of the table may be held: the callback may use the table.
     pub(super) fn tell(&self, changes: Vec<TableChange<K, V>>) {
         for change in changes {
-            if let Some(callback) = &self.callback {
-                callback(&change);
+            if let Some(callback) = &self.callback
+                && let Err(panic) = caught(|| callback(&change))
+            {
+                tracing::error!("the callback for changes of a table panicked: {panic}");
             }
             let mut listening = self.lock();
             if listening.queues.is_empty() {

@@ -117,7 +117,7 @@ where
     }
 
     /// Is asked before changes of another node are applied, as Zeek's hook `Cluster::apply_table_change_infos_policy`; `false`
-    /// leaves them out. Called by the table's task, own changes that come back included.
+    /// leaves them out, and so does a panic. Called by the table's task, own changes that come back included.
     pub fn policy(
         mut self,
         policy: impl Fn(&ChangeHeader, &[ChangeInfo]) -> bool + Send + Sync + 'static,

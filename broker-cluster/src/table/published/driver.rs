@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::builder::Policy;
 use super::wire::{CHANGE_EVENT, ChangeHeader, ChangeInfo};
 use super::{Inner, now};
+use crate::panic::caught;
 
 pub(super) struct Driver<K, V> {
     inner: Arc<Inner<K, V>>,
@@ -111,10 +112,15 @@ where
                 Err(error) => self.skip(1, &error),
             }
         }
-        let is_wanted = self
-            .policy
-            .as_ref()
-            .is_none_or(|policy| policy(&header, &changes));
+        let is_wanted = match &self.policy {
+            None => true,
+            // What nobody could judge is left out.
+            Some(policy) => caught(|| policy(&header, &changes)).unwrap_or_else(|panic| {
+                self.inner
+                    .complain(&format!("the policy panicked: {panic}"));
+                false
+            }),
+        };
         if header.node_id == self.own_id {
             return;
         }
