@@ -7,13 +7,14 @@
 //! A file is rotated in four steps: the journal notes the new name, the file gets it, the journal gets it, the file is
 //! closed. A kill between two of them is made good by [`finish_rotation`] at the next start.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use broker_core::EndpointId;
 use jiff::Timestamp;
 
+use super::descriptors::{Descriptors, Ends, Open};
 use super::journal::{self, Entry, Summary};
 use super::suffix::LogSuffix;
 
@@ -22,12 +23,9 @@ use super::suffix::LogSuffix;
 /// **Invariant:** between calls the file ends where the journal's last line says.
 #[derive(Debug)]
 pub(crate) struct LogFile {
-    file: File,
-    journal: File,
+    files: Descriptors,
     journal_end: u64,
-    path: PathBuf,
     suffix: LogSuffix,
-    journal_path: PathBuf,
     end: u64,
     opened: Timestamp,
     has_records: bool,
@@ -80,13 +78,11 @@ impl LogFile {
             .create(true)
             .open(&journal_path)?;
         journal.set_len(0)?;
+        let files = Open { log: file, journal };
         let mut opened = Self {
-            file,
-            journal,
+            files: Descriptors::new(&path, &journal_path, files)?,
             journal_end: 0,
-            path,
             suffix: suffix.clone(),
-            journal_path,
             end: header.len() as u64,
             opened: now,
             has_records: false,
@@ -113,13 +109,11 @@ impl LogFile {
         file.seek(SeekFrom::Start(end))?;
         let journal = OpenOptions::new().append(true).open(journal_path)?;
         let journal_end = journal.metadata()?.len();
+        let files = Open { log: file, journal };
         let mut opened = Self {
-            file,
-            journal,
+            files: Descriptors::new(path, journal_path, files)?,
             journal_end,
-            path: path.to_owned(),
             suffix: left.suffix,
-            journal_path: journal_path.to_owned(),
             end,
             opened: left.opened.unwrap_or(now),
             has_records: left.has_records,
@@ -131,7 +125,23 @@ impl LogFile {
 
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.files.log_path()
+    }
+
+    /// Whether it and its journal are still where they were opened. If not, what is appended could be nowhere: somebody has
+    /// removed them, or moved them away.
+    pub(crate) fn stands(&self) -> bool {
+        self.files.stand()
+    }
+
+    /// Gives its descriptors up until they are needed again.
+    pub(crate) fn park(&mut self) {
+        self.files.park();
+    }
+
+    /// Whether it has no descriptors at the time.
+    pub(crate) const fn is_parked(&self) -> bool {
+        self.files.is_parked()
     }
 
     /// What its name ends with.
@@ -160,18 +170,28 @@ impl LogFile {
         let result = self.try_append(data, marks);
         if result.is_err() {
             self.end = start;
+            let journal_end = self.journal_end;
             // The next opening would cut it off too, since the journal does not know it.
-            let _ = self
-                .file
-                .set_len(start)
-                .and_then(|()| self.file.seek(SeekFrom::Start(start)));
-            let _ = self.journal.set_len(self.journal_end);
+            if let Ok(files) = self.open_files() {
+                let _ = files
+                    .log
+                    .set_len(start)
+                    .and_then(|()| files.log.seek(SeekFrom::Start(start)));
+                let _ = files.journal.set_len(journal_end);
+            }
         }
         result
     }
 
+    fn open_files(&mut self) -> io::Result<&mut Open> {
+        self.files.get(Ends {
+            log: self.end,
+            journal: self.journal_end,
+        })
+    }
+
     fn try_append(&mut self, data: &[u8], marks: &[Mark]) -> io::Result<()> {
-        self.file.write_all(data)?;
+        self.open_files()?.log.write_all(data)?;
         let entries: Vec<Entry> = marks
             .iter()
             .map(|mark| Entry::Batch {
@@ -222,20 +242,20 @@ impl LogFile {
     fn rename(&mut self, target: &Path, stem: &str) -> io::Result<()> {
         let offset = self.end;
         let stem: Box<str> = stem.into();
-        let journal = self
-            .journal_path
-            .with_file_name(format!("{stem}.{}", journal::SUFFIX));
+        let path = self.files.log_path().to_owned();
+        let journal_path = self.files.journal_path().to_owned();
+        let journal = journal_path.with_file_name(format!("{stem}.{}", journal::SUFFIX));
         self.note(&[Entry::Rotate { offset, stem }])?;
-        fs::rename(&self.path, target)?;
-        if let Err(error) = fs::rename(&self.journal_path, &journal) {
-            fs::rename(target, &self.path)?;
+        fs::rename(&path, target)?;
+        if let Err(error) = fs::rename(&journal_path, &journal) {
+            fs::rename(target, &path)?;
             return Err(error);
         }
         Ok(())
     }
 
     fn finish(&mut self, footer: &[u8]) -> io::Result<()> {
-        self.file.write_all(footer)?;
+        self.open_files()?.log.write_all(footer)?;
         self.end += footer.len() as u64;
         let offset = self.end;
         self.note(&[Entry::Close { offset }])
@@ -253,7 +273,12 @@ impl LogFile {
     fn note(&mut self, entries: &[Entry]) -> io::Result<()> {
         self.lines.clear();
         entries.iter().for_each(|entry| entry.push(&mut self.lines));
-        self.journal.write_all(&self.lines)?;
+        let lines = std::mem::take(&mut self.lines);
+        let written = self
+            .open_files()
+            .and_then(|files| files.journal.write_all(&lines));
+        self.lines = lines;
+        written?;
         self.journal_end += self.lines.len() as u64;
         Ok(())
     }
@@ -506,6 +531,45 @@ mod tests {
         let error = open(dir.path(), "conn", HEADER).unwrap_err().to_string();
         assert!(error.contains("conn.batches: not a journal"), "{error}");
         assert_eq!(content(dir.path(), "conn.log").as_bytes(), HEADER);
+    }
+
+    #[test]
+    fn a_file_goes_on_where_its_descriptors_were_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = open(dir.path(), "conn", HEADER).unwrap();
+        for number in 1..=3 {
+            file.append(b"row\n", &[mark(number, 4)]).unwrap();
+            file.park();
+            assert!(file.is_parked());
+        }
+        file.close(b"#close\t3\n").unwrap();
+        let text = String::from_utf8(HEADER.to_vec()).unwrap() + "row\nrow\nrow\n#close\t3\n";
+        assert_eq!(content(dir.path(), "conn.log"), text);
+        let journal = Summary::of(&journal_path(dir.path(), "conn")).unwrap();
+        assert!(journal.is_closed());
+        assert_eq!(journal.last.unwrap().offset(), text.len() as u64);
+    }
+
+    #[test]
+    fn a_file_whose_place_another_one_has_taken_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = open(dir.path(), "conn", HEADER).unwrap();
+        assert!(file.stands());
+        file.park();
+        fs::rename(dir.path().join("conn.log"), dir.path().join("mine")).unwrap();
+        assert!(!file.stands());
+        fs::write(dir.path().join("conn.log"), "somebody's").unwrap();
+        assert!(!file.stands());
+        assert!(file.append(b"row\n", &[mark(1, 4)]).is_err());
+        assert_eq!(content(dir.path(), "conn.log"), "somebody's");
+        fs::remove_file(dir.path().join("conn.log")).unwrap();
+        fs::rename(dir.path().join("mine"), dir.path().join("conn.log")).unwrap();
+        assert!(file.stands());
+        fs::remove_file(dir.path().join("conn.batches")).unwrap();
+        assert!(
+            !file.stands(),
+            "without its journal a file cannot be rotated"
+        );
     }
 
     #[test]

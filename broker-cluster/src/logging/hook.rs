@@ -2,11 +2,11 @@
 //! zeek-cluster 1.8).
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::log::{Record, Schema};
+use crate::panic::caught;
 
 /// Which log a record is for.
 #[derive(Clone, Copy, Debug)]
@@ -43,11 +43,11 @@ impl LogHook {
 
     pub(crate) fn passes(&self, origin: &LogOrigin<'_>, record: &mut Record) -> bool {
         // What a panic leaves half changed is the record, which then goes nowhere.
-        let passed = catch_unwind(AssertUnwindSafe(|| (self.0.call)(origin, record)));
-        passed.unwrap_or_else(|_| {
+        caught(|| (self.0.call)(origin, record)).unwrap_or_else(|panic| {
             if !self.0.panicked.swap(true, Ordering::Relaxed) {
                 tracing::error!(
                     stream = origin.stream,
+                    panic,
                     "a hook on log records panicked; such records are kept back"
                 );
             }

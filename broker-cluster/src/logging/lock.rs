@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Locks `dir` for as long as the handle lives; `other` is who would be there otherwise.
@@ -19,4 +20,11 @@ pub(crate) fn lock(dir: &Path, other: &str) -> io::Result<File> {
             Ok(handle)
         }
     }
+}
+
+/// Whether `dir` is still the directory that was locked by `handle`, not one that was made later.
+pub(crate) fn is_locked_by(dir: &Path, handle: &File) -> bool {
+    let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    let there = std::fs::metadata(dir).map(id).ok();
+    there.is_some() && there == handle.metadata().map(id).ok()
 }

@@ -14,7 +14,8 @@
 //!
 //! A file that is due is rotated between two commits ([`Logger::rotate`]); its log gets a new file with its next record.
 //!
-//! At most [`MAX_LOGS`] logs are open. What peers name is counted under [`UNKNOWN`] unless a log of that name is open.
+//! There are at most [`MAX_LOGS`] logs, of which a part has its file open. A file that somebody removed or moved away is noticed before
+//! the next record is written. What peers name is counted under [`UNKNOWN`] unless a log of that name is open.
 
 mod rotating;
 
@@ -34,7 +35,7 @@ use super::archive::Rotated;
 use super::file::{self, LogFile, Mark};
 use super::journal::{self, Entry};
 use super::known::KnownBatches;
-use super::lock::lock;
+use super::lock::{is_locked_by, lock};
 use super::options::LoggerOptions;
 use super::rotation::Rotation;
 use super::sink::{SinkFeed, SinkLines};
@@ -44,9 +45,13 @@ use crate::log::{
     Column, LogStyle, LogWriter, MAX_COLUMNS, Schema, is_file_stem, meta_time, serial,
 };
 
-/// Log files open at a time. Each takes two file descriptors, and a process has 1024 by default: peers must not be able
-/// to use up those that connections need.
-pub const MAX_LOGS: usize = 384;
+/// Logs of a logger: what a stream writes with one path and the same columns.
+pub const MAX_LOGS: usize = 4096;
+/// What the columns of all logs may take together, in bytes.
+const MAX_SCHEMAS: usize = 64 << 20;
+/// Log files open at a time; those least recently written give their descriptors up. Each takes two, and a process has 1024 by
+/// default: peers must not be able to use up those that connections need.
+const MAX_OPEN: usize = 384;
 /// The name under which records of logs nobody announced are counted.
 pub const UNKNOWN: &str = "(unknown)";
 /// Formatted bytes that wait for [`Logger::commit`] before the driver should call it.
@@ -70,7 +75,7 @@ pub(crate) struct Now {
 pub(crate) struct Logger {
     dir: PathBuf,
     /// The directory, locked against another logger for as long as this one lives.
-    _lock: File,
+    lock: File,
     /// The node's name.
     node: String,
     options: LoggerOptions,
@@ -86,6 +91,10 @@ pub(crate) struct Logger {
     again: Vec<wire::BatchHead>,
     receipts: Vec<(EndpointId, BatchReceipt)>,
     pending_bytes: usize,
+    /// What the columns of the logs take.
+    schemas: usize,
+    /// Counts the times that a log was written, which says which was written last.
+    writes: u64,
     counters: SharedCounters,
     /// What peers do wrong.
     complaints: RateLimit,
@@ -112,6 +121,8 @@ struct OpenLog {
     waiting: Vec<Waiting>,
     /// The same records for the sinks, if one wants them.
     lines: Option<SinkLines>,
+    /// [`Logger::writes`] when it was written last.
+    written: u64,
     /// Records in `data` that came without a number.
     unnumbered: u64,
     /// Counted since the last commit.
@@ -141,6 +152,8 @@ enum Refusal {
     Stream(usize),
     #[error("more than {MAX_LOGS} logs")]
     TooMany,
+    #[error("the columns of all logs take more than {MAX_SCHEMAS} bytes")]
+    TooLarge,
     #[error("cannot open log file {path}: {reason}")]
     File { path: String, reason: io::Error },
 }
@@ -173,7 +186,7 @@ impl Logger {
         let lock = lock(dir, "another logger").map_err(named)?;
         let mut logger = Self {
             dir: dir.to_owned(),
-            _lock: lock,
+            lock,
             node: node.to_owned(),
             options,
             zone: TimeZone::system(),
@@ -186,6 +199,8 @@ impl Logger {
             again: Vec::new(),
             receipts: Vec::new(),
             pending_bytes: 0,
+            schemas: 0,
+            writes: 0,
             counters,
             complaints: RateLimit::new(COMPLAINTS, COMPLAINT_INTERVAL),
             failures: RateLimit::new(COMPLAINTS, COMPLAINT_INTERVAL),
@@ -231,6 +246,7 @@ impl Logger {
         debug_assert!(rest.is_empty(), "commit was called before");
         let time = meta_time(&self.local(now));
         for at in 0..self.logs.len() {
+            self.let_go(at);
             let log = &mut self.logs[at];
             if log.rotation.is_some() && log.file.as_ref().is_some_and(LogFile::has_records) {
                 self.rotate_log(at, true, now);
@@ -449,10 +465,12 @@ impl Logger {
                 Refusal::Path(create.info.path.to_str_lossy().chars().take(64).collect())
             })?
             .to_owned();
-        let schema = Arc::new(Schema {
-            path,
-            columns: columns(create)?,
-        });
+        let columns = columns(create)?;
+        let size = size_of_columns(&columns);
+        if self.schemas + size > MAX_SCHEMAS {
+            return Err(Refusal::TooLarge);
+        }
+        let schema = Arc::new(Schema { path, columns });
         let mut style = LogStyle::of(self.options.format);
         for (name, value) in &create.info.config {
             if let (Some(name), Some(value)) = (
@@ -472,6 +490,7 @@ impl Logger {
             path: self.log_path(&stem).display().to_string(),
             reason,
         })?;
+        self.schemas += size;
         self.stems.insert(stem.clone());
         let rotation = rule.is_on().then(|| {
             let opened = file.opened().to_zoned(self.zone.clone());
@@ -495,6 +514,7 @@ impl Logger {
             marks: Vec::new(),
             waiting: Vec::new(),
             lines,
+            written: self.writes,
             unnumbered: 0,
             received: 0,
             skipped: 0,
@@ -502,7 +522,8 @@ impl Logger {
         Ok(self.logs.len() - 1)
     }
 
-    fn open_file(&self, writer: &LogWriter, stem: &str, now: Now) -> io::Result<LogFile> {
+    fn open_file(&mut self, writer: &LogWriter, stem: &str, now: Now) -> io::Result<LogFile> {
+        self.make_room();
         let mut header = Vec::new();
         writer.begin(&meta_time(&self.local(now)), &mut header);
         LogFile::open(&self.dir, stem, &self.options.suffix, &header, now.wall)
@@ -600,18 +621,65 @@ impl Logger {
 
     /// Puts what waits for a log into its file, which is opened if need be.
     fn append(&mut self, at: usize, now: Now) -> io::Result<()> {
-        if self.logs[at].file.is_none() {
-            let file = self.open_file(&self.logs[at].writer, &self.logs[at].stem, now)?;
-            let opened = file.opened().to_zoned(self.zone.clone());
-            let log = &mut self.logs[at];
-            log.file = Some(file);
-            if let Some(rotation) = &mut log.rotation {
-                rotation.begin(&opened);
+        self.let_go(at);
+        match &self.logs[at].file {
+            Some(file) if file.is_parked() => self.make_room(),
+            Some(_) => {}
+            None => {
+                let log = &self.logs[at];
+                let (writer, stem) = (log.writer.clone(), log.stem.clone());
+                let file = self.open_file(&writer, &stem, now)?;
+                let opened = file.opened().to_zoned(self.zone.clone());
+                let log = &mut self.logs[at];
+                log.file = Some(file);
+                if let Some(rotation) = &mut log.rotation {
+                    rotation.begin(&opened);
+                }
             }
         }
+        self.writes += 1;
         let log = &mut self.logs[at];
+        log.written = self.writes;
         let file = log.file.as_mut().expect("it was opened above");
         file.append(&log.data, &log.marks)
+    }
+
+    /// Lets a file go that somebody has removed or moved away, perhaps with its directory, so that the next record begins a new
+    /// one: what was written to it would be nowhere, and acknowledged.
+    fn let_go(&mut self, at: usize) {
+        let log = &mut self.logs[at];
+        let Some(gone) = log.file.take_if(|file| !file.stands()) else {
+            return;
+        };
+        tracing::error!(
+            file = %gone.path().display(),
+            "the log file or its journal was removed or moved away; what was in it is where it went"
+        );
+        if is_locked_by(&self.dir, &self.lock) {
+            return;
+        }
+        let made =
+            std::fs::create_dir_all(&self.dir).and_then(|()| lock(&self.dir, "another logger"));
+        match made {
+            Ok(lock) => self.lock = lock,
+            // Opening the file will fail, too.
+            Err(error) => tracing::error!(dir = %self.dir.display(), %error, "log directory"),
+        }
+    }
+
+    /// Makes room for one more open file.
+    fn make_room(&mut self) {
+        let open = |log: &&mut OpenLog| log.file.as_ref().is_some_and(|file| !file.is_parked());
+        while self.logs.iter_mut().filter(open).count() >= MAX_OPEN {
+            let oldest = self
+                .logs
+                .iter_mut()
+                .filter(open)
+                .min_by_key(|log| log.written);
+            if let Some(file) = oldest.and_then(|log| log.file.as_mut()) {
+                file.park();
+            }
+        }
     }
 
     /// Counts for a stream with an open log; for another one under [`UNKNOWN`].
@@ -686,6 +754,14 @@ fn columns(create: &LogCreate) -> Result<Vec<Column>, Refusal> {
             .ok_or(Refusal::Column(number + 1))
     };
     create.fields.iter().enumerate().map(column).collect()
+}
+
+/// About what they take in memory.
+fn size_of_columns(columns: &[Column]) -> usize {
+    columns
+        .iter()
+        .map(|column| size_of::<Column>() + column.name.len())
+        .sum()
 }
 
 fn same_columns(schema: &Schema, create: &LogCreate) -> bool {

@@ -13,6 +13,7 @@
 mod archive;
 mod audit;
 mod client;
+mod descriptors;
 mod file;
 mod hook;
 pub(crate) mod journal;

@@ -32,10 +32,12 @@ impl Logger {
                 continue;
             }
             self.commit_log(at, now);
+            self.let_go(at);
             let log = &mut self.logs[at];
             match (&log.file, &mut log.rotation) {
                 // A file without records is no file: it goes on.
                 (Some(file), Some(rotation)) if !file.has_records() => rotation.begin(&wall),
+                (None, Some(_)) => {}
                 _ => self.rotate_log(at, false, now),
             }
         }
@@ -186,6 +188,8 @@ impl Logger {
             let error = io::Error::other("too many rotated files of one second");
             return Err(Box::new(NotRotated { file, error }));
         };
+        // It may have been cleared away; if it cannot be made, the rename says why.
+        let _ = std::fs::create_dir_all(&dir);
         let target = file.rotate(footer, &dir, &stem)?;
         tracing::info!(file = %target.display(), "log file rotated");
         let mut rotated = Rotated {

@@ -10,6 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::log::LogValue;
 
+mod vanishing;
+
 struct Fixture {
     dir: tempfile::TempDir,
     logger: Logger,
@@ -942,13 +944,14 @@ mod rotating {
         f.numbered(1, &two_columns(), &[record("one", 1)]);
         f.commit();
         fs::remove_dir(rotated.path().join("queue")).unwrap();
+        fs::write(rotated.path().join("queue"), "in the way").unwrap();
         later(&mut f, 60);
         f.logger.rotate(f.now);
         f.numbered(2, &two_columns(), &[record("two", 2)]);
         assert_eq!(f.commit(), [(2, 1, 0)]);
         f.logger.rotate(f.now);
         assert_eq!(f.rows("test.log"), ["one\t1", "two\t2"]);
-        fs::create_dir(rotated.path().join("queue")).unwrap();
+        fs::remove_file(rotated.path().join("queue")).unwrap();
         later(&mut f, 1);
         f.logger.rotate(f.now);
         assert_eq!(
