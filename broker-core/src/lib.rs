@@ -52,10 +52,11 @@ pub use code::{ErrorCode, StatusCode};
 pub use convert::{ArgsError, ConversionError, FromArgs, FromData, ToArgs, ToData};
 pub use data::{Data, DataKind, EnumValue};
 pub use endpoint::{
-    Admit, AttachedLink, Command, CommandPort, DRAIN_TIMEOUT, DropRecord, Endpoint,
-    EndpointBuilder, Hub, HubPublisher, LinkEnd, LocalNode, MAX_PAYLOAD, PeerInfo, PeeringHandle,
-    PublishError, Publisher, QueueTotals, Reached, StatusEvent, StatusEventCode, StatusSubscriber,
-    Subscriber, SubscriptionHandle, Totals, Traffic, ZeekTraffic, zeek_events,
+    Admit, AttachedLink, ClientChange, ClientEvent, ClientSubscriber, Command, CommandPort,
+    DRAIN_TIMEOUT, DropRecord, Endpoint, EndpointBuilder, Hub, HubPublisher, LinkEnd, LocalNode,
+    MAX_PAYLOAD, PeerInfo, PeeringHandle, PublishError, Publisher, QueueTotals, Reached,
+    StatusEvent, StatusEventCode, StatusSubscriber, Subscriber, SubscriptionHandle, Totals,
+    Traffic, ZeekTraffic, zeek_events,
 };
 pub use envelope::{Envelope, INITIAL_HOPS, MessageKind};
 pub use filter::{Filter, FilterError, FilterLimits};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::Endpoint;
+use super::client_events::ClientEvent;
 use super::link::{self, Link, LinkEnd};
 use super::peer_table::Decision;
 use super::shared::Shared;
@@ -57,6 +58,11 @@ impl LocalNode {
     /// token is cancelled.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.shared.tasks.spawn(task);
+    }
+
+    /// A client of the transport has come or gone.
+    pub fn client_event(&self, event: &ClientEvent) {
+        self.shared.client_event(event);
     }
 
     /// What this endpoint says about itself at this moment.

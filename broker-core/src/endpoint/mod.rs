@@ -10,9 +10,10 @@
 //! | `publish`, `inbound`, `density` | the way of a message out and in |
 //! | `local`, `command` | subscribers, hubs and command ports |
 //! | `peer_table`, `local_node`, `link`, `connector`, `peering_handle` | from an attempt to a peering and back |
-//! | `status_events`, `drops`, `telemetry` | what is told about it |
+//! | `status_events`, `client_events`, `readers`, `drops`, `telemetry` | what is told about it |
 
 mod builder;
+mod client_events;
 mod command;
 mod connector;
 mod density;
@@ -24,6 +25,7 @@ mod local_node;
 mod peer_table;
 mod peering_handle;
 mod publish;
+mod readers;
 mod routes;
 mod shared;
 mod status_events;
@@ -39,6 +41,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::builder::EndpointBuilder;
+pub use self::client_events::{ClientChange, ClientEvent, ClientSubscriber};
 pub use self::command::{Command, CommandPort};
 pub use self::drops::DropRecord;
 pub use self::link::LinkEnd;
@@ -520,6 +523,11 @@ impl Endpoint {
     /// The status events from now on.
     pub fn statuses(&self) -> StatusSubscriber {
         StatusSubscriber::new(self.shared.add_status_reader())
+    }
+
+    /// The clients of this endpoint's transports that come and go from now on.
+    pub fn client_events(&self) -> ClientSubscriber {
+        ClientSubscriber::new(self.shared.add_client_reader())
     }
 
     /// Adds a layer's part to [`status`](Self::status).

@@ -17,12 +17,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::client_events::ClientEvent;
 use super::command::{Command, CommandPort, CommandSink};
 use super::connector::Connector;
 use super::drops::DropLedger;
 use super::link::{Link, LinkEnd};
 use super::local::{LocalKind, LocalSink};
 use super::peer_table::PeerTable;
+use super::readers::Readers;
 use super::routes::{Ref, Routes, move_prefixes};
 use super::status_events::{StatusEvent, StatusEventCode};
 use super::telemetry::{Telemetry, Totals};
@@ -34,7 +36,7 @@ use crate::id::EndpointId;
 use crate::message::Message;
 use crate::origin_window::{OriginWindow, Verdict};
 use crate::peering::Heartbeat;
-use crate::queue::{self, Offer, QueueOptions};
+use crate::queue::{self, Offer, QueueOptions, Weigh};
 use crate::rate_limit::RateLimit;
 use crate::status::StatusSource;
 use crate::store_access::StoreAccess;
@@ -103,7 +105,8 @@ pub(crate) struct Control {
     announced: Filter,
     /// Nothing is wanted any more: changes of the filter are not told.
     withdrawn: bool,
-    statuses: Vec<queue::Sender<StatusEvent>>,
+    statuses: Readers<StatusEvent>,
+    clients: Readers<ClientEvent>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -120,8 +123,6 @@ const LOG_BURST: u32 = 10;
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Why a peering is cut whose queue overflows, in the words of the original (broker-wire reference, 2.7).
 pub(crate) const OVERFLOW: &str = "backpressure_overflow";
-/// Status events that may wait for one reader.
-const STATUS_QUEUE: usize = 4096;
 /// Commands that may wait at one port, as messages and as bytes.
 const COMMAND_QUEUE: usize = 1 << 20;
 const COMMAND_QUEUE_BYTES: usize = 1 << 30;
@@ -680,26 +681,33 @@ impl Shared {
                     let _ = local.queue.offer_or_drop(message.clone());
                 }
             });
-        control
-            .statuses
-            .retain(|reader| !matches!(reader.offer(event.clone()), Offer::Closed(_)));
+        control.statuses.tell(&event);
     }
 
     pub(crate) fn add_status_reader(&self) -> queue::Receiver<StatusEvent> {
-        let options = QueueOptions::local()
-            .policy(queue::OverflowPolicy::DropOldest)
-            .max_messages(
-                std::num::NonZeroUsize::new(STATUS_QUEUE).unwrap_or(std::num::NonZeroUsize::MIN),
-            );
-        let (sender, receiver) = queue::channel(options);
+        self.add_reader(|control| &mut control.statuses)
+    }
+
+    pub(crate) fn add_client_reader(&self) -> queue::Receiver<ClientEvent> {
+        self.add_reader(|control| &mut control.clients)
+    }
+
+    fn add_reader<T: Weigh + Clone>(
+        &self,
+        of: impl Fn(&mut Control) -> &mut Readers<T>,
+    ) -> queue::Receiver<T> {
         let mut control = self.control();
-        if control.closed {
-            sender.close();
-        } else {
-            control.statuses.retain(|reader| !reader.is_closed());
-            control.statuses.push(sender);
+        let closed = control.closed;
+        let readers = of(&mut control);
+        let reader = readers.add();
+        if closed {
+            readers.close();
         }
-        receiver
+        reader
+    }
+
+    pub(crate) fn client_event(&self, event: &ClientEvent) {
+        self.control().clients.tell(event);
     }
 
     // --- the end -------------------------------------------------------------------------------
@@ -717,7 +725,8 @@ impl Shared {
         let mut control = self.control();
         // They stay in the list until their receivers are dropped, so that they are counted.
         control.locals.iter().for_each(|local| local.queue.close());
-        control.statuses.drain(..).for_each(|reader| reader.close());
+        control.statuses.close();
+        control.clients.close();
         drop(control);
         for port in self.routes.load().commands.iter() {
             port.1.queue.close();

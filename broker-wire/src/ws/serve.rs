@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use broker_core::{Endpoint, HubPublisher, LocalNode, QueueOptions, Subscriber};
+use broker_core::{
+    ClientChange, ClientEvent, Endpoint, HubPublisher, LocalNode, QueueOptions, Subscriber, Topic,
+};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +26,7 @@ use super::session::{Action, Session};
 use super::settings::{
     CLOSE_GRACE, FEED_BATCH, MAX_FIRST_MESSAGE, MAX_UNSENT, SETTLE_LIMIT, STOP_GRACE,
 };
-use super::socket::{Incoming, Io, Reading, Socket, SocketError, open};
+use super::socket::{Closing, Incoming, Io, Reading, Socket, SocketError, open};
 use super::text;
 use crate::tls::TlsHandshakeError;
 
@@ -101,9 +103,18 @@ pub(crate) async fn serve(
         server.ping_interval,
     );
     let app = server.apps.join(application.as_deref().unwrap_or_default());
-    match application {
-        Ok(application) => tracing::debug!(%peer, %name, %application, "WebSocket client"),
-        Err(refusal) => session.refuse(refusal),
+    let refusal = application.as_ref().err().copied();
+    let presence = Presence {
+        local: server.local.clone(),
+        id: name,
+        address: peer,
+        application: application.unwrap_or_default(),
+    };
+    match refusal {
+        None => {
+            tracing::debug!(%peer, name = presence.id, presence.application, "WebSocket client")
+        }
+        Some(refusal) => session.refuse(refusal),
     }
     let (hand_over, subscriber) = oneshot::channel();
     let (ended, end) = oneshot::channel();
@@ -118,17 +129,46 @@ pub(crate) async fn serve(
         app: Arc::clone(&app),
         hand_over: Some(hand_over),
         replied: 0,
+        presence: &presence,
     };
+    let mut gone = Closing::new(1006, "Abnormal closure");
     let feeding = async {
         if let Ok(subscriber) = subscriber.await {
             let _ = ended.send(feed(subscriber, &socket, &app).await);
         }
         std::future::pending::<()>().await;
     };
-    tokio::select! {
-        result = client.converse(end, stop) => result,
+    let result = tokio::select! {
+        result = client.converse(end, stop, &mut gone) => result,
         () = feeding => Ok(()),
         error = writing.pump() => Err(SocketError::Lost { reason: error.to_string() }.into()),
+    };
+    if refusal.is_none() {
+        presence.tell(ClientChange::Lost {
+            code: gone.code,
+            reason: gone.reason,
+        });
+    }
+    result
+}
+
+/// A client as others are told of it.
+struct Presence {
+    local: LocalNode,
+    id: String,
+    address: SocketAddr,
+    application: String,
+}
+
+impl Presence {
+    fn tell(&self, change: ClientChange) {
+        self.local.client_event(&ClientEvent {
+            kind: "WebSocket",
+            id: self.id.clone(),
+            address: self.address,
+            application: self.application.clone(),
+            change,
+        });
     }
 }
 
@@ -162,7 +202,7 @@ async fn feed(mut subscriber: Subscriber, socket: &Socket, app: &AppClient) -> F
 }
 
 /// One client as the talking future sees it.
-struct Client {
+struct Client<'a> {
     endpoint: Endpoint,
     server: Arc<Server>,
     socket: Arc<Socket>,
@@ -175,18 +215,22 @@ struct Client {
     app: Arc<AppClient>,
     /// Bytes of answers given since the client was last seen to read.
     replied: usize,
+    presence: &'a Presence,
 }
 
-impl Client {
+impl Client<'_> {
+    /// Notes in `gone` how it ended, unless the connection just broke.
     async fn converse(
         mut self,
         mut end: oneshot::Receiver<FeedEnd>,
         stop: CancellationToken,
+        gone: &mut Closing,
     ) -> Result<(), ServeError> {
         let (mut stopping, mut last) = (false, Instant::now());
         loop {
             while let Some(action) = self.session.poll_action() {
                 if let Action::Close(closing) = action {
+                    *gone = closing.clone();
                     self.socket.close(closing.clone());
                     self.part().await;
                     let (code, reason) = (closing.code, closing.reason);
@@ -223,12 +267,16 @@ impl Client {
                         self.replied += PONG;
                     }
                     Ok(Incoming::Pong(_)) => self.session.heard(),
-                    Ok(Incoming::Close(_) | Incoming::End) => {
+                    Ok(closed @ (Incoming::Close(_) | Incoming::End)) => {
+                        if let Incoming::Close(closing) = closed {
+                            *gone = closing.unwrap_or_else(|| Closing::new(1005, "No status code"));
+                        }
                         let _ = timeout(CLOSE_GRACE, self.socket.flushed()).await;
                         return Ok(());
                     }
                     Err(error) => {
                         if let Some(closing) = error.closing() {
+                            *gone = closing.clone();
                             self.socket.close(closing);
                             self.part().await;
                         }
@@ -243,7 +291,9 @@ impl Client {
 
     async fn perform(&mut self, action: Action) {
         match action {
-            Action::Subscribe(filter) => {
+            Action::Subscribe(prefixes) => {
+                let subscriptions: Vec<Topic> = prefixes.into_iter().collect();
+                let filter = subscriptions.iter().cloned().collect();
                 let (publisher, subscriber) = self.endpoint.hub(filter, self.server.queue).split();
                 // Best effort: a peer that hangs must not keep a client from its own node's messages.
                 let _ = self.endpoint.settled(SETTLE_LIMIT).await;
@@ -251,6 +301,7 @@ impl Client {
                 self.subscriber = Some(subscriber);
                 self.socket.limit_messages(self.server.max_message);
                 self.session.subscribed();
+                self.presence.tell(ClientChange::Added { subscriptions });
             }
             Action::Publish(message) => {
                 self.app.received(message.encoded());
@@ -311,7 +362,7 @@ mod tests {
     use crate::ws::pipe::Pipe;
     use crate::ws::settings::{self, PATH, PING_INTERVAL};
     use broker_core::{BoxFuture, ConnectError, Connection, ListenError, PeerUrl, Transport};
-    use broker_core::{Data, Message, Topic};
+    use broker_core::{Data, Message};
     use std::sync::Mutex;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::task::JoinHandle;

@@ -20,10 +20,10 @@
 //!
 //! **Invariant:** after [`Action::Close`] the machine is silent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use broker_core::{Filter, Message, PublishError, Topic, json};
+use broker_core::{Message, PublishError, Topic, json};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -33,8 +33,8 @@ use super::text;
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
-    /// Subscribe for the client, then call [`Session::subscribed`].
-    Subscribe(Filter),
+    /// Subscribe to these prefixes for the client, then call [`Session::subscribed`].
+    Subscribe(BTreeSet<Topic>),
     /// Publish in the client's name; call [`Session::publish_failed`] if that fails.
     Publish(Message),
     /// Send a text.
@@ -136,9 +136,9 @@ impl Session {
     pub(crate) fn handle_message(&mut self, message: &[u8]) {
         match self.state {
             State::Fresh => match text::parse_subscriptions(message) {
-                Ok(filter) => {
+                Ok(prefixes) => {
                     self.state = State::Subscribing;
-                    self.actions.push_back(Action::Subscribe(filter));
+                    self.actions.push_back(Action::Subscribe(prefixes));
                 }
                 Err(bad) => {
                     let context = bad.to_string();
@@ -290,7 +290,7 @@ mod tests {
         session.handle_message(b"[]");
         assert_eq!(
             session.poll_action(),
-            Some(Action::Subscribe(Filter::new()))
+            Some(Action::Subscribe(BTreeSet::new()))
         );
         session.subscribed();
         assert!(matches!(session.poll_action(), Some(Action::Reply(_))));
@@ -309,8 +309,8 @@ mod tests {
     fn a_client_is_acknowledged_once_its_subscriptions_are_in_place() {
         let (mut session, _) = fresh();
         session.handle_message(br#"["a","b"]"#);
-        let filter = Filter::from_iter(["a", "b"].map(Topic::from_static));
-        assert_eq!(actions(&mut session), [Action::Subscribe(filter)]);
+        let prefixes = BTreeSet::from(["a", "b"].map(Topic::from_static));
+        assert_eq!(actions(&mut session), [Action::Subscribe(prefixes)]);
         session.subscribed();
         let ack = r#"{"type":"ack","endpoint":"id-websocket-0","version":"1.0"}"#;
         assert_eq!(actions(&mut session), [Action::Reply(ack.to_owned())]);

@@ -10,6 +10,7 @@
 //! | `inf`, `-inf` | `1e999`, `-1e999`, which every reader takes for infinity |
 //! | `nan` | the string `"nan"`, as our other writing does |
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use broker_core::json::{self, Style};
@@ -164,14 +165,14 @@ impl fmt::Display for BadSubscriptions {
     }
 }
 
-/// Reads the first message of a client.
-pub(crate) fn parse_subscriptions(text: &[u8]) -> Result<Filter, BadSubscriptions> {
+/// Reads the first message of a client: its prefixes, sorted and without repeats.
+pub(crate) fn parse_subscriptions(text: &[u8]) -> Result<BTreeSet<Topic>, BadSubscriptions> {
     serde_json::from_slice::<Prefixes>(text)
         .map_err(|_| BadSubscriptions::NotAnArray)?
         .0
 }
 
-struct Prefixes(Result<Filter, BadSubscriptions>);
+struct Prefixes(Result<BTreeSet<Topic>, BadSubscriptions>);
 
 impl<'de> Deserialize<'de> for Prefixes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -189,18 +190,18 @@ impl<'de> Visitor<'de> for PrefixVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Prefixes, A::Error> {
-        let mut found = Ok(Filter::new());
+        let mut found = Ok(BTreeSet::new());
         let mut count = 0;
         while let Some(Prefix(prefix)) = array.next_element()? {
             count += 1;
             // The rest is read all the same: what is no JSON is called so.
-            let Ok(filter) = &mut found else { continue };
+            let Ok(topics) = &mut found else { continue };
             match prefix {
                 _ if count > MAX_SUBSCRIPTIONS => found = Err(BadSubscriptions::TooMany),
                 None => found = Err(BadSubscriptions::NotAString),
                 Some(text) => match Topic::new(text.into_bytes()) {
                     Ok(topic) => {
-                        filter.insert(topic);
+                        topics.insert(topic);
                     }
                     Err(_) => found = Err(BadSubscriptions::TooLong),
                 },
@@ -356,13 +357,17 @@ mod tests {
 
     #[test]
     fn subscriptions_are_an_array_of_strings() {
-        let filter = parse_subscriptions(br#" ["b", "a", "b", "b/c"] "#).unwrap();
-        assert_eq!(subscriptions(&filter), r#"["a","b"]"#);
-        assert_eq!(subscriptions(&parse_subscriptions(b"[]").unwrap()), "[]");
-        assert_eq!(
-            subscriptions(&parse_subscriptions(b"[\"\"]").unwrap()),
-            "[\"\"]"
+        let prefixes = parse_subscriptions(br#" ["b", "a", "b", "b/c"] "#).unwrap();
+        assert!(
+            prefixes
+                .iter()
+                .eq(&["a", "b", "b/c"].map(Topic::from_static))
         );
+        let again =
+            |text: &[u8]| subscriptions(&parse_subscriptions(text).unwrap().into_iter().collect());
+        assert_eq!(again(br#"["b", "a", "b", "b/c"]"#), r#"["a","b"]"#);
+        assert_eq!(again(b"[]"), "[]");
+        assert_eq!(again(b"[\"\"]"), "[\"\"]");
         for bad in [
             "",
             "null",
