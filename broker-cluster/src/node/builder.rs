@@ -251,7 +251,7 @@ impl ClusterNodeBuilder {
         let homes = first_homes(&pools);
         let own_streams = self.node_streams || logging.node_streams == Some(true);
         let streams = if own_streams && logging.node_streams != Some(false) {
-            Some(NodeStreams::open(&logs, &self.name).await?)
+            Some(Arc::new(NodeStreams::open(&logs, &self.name).await?))
         } else {
             None
         };
@@ -273,11 +273,18 @@ impl ClusterNodeBuilder {
             first_events: Mutex::new(first_events),
             logs: logs.clone(),
             receiver,
-            streams,
             tables: Arc::new(Tables::new(
                 layout.table_dir().to_owned(),
                 layout.tables().iter().map(|table| table.name.clone()),
+                {
+                    let streams = streams.clone();
+                    move |is_master, store: &str| {
+                        let line = streams::store_created(is_master, store);
+                        streams::say(streams.as_deref(), &line);
+                    }
+                },
             )),
+            streams,
             stop: stop.clone(),
             tasks: TaskTracker::new(),
             endpoint: endpoint.clone(),
@@ -302,7 +309,8 @@ impl ClusterNodeBuilder {
         endpoint.register_status(Arc::new(NodeReport(Arc::downgrade(&shared))));
         let driver = Driver::new(Arc::clone(&shared));
         masters.attach(&endpoint, &layout, spec).await?;
-        for store in layout.stores() {
+        let stores = layout.stores().iter();
+        for store in stores.chain(layout.tables().iter().map(|table| &table.store)) {
             shared.say(&streams::store(&store.name, spec));
         }
         for url in spec.listen.iter().filter(|_| self.listening) {

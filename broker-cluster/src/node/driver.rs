@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use broker_core::zeek::{Event, Message as ZeekMessage, MessageView};
 use broker_core::{
-    EndpointId, Filter, Message, QueueOptions, StatusEvent, StatusEventCode, StatusSubscriber,
-    Subscriber, Topic,
+    ClientEvent, ClientSubscriber, EndpointId, Filter, Message, QueueOptions, StatusEvent,
+    StatusEventCode, StatusSubscriber, Subscriber, Topic,
 };
 use tokio::time::{Instant, sleep_until};
 
 use super::handling::{node_event, started_event};
 use super::handover::SETTLE;
-use super::{NodeEvent, Shared};
+use super::{NodeEvent, Shared, streams};
 use crate::events::{ClusterEvent, LOG_RECEIPTS};
 use crate::membership::Effect;
 use crate::readiness::ReadinessEffect;
@@ -39,6 +39,7 @@ pub(super) fn driver_topics(role: Role, id: EndpointId, hear_started: bool) -> F
 pub(super) struct Driver {
     shared: Arc<Shared>,
     statuses: StatusSubscriber,
+    clients: ClientSubscriber,
     messages: Subscriber,
     role: Role,
     begun: Instant,
@@ -59,6 +60,7 @@ impl Driver {
             .map_or(Role::Worker, |node| node.role);
         let messages = endpoint.subscribe(shared.greetings.topics().clone(), QueueOptions::local());
         let statuses = endpoint.statuses();
+        let clients = endpoint.client_events();
         let jury = shared
             .layout
             .ready()
@@ -67,6 +69,7 @@ impl Driver {
         Self {
             shared,
             statuses,
+            clients,
             messages,
             role,
             begun: Instant::now(),
@@ -92,6 +95,10 @@ impl Driver {
                 () = stop.cancelled() => return,
                 status = self.statuses.recv() => match status {
                     Some(status) => self.status(&status).await,
+                    None => return,
+                },
+                client = self.clients.recv() => match client {
+                    Some(client) => self.client(&client),
                     None => return,
                 },
                 message = self.messages.recv() => match message {
@@ -171,6 +178,13 @@ impl Driver {
         let event = ClusterEvent::Ready(verdict.clone()).to_event();
         self.shared.verdict.send_replace(Some(verdict));
         self.shared.handling.raise(event);
+    }
+
+    /// Clients may come and go all the time, so that the program says nothing of them.
+    fn client(&self, event: &ClientEvent) {
+        if let Some(streams) = &self.shared.streams {
+            streams.cluster(&streams::client(event));
+        }
     }
 
     async fn status(&mut self, status: &StatusEvent) {

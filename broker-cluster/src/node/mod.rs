@@ -97,7 +97,7 @@ struct Shared {
     logs: LogClient,
     receiver: Option<LogReceiver>,
     /// What the node writes about itself, if it does.
-    streams: Option<NodeStreams>,
+    streams: Option<Arc<NodeStreams>>,
     tables: Arc<Tables>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -479,10 +479,7 @@ impl ClusterNode {
 impl Shared {
     /// A line of `cluster.log`, and of what the program says.
     fn say(&self, message: &str) {
-        tracing::info!("{message}");
-        if let Some(streams) = &self.streams {
-            streams.cluster(message);
-        }
+        streams::say(self.streams.as_deref(), message);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -8,16 +8,22 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use broker_core::{EndpointId, PeerUrl, StatusEvent, StatusEventCode, Timestamp};
+use broker_core::{
+    ClientChange, ClientEvent, EndpointId, PeerUrl, StatusEvent, StatusEventCode, Timestamp, Topic,
+};
 
 use crate::layout::NodeSpec;
 use crate::log::{Column, ColumnType, LogPort, LogValue, PortProtocol, Schema};
 use crate::logging::{LogClient, LogError, LogSpec, LogStream};
+use crate::role::Role;
 
 /// How long a connector waits at most between two attempts, as `retry` in `cluster.log` has it.
 const RETRY: Duration = Duration::from_secs(5);
 /// Addresses remembered as not reachable.
 const MAX_UNAVAILABLE: usize = 4096;
+
+/// Bytes of topics in one line. A client may have very many.
+const MAX_TOPICS: usize = 4096;
 
 /// The two streams of one node.
 pub(super) struct NodeStreams {
@@ -107,13 +113,63 @@ fn write(stream: &Mutex<LogStream>, record: &[LogValue]) {
     }
 }
 
-/// The line about a store of the layout.
+/// A line of `cluster.log`, and of what the program says.
+pub(super) fn say(streams: Option<&NodeStreams>, message: &str) {
+    tracing::info!("{message}");
+    if let Some(streams) = streams {
+        streams.cluster(message);
+    }
+}
+
+/// The line about a store of the layout, which may be that of a table.
 pub(super) fn store(name: &str, node: &NodeSpec) -> String {
-    let kind = match node.role {
-        crate::role::Role::Manager => "master",
-        _ => "clone",
-    };
+    store_created(node.role == Role::Manager, name)
+}
+
+/// The line about a store that was made.
+pub(crate) fn store_created(is_master: bool, name: &str) -> String {
+    let kind = if is_master { "master" } else { "clone" };
     format!("created {kind} store: {name}")
+}
+
+/// The line about a client that has come or gone.
+pub(super) fn client(event: &ClientEvent) -> String {
+    let mut line = format!("{} client '{}' ({})", event.kind, event.id, event.address);
+    match &event.change {
+        ClientChange::Added { subscriptions } => {
+            if !event.application.is_empty() {
+                line.push_str(" application_name=");
+                line.push_str(&event.application);
+            }
+            line.push_str(" subscribed to [");
+            line.push_str(&joined(subscriptions));
+            line.push(']');
+        }
+        ClientChange::Lost { code, reason } => {
+            line.push_str(&format!(" gone with code {code}"));
+            if !reason.is_empty() {
+                line.push_str(&format!(" and reason '{reason}'"));
+            }
+        }
+        _ => line.push_str(" changed"),
+    }
+    line
+}
+
+/// Topics with commas between them, as many as a line may have.
+fn joined(topics: &[Topic]) -> String {
+    let mut text = String::new();
+    for (at, topic) in topics.iter().enumerate() {
+        let separator = if at == 0 { "" } else { ", " };
+        let name = String::from_utf8_lossy(topic.as_bytes());
+        if text.len() + name.len() > MAX_TOPICS {
+            text.push_str(&format!("{separator}and {} more", topics.len() - at));
+            break;
+        }
+        text.push_str(separator);
+        text.push_str(&name);
+    }
+    text
 }
 
 fn listening(url: &PeerUrl) -> String {
@@ -268,6 +324,42 @@ mod tests {
             overflow(&cut, None),
             "removed due to backpressure overflow: non-cluster peer 192.0.2.1:7702 (01010101-0101-0101-0101-010101010101)"
         );
+    }
+
+    #[test]
+    fn clients_are_told_of_as_tools_search_for_them() {
+        let event = |application: &str, change| ClientEvent {
+            kind: "WebSocket",
+            id: "x-websocket-0".to_owned(),
+            address: "127.0.0.1:4711".parse().unwrap(),
+            application: application.to_owned(),
+            change,
+        };
+        let topics = |names: &[&'static str]| ClientChange::Added {
+            subscriptions: names.iter().map(|name| Topic::from_static(name)).collect(),
+        };
+        let lost = |code, reason: &str| ClientChange::Lost {
+            code,
+            reason: reason.to_owned(),
+        };
+        for (event, line) in [
+            (event("", topics(&[])), "subscribed to []"),
+            (
+                event("top", topics(&["/a", "/b"])),
+                "application_name=top subscribed to [/a, /b]",
+            ),
+            (event("top", lost(1005, "")), "gone with code 1005"),
+            (
+                event("", lost(1000, "bye")),
+                "gone with code 1000 and reason 'bye'",
+            ),
+        ] {
+            let expected = format!("WebSocket client 'x-websocket-0' (127.0.0.1:4711) {line}");
+            assert_eq!(client(&event), expected);
+        }
+        let many = vec![Topic::copy_from(&[b'x'; 1000]).unwrap(); 10];
+        let line = joined(&many);
+        assert!(line.ends_with("xxx, and 6 more"), "{line}");
     }
 
     #[test]

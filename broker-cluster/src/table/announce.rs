@@ -16,9 +16,13 @@ pub(super) trait Flush: Send + Sync {
     fn flush(&self, limit: Duration) -> BoxFuture<'_, bool>;
 }
 
+/// Is told of a store that was made: whether it is a master, and its name.
+type Created = dyn Fn(bool, &str) + Send + Sync;
+
 /// What a node knows of tables.
 pub(crate) struct Tables {
     dir: PathBuf,
+    created: Box<Created>,
     known: Mutex<Known>,
 }
 
@@ -33,10 +37,15 @@ struct Known {
 
 impl Tables {
     /// `dir` is where the files of tables are unless said otherwise; `masters` are the tables that have their master here
-    /// from the start on.
-    pub(crate) fn new(dir: PathBuf, masters: impl IntoIterator<Item = String>) -> Self {
+    /// from the start on. `created` is told of each store that is made later: whether it is a master, and its name.
+    pub(crate) fn new(
+        dir: PathBuf,
+        masters: impl IntoIterator<Item = String>,
+        created: impl Fn(bool, &str) + Send + Sync + 'static,
+    ) -> Self {
         Self {
             dir,
+            created: Box::new(created),
             known: Mutex::new(Known {
                 masters: masters.into_iter().collect(),
                 ..Known::default()
@@ -105,16 +114,22 @@ impl Tables {
                 }
                 known.announced.insert(name.to_owned());
             }
-            match endpoint
-                .attach_clone(&store_name(name), clone_options())
-                .await
-            {
-                Ok(_) => tracing::info!("created clone store of table {name}"),
+            let store = store_name(name);
+            if endpoint.store(&store).is_some() {
+                continue;
+            }
+            match endpoint.attach_clone(&store, clone_options()).await {
+                Ok(_) => self.created(false, &store),
                 Err(error) => {
                     tracing::warn!(table = name, %error, "cannot make a clone of an announced table");
                 }
             }
         }
+    }
+
+    /// A store of a table is here now.
+    pub(super) fn created(&self, is_master: bool, store: &str) {
+        (self.created)(is_master, store);
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

@@ -205,7 +205,9 @@ where
             return Ok(store);
         }
         if !self.is_master {
-            return Ok(self.endpoint.attach_clone(&store, clone_options()).await?);
+            let attached = self.endpoint.attach_clone(&store, clone_options()).await?;
+            self.created(false, &store);
+            return Ok(attached);
         }
         let backend = match self.backend {
             TableBackend::Memory => open_backend("memory", &[])?,
@@ -225,6 +227,7 @@ where
             .endpoint
             .attach_master(&store, backend, MasterOptions::default())
             .await?;
+        self.created(true, &store);
         if self.store.is_none()
             && let Some(tables) = &self.tables
             && tables.add_master(&self.name)
@@ -232,6 +235,12 @@ where
             self.announce().await?;
         }
         Ok(attached)
+    }
+
+    fn created(&self, is_master: bool, store: &str) {
+        if let Some(tables) = &self.tables {
+            tables.created(is_master, store);
+        }
     }
 
     /// Tells the peers that are there already; those that come later are told with the others.
