@@ -118,14 +118,16 @@ impl Controls {
             .access
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *current == new.ws {
+        // What else there is of it was decided when the addresses were bound.
+        if (&current.token, &current.origins) == (&new.ws.token, &new.ws.origins) {
             return Ok(false);
         }
         self.ws
             .access()
             .replace(new.ws.token.as_deref(), new.ws.origins.clone())
             .map_err(|error| misuse(format!("[ws]: {error}")))?;
-        *current = new.ws.clone();
+        current.token.clone_from(&new.ws.token);
+        current.origins.clone_from(&new.ws.origins);
         Ok(true)
     }
 

@@ -19,6 +19,9 @@ use crate::role::Role;
 /// So many peers, and so many hellos of peers not yet known, are remembered; further ones are ignored.
 pub const MAX_PEERS: usize = 8192;
 
+/// Bytes of a name that a peer is remembered by that is in no layout so far.
+const MAX_NAME: usize = 1024;
+
 /// What the driver does about a change, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -76,6 +79,8 @@ pub struct Membership {
     active: BTreeMap<Role, BTreeSet<EndpointId>>,
     peers: BTreeSet<EndpointId>,
     early: VecDeque<(String, EndpointId)>,
+    /// Peers whose name was not in the layout, which it may be later.
+    strangers: BTreeMap<EndpointId, String>,
     /// Names of processes that were replaced, until they are gone.
     replaced: BTreeMap<EndpointId, String>,
 }
@@ -106,12 +111,13 @@ impl Membership {
             active: BTreeMap::new(),
             peers: BTreeSet::new(),
             early: VecDeque::new(),
+            strangers: BTreeMap::new(),
             replaced: BTreeMap::new(),
         }
     }
 
-    /// Other nodes make up the layout from now on: those that stay are up as before, those that are new are not up yet, and
-    /// those that are gone go down.
+    /// Other nodes make up the layout from now on: those that stay are up as before, those that are gone go down, and those
+    /// that are new are up if they are connected and have said hello, which was too early then.
     pub fn replace_nodes(&mut self, layout: &Layout) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut before = std::mem::take(&mut self.nodes);
@@ -127,8 +133,25 @@ impl Membership {
                 if let Some(active) = self.active.get_mut(&member.role) {
                     active.remove(&id);
                 }
-                effects.push(Effect::NodeDown { name, id });
+                effects.push(Effect::NodeDown {
+                    name: name.clone(),
+                    id,
+                });
+                if self.peers.contains(&id) {
+                    self.strangers.insert(id, name);
+                }
             }
+        }
+        let known = |(_, name): &(&EndpointId, &String)| self.nodes.contains_key(*name);
+        let came: Vec<(EndpointId, String)> = self
+            .strangers
+            .iter()
+            .filter(known)
+            .map(|(id, name)| (*id, name.clone()))
+            .collect();
+        for (id, name) in came {
+            self.strangers.remove(&id);
+            effects.push(self.greeted(&name, id));
         }
         effects
     }
@@ -214,6 +237,10 @@ impl Membership {
     /// A hello arrived.
     pub fn hello(&mut self, name: &str, id: EndpointId) -> Vec<Effect> {
         if !self.nodes.contains_key(name) {
+            // Only peers are kept, of which there are so many at most, and only names that a layout may have.
+            if self.peers.contains(&id) && name.len() <= MAX_NAME {
+                self.strangers.insert(id, name.to_owned());
+            }
             return vec![Effect::Unexpected {
                 name: name.chars().take(64).collect(),
             }];
@@ -254,6 +281,7 @@ impl Membership {
 
     fn forget(&mut self, id: EndpointId) {
         self.peers.remove(&id);
+        self.strangers.remove(&id);
         self.early.retain(|(_, from)| *from != id);
     }
 }
@@ -391,6 +419,33 @@ mod tests {
         assert_eq!(members.id_of("manager"), Some(id(1)));
         assert_eq!(members.hello("worker-3", id(3)), [up("worker-3", 3)]);
         assert_eq!(members.peer_lost(id(2)), []);
+    }
+
+    #[test]
+    fn a_hello_from_before_the_layout_has_the_name_counts_once_it_has() {
+        let mut members = membership();
+        members.peer_added(id(4));
+        members.peer_added(id(5));
+        for n in [4, 5] {
+            let hello = members.hello(&format!("worker-{n}"), id(n));
+            assert!(matches!(hello[..], [Effect::Unexpected { .. }]));
+        }
+        members.peer_lost(id(5));
+        let text = "[node.manager]\nrole = \"manager\"\nlisten = [\"mem://m\"]\n[node.worker-4]\nrole = \"worker\"\n\
+                    [node.worker-5]\nrole = \"worker\"\n";
+        let with_them = Layout::parse(text, "lab.toml").unwrap();
+        assert_eq!(members.replace_nodes(&with_them), [up("worker-4", 4)]);
+        assert_eq!(members.replace_nodes(&with_them), []);
+        // One that leaves the layout and comes back to it has stayed connected, and says no second hello.
+        let without = Layout::parse(
+            "[node.manager]\nrole = \"manager\"\nlisten = [\"mem://m\"]\n",
+            "lab.toml",
+        );
+        assert_eq!(
+            members.replace_nodes(&without.unwrap()),
+            [down("worker-4", 4)]
+        );
+        assert_eq!(members.replace_nodes(&with_them), [up("worker-4", 4)]);
     }
 
     #[test]

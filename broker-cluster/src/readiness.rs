@@ -33,6 +33,8 @@ pub struct Readiness {
     is_manager: bool,
     manager: String,
     loggers: BTreeSet<String>,
+    /// All nodes of the layout.
+    nodes: BTreeSet<String>,
     /// Whom this node waits for.
     waits_for: BTreeSet<String>,
     manager_up: bool,
@@ -61,6 +63,7 @@ impl Readiness {
                 .with_role(Role::Logger)
                 .map(|logger| logger.name.clone())
                 .collect(),
+            nodes: layout.nodes().map(|node| node.name.clone()).collect(),
             waits_for: layout.dials(node).map(|other| other.name.clone()).collect(),
             manager_up: is_manager,
             reported: false,
@@ -130,6 +133,40 @@ impl Readiness {
         }
     }
 
+    /// Other nodes make up the layout from now on: those that are gone are not waited for, those that are new are, unless what
+    /// they would be waited for has happened.
+    pub fn replace_nodes(&mut self, layout: &Layout) -> Vec<ReadinessEffect> {
+        self.loggers = layout
+            .with_role(Role::Logger)
+            .map(|logger| logger.name.clone())
+            .collect();
+        if self.manager != layout.manager().name {
+            self.manager.clone_from(&layout.manager().name);
+            self.manager_up = self.is_manager;
+        }
+        let dialled: BTreeSet<String> = layout
+            .node(&self.name)
+            .into_iter()
+            .flat_map(|own| layout.dials(own))
+            .map(|other| other.name.clone())
+            .collect();
+        self.waits_for.retain(|name| layout.node(name).is_some());
+        self.pending.retain(|name| layout.node(name).is_some());
+        if !self.reported {
+            let new = |name: &&String| !self.nodes.contains(*name);
+            self.waits_for.extend(dialled.iter().filter(new).cloned());
+        }
+        if self.is_manager && !self.started {
+            let new = |name: &&String| !self.nodes.contains(*name);
+            let names: Vec<String> = layout.nodes().map(|node| node.name.clone()).collect();
+            self.pending.extend(names.iter().filter(new).cloned());
+        }
+        self.nodes = layout.nodes().map(|node| node.name.clone()).collect();
+        let mut effects = self.check();
+        effects.extend(self.decide());
+        effects
+    }
+
     /// On the manager: a node reported that it is fully connected.
     pub fn report(&mut self, name: &str, resending: bool) -> Option<ReadinessEffect> {
         if !self.is_manager {
@@ -140,11 +177,16 @@ impl Readiness {
             self.started = true;
             return Some(ReadinessEffect::Started { announce: false });
         }
-        if self.pending.is_empty() && !self.started {
-            self.started = true;
-            return Some(ReadinessEffect::Started { announce: true });
+        self.decide()
+    }
+
+    /// On the manager: the cluster has started once everybody has reported.
+    fn decide(&mut self) -> Option<ReadinessEffect> {
+        if self.started || !self.is_complete() {
+            return None;
         }
-        None
+        self.started = true;
+        Some(ReadinessEffect::Started { announce: true })
     }
 
     /// The manager announced that the cluster has started.
@@ -246,6 +288,31 @@ mod tests {
         assert!(!manager.is_complete(), "others have not found it yet");
         manager.node_up("logger-1");
         assert_eq!(manager.report("proxy-1", false), None);
+        assert!(manager.is_complete());
+    }
+
+    #[test]
+    fn nodes_that_leave_the_layout_are_not_waited_for_and_those_that_come_are() {
+        let without_proxy = layout(&CLUSTER.replace("proxy-1", "proxy-2"));
+        let mut worker = Readiness::new(&layout(CLUSTER), "worker-1");
+        worker.node_up("manager");
+        worker.node_up("logger-1");
+        assert_eq!(worker.replace_nodes(&without_proxy), []);
+        assert_eq!(worker.waiting_for().collect::<Vec<_>>(), ["proxy-2"]);
+        assert_eq!(worker.node_up("proxy-2"), [REPORT]);
+        // Who has all it waited for waits for nobody who comes later.
+        assert_eq!(worker.replace_nodes(&layout(CLUSTER)), []);
+        assert_eq!(worker.waiting_for().count(), 0);
+
+        let mut manager = Readiness::new(&layout(CLUSTER), "manager");
+        manager.begin();
+        manager.node_up("logger-1");
+        manager.report("worker-1", false);
+        assert_eq!(manager.replace_nodes(&without_proxy), []);
+        assert_eq!(manager.pending().collect::<Vec<_>>(), ["proxy-2"]);
+        let alone = "[node.logger-1]\nrole = \"logger\"\nlisten = [\"mem://l\"]\n";
+        assert_eq!(manager.replace_nodes(&layout(alone)), [STARTED]);
+        assert_eq!(manager.replace_nodes(&layout(CLUSTER)), []);
         assert!(manager.is_complete());
     }
 

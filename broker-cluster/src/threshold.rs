@@ -23,7 +23,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::layout::Layout;
+use crate::layout::{Layout, ReadySpec};
 use crate::role::Role;
 
 /// How many nodes of each role have to be up. A role that is not named needs none.
@@ -239,25 +239,48 @@ pub struct Verdict {
 }
 
 /// When the manager tells the cluster: once enough nodes are up, or, that they are not, when the time is over; and then
-/// once more if they are later. What it has said it does not take back: see node_down for what follows.
+/// once more if they are later. What it has said it does not take back, whatever the layout asks for afterwards: see
+/// node_down for what follows.
 ///
 /// Reads no clock: times are durations since the node's start.
 #[derive(Debug)]
 pub(crate) struct Jury {
-    within: Duration,
+    /// What is asked for, if anything.
+    ready: Option<ReadySpec>,
+    /// Since when something is asked for.
+    since: Duration,
     told: Option<Verdict>,
 }
 
 impl Jury {
-    pub(crate) const fn new(within: Duration) -> Self {
-        Self { within, told: None }
+    /// For a node that starts.
+    pub(crate) const fn new(ready: Option<ReadySpec>) -> Self {
+        Self {
+            ready,
+            since: Duration::ZERO,
+            told: None,
+        }
+    }
+
+    /// From now on this is asked for. The time counts from when something was asked for first.
+    pub(crate) fn adopt(&mut self, now: Duration, ready: Option<&ReadySpec>) {
+        if self.ready.is_none() {
+            self.since = now;
+        }
+        self.ready = ready.cloned();
+    }
+
+    /// How many nodes are enough; none if nobody asks.
+    pub(crate) fn threshold(&self) -> Option<&Threshold> {
+        self.ready.as_ref().map(|ready| &ready.threshold)
     }
 
     /// What to tell now, if anything; it is taken as told.
     pub(crate) fn observe(&mut self, now: Duration, standing: &Standing) -> Option<Verdict> {
+        let over = self.over()?;
         let ready = standing.is_met();
         let due = match &self.told {
-            None => ready || now >= self.within,
+            None => ready || now >= over,
             Some(told) => ready && !told.ready,
         };
         due.then(|| {
@@ -277,9 +300,13 @@ impl Jury {
         })
     }
 
-    /// When the time is over; none if something was told.
+    /// When the time is over; none if something was told, or nobody asks.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        self.told.is_none().then_some(self.within)
+        self.over().filter(|_| self.told.is_none())
+    }
+
+    fn over(&self) -> Option<Duration> {
+        Some(self.since.saturating_add(self.ready.as_ref()?.within))
     }
 }
 
@@ -380,7 +407,11 @@ mod tests {
             let missing = missing.iter().map(|name| (*name).to_owned()).collect();
             Some(Verdict { ready, missing })
         };
-        let mut jury = Jury::new(second(10));
+        let asked = |threshold: Threshold, within| {
+            let within = second(within);
+            Some(ReadySpec { threshold, within })
+        };
+        let mut jury = Jury::new(asked(threshold.clone(), 10));
         assert_eq!(jury.observe(second(1), &up(1)), None);
         assert_eq!(jury.deadline(), Some(second(10)));
         let early = verdict(true, &["worker-03"]);
@@ -389,13 +420,50 @@ mod tests {
         assert_eq!(jury.observe(second(20), &up(0)), None);
         assert_eq!(jury.deadline(), None);
 
-        let mut jury = Jury::new(second(10));
+        let mut jury = Jury::new(asked(threshold.clone(), 10));
         assert_eq!(jury.told(&up(1)), None);
         let late = verdict(false, &["worker-02", "worker-03"]);
         assert_eq!(jury.observe(second(10), &up(1)), late);
         assert_eq!(jury.observe(second(11), &up(1)), None);
         assert_eq!(jury.told(&up(1)), late);
         assert_eq!(jury.observe(second(12), &up(3)), verdict(true, &[]));
+    }
+
+    #[test]
+    fn what_is_asked_for_may_change_and_what_was_said_stays() {
+        let layout = layout(3);
+        let second = Duration::from_secs;
+        let asked = |count, within| ReadySpec {
+            threshold: Threshold::new().need(Role::Worker, Need::Count(count)),
+            within: second(within),
+        };
+        let observe = |jury: &mut Jury, now, up: usize| {
+            let standing = jury.threshold()?.standing(&layout, "manager", |name| {
+                name[7..].parse::<usize>().is_ok_and(|n| n <= up)
+            });
+            jury.observe(second(now), &standing)
+        };
+        let ready = |told: Option<Verdict>| told.map(|told| told.ready);
+
+        // Nobody asked at first: the time counts from when somebody does.
+        let mut jury = Jury::new(None);
+        assert_eq!((observe(&mut jury, 5, 3), jury.deadline()), (None, None));
+        jury.adopt(second(100), Some(&asked(3, 10)));
+        assert_eq!(jury.deadline(), Some(second(110)));
+        // Another time counts from there too.
+        jury.adopt(second(105), Some(&asked(3, 20)));
+        assert_eq!(jury.deadline(), Some(second(120)));
+        assert_eq!(ready(observe(&mut jury, 119, 2)), None);
+        assert_eq!(ready(observe(&mut jury, 120, 2)), Some(false));
+        // Fewer are enough now.
+        jury.adopt(second(130), Some(&asked(2, 20)));
+        assert_eq!(ready(observe(&mut jury, 130, 2)), Some(true));
+        // More would be needed, but it has been said.
+        jury.adopt(second(140), Some(&asked(3, 20)));
+        assert_eq!(ready(observe(&mut jury, 500, 2)), None);
+        jury.adopt(second(600), None);
+        jury.adopt(second(700), Some(&asked(1, 20)));
+        assert_eq!(ready(observe(&mut jury, 800, 3)), None);
     }
 
     #[test]

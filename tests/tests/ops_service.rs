@@ -167,7 +167,7 @@ fn sighup_takes_over_nodes_peers_and_the_log_level_and_names_what_needs_a_start(
 
     let more = format!(
         "peers = [\"{friend}\"]\nqueue_messages = 7\nlog_level = \"debug\"\n\
-         [stores.hosts]\nbackend = \"memory\"\n[node.worker-2]\nrole = \"worker\"\nlisten = [\"grpc://127.0.0.1:0\"]\n"
+         [cluster.ready]\nworker = 2\n[stores.hosts]\nbackend = \"memory\"\n[node.worker-2]\nrole = \"worker\"\nlisten = [\"grpc://127.0.0.1:0\"]\n"
     );
     write(&cluster, &pair(port, &more));
     worker.signal("HUP");
@@ -179,6 +179,7 @@ fn sighup_takes_over_nodes_peers_and_the_log_level_and_names_what_needs_a_start(
         "new nodes worker-2",
         &format!("dials {friend}"),
         "log level debug",
+        "takes over [cluster.ready]",
         "2 that need a start",
     ] {
         assert!(done.contains(word), "{done}");
@@ -189,9 +190,10 @@ fn sighup_takes_over_nodes_peers_and_the_log_level_and_names_what_needs_a_start(
 
     // The manager knows the new node once it has read the layout too.
     manager.signal("HUP");
-    manager.stderr_line("configuration read again: new nodes worker-2");
+    manager.stderr_line("configuration read again: new nodes worker-2; takes over [cluster.ready]");
     let (second, _) = cluster.node("worker-2");
     manager.stderr_line("got hello from worker-2");
+    manager.stderr_line("cluster ready: 2 of 2 workers");
     assert_eq!(second.stop().code, Some(0));
 
     // What is taken out is parted from.

@@ -47,6 +47,8 @@ pub(super) async fn run(args: Args, log: &Logging) -> anyhow::Result<()> {
     let (orders, ordered) = mpsc::channel(ORDERS);
     let server = tokio::spawn(control::serve(held.listen()?, live.clone(), orders));
     let mut up = Up {
+        specs: plan.specs.clone(),
+        places: plan.places,
         supervisor: Supervisor::start(plan.specs)?,
         waiting: plan.roles.keys().cloned().collect(),
         roles: plan.roles,
@@ -77,14 +79,20 @@ pub(super) async fn run(args: Args, log: &Logging) -> anyhow::Result<()> {
 struct Plan {
     roles: BTreeMap<String, Role>,
     specs: Vec<NodeSpec>,
+    places: BTreeMap<String, usize>,
 }
 
 impl Plan {
     fn read(args: &Args, log: &Logging) -> anyhow::Result<Self> {
-        Self::of(args, log.asked())
+        Self::of(args, log.asked(), &BTreeMap::new())
     }
 
-    fn of(args: &Args, asked: Option<&str>) -> anyhow::Result<Self> {
+    /// `places`: which of the ports of `--metrics` nodes have already.
+    fn of(
+        args: &Args,
+        asked: Option<&str>,
+        places: &BTreeMap<String, usize>,
+    ) -> anyhow::Result<Self> {
         let config = &args.cluster.config;
         let layout = args.cluster.load()?;
         let here = args.cluster.here();
@@ -95,11 +103,12 @@ impl Plan {
                 config.display()
             )));
         }
+        let places = placed(nodes.iter().map(|node| node.name.as_str()), places);
         let mut specs = Vec::new();
-        for (place, node) in nodes.iter().enumerate() {
+        for node in &nodes {
             transports::of_member(&layout, &node.name, &args.tls, &WsArgs::default())?;
             let metrics = match (&node.metrics, &args.metrics) {
-                (None, Some(first)) => Some(first.next(place).ok_or_else(|| {
+                (None, Some(first)) => Some(first.next(places[&node.name]).ok_or_else(|| {
                     misuse(format!(
                         "--metrics {first}: there are not enough ports above it"
                     ))
@@ -119,8 +128,28 @@ impl Plan {
                 .map(|node| (node.name.clone(), node.role))
                 .collect(),
             specs,
+            places,
         })
     }
+}
+
+/// Places for all of `names`: those that have one keep it, the others get the first that are free, in their order.
+fn placed<'a>(
+    names: impl Iterator<Item = &'a str> + Clone,
+    known: &BTreeMap<String, usize>,
+) -> BTreeMap<String, usize> {
+    let mut places: BTreeMap<String, usize> = names
+        .clone()
+        .filter_map(|name| Some((name.to_owned(), *known.get(name)?)))
+        .collect();
+    let mut taken: BTreeSet<usize> = places.values().copied().collect();
+    for name in names {
+        places.entry(name.to_owned()).or_insert_with(|| {
+            let free = (0..).find(|place| taken.insert(*place));
+            free.expect("there are more numbers than nodes")
+        });
+    }
+    places
 }
 
 fn arguments(
@@ -149,6 +178,10 @@ fn arguments(
 struct Up {
     supervisor: Supervisor,
     roles: BTreeMap<String, Role>,
+    /// How they were started.
+    specs: Vec<NodeSpec>,
+    /// Which of the ports of `--metrics` they have.
+    places: BTreeMap<String, usize>,
     /// Nodes that have not been ready yet.
     waiting: BTreeSet<String>,
     live: Live,
@@ -211,7 +244,7 @@ impl Up {
     /// Reads the layout again: nodes that are new are started, nodes that are gone stopped, all others told to read it
     /// too. A broken layout changes nothing.
     async fn reload(&mut self) -> String {
-        let plan = match Plan::of(&self.args, self.asked.as_deref()) {
+        let plan = match Plan::of(&self.args, self.asked.as_deref(), &self.places) {
             Ok(plan) => plan,
             Err(error) => {
                 complain(&format!("the nodes stay as they were: {error:#}"));
@@ -244,8 +277,19 @@ impl Up {
             self.roles.remove(name);
             self.waiting.remove(name);
         }
+        self.places = plan.places;
         let mut added = 0;
+        self.specs
+            .retain(|spec| plan.roles.contains_key(&spec.name));
         for spec in plan.specs {
+            match self.specs.iter().find(|known| known.name == spec.name) {
+                Some(known) if *known != spec => complain(&format!(
+                    "{}: its process is started in another way now; that needs `cluster stop` and `cluster up`",
+                    spec.name
+                )),
+                Some(_) => {}
+                None => self.specs.push(spec.clone()),
+            }
             if let Some(role) = plan.roles.get(&spec.name)
                 && !self.roles.contains_key(&spec.name)
             {
@@ -324,3 +368,23 @@ A node that ends is started again: at once, then after 100 ms doubling to 5 s. S
 the layout again: nodes are started, stopped, or told to read it too. Prints `NODE listening URL`, `NODE
 metrics URL` and `NODE ready` for each node, then `ready`. One supervisor runs per layout and host: its lock
 and its socket lie beside the layout, for its owner alone.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_keep_their_ports_when_others_come_and_go() {
+        let places =
+            |names: &[&str], known: &BTreeMap<String, usize>| placed(names.iter().copied(), known);
+        let map = |pairs: &[(&str, usize)]| -> BTreeMap<String, usize> {
+            let owned = |(name, place): &(&str, usize)| ((*name).to_owned(), *place);
+            pairs.iter().map(owned).collect()
+        };
+        let first = places(&["b", "d"], &BTreeMap::new());
+        assert_eq!(first, map(&[("b", 0), ("d", 1)]));
+        let second = places(&["a", "b", "c", "d"], &first);
+        assert_eq!(second, map(&[("a", 2), ("b", 0), ("c", 3), ("d", 1)]));
+        assert_eq!(places(&["c", "e"], &second), map(&[("c", 3), ("e", 0)]));
+    }
+}

@@ -1,11 +1,12 @@
 //! Reading the configuration again while a node of a cluster runs (SIGHUP).
 //!
 //! Everything is read and checked before anything changes: the layout, the level of the log, the token, the certificates.
-//! Then all of it is put in place. What cannot change while the node runs is named, a line each.
+//! Then all of it is put in place. What cannot change while the node runs is named, a line each. The certificates are read
+//! again in any case: they may be others in files of the same names.
 
 use std::path::Path;
 
-use broker_cluster::ClusterNode;
+use broker_cluster::{ClusterNode, Layout};
 
 use super::Args;
 use crate::failure::misuse;
@@ -60,9 +61,16 @@ pub(super) async fn reload(
     list("nodes gone", changes.removed.clone());
     list("dials", texts(&changes.dial));
     list("parts from", texts(&changes.part));
-    let old = before.node(name);
-    if old.is_some_and(|old| old.log_level != spec.log_level) {
-        list("log level", spec.log_level.clone().into_iter().collect());
+    let others = |what: &&String| !["log_level", "[ws]"].contains(&what.as_str());
+    list(
+        "takes over",
+        changes.applied.iter().filter(others).cloned().collect(),
+    );
+    // These two the command line may overrule, so that nothing changes with them.
+    let level = |layout: &Layout| layout.node(name).and_then(|node| node.log_level.clone());
+    if log.asked().is_none() && level(&before) != spec.log_level {
+        let level = spec.log_level.as_deref().unwrap_or("as by default");
+        list("log level", vec![level.to_owned()]);
     }
     if access {
         list("who may be a WebSocket client", vec!["changed".to_owned()]);

@@ -1,14 +1,15 @@
 //! From one layout to the next while a node runs: what can be taken over, and what cannot.
 //!
-//! Nodes may come and go, addresses of other nodes and a node's further peers may change. Everything else was decided when
-//! the node started: it stays as it was, and is named.
+//! Nodes may come and go, addresses of other nodes and a node's further peers may change, as may when the cluster is ready,
+//! who publishes events again, and what a node shows and trusts. Everything else was decided when the node started: it
+//! stays as it was, and is named. `changes/every_key.rs` says for every key which it is, and is a test.
 
 use std::collections::BTreeSet;
 
 use broker_core::PeerUrl;
 
 use super::error::{LayoutError, LayoutProblem};
-use super::{Layout, NodeSpec, dial_url};
+use super::{Layout, NodeSpec, WsSpec, dial_url};
 use crate::role::Role;
 
 /// What a new layout changes for one node.
@@ -23,6 +24,9 @@ pub struct LayoutChanges {
     pub dial: Vec<PeerUrl>,
     /// Addresses to part from.
     pub part: Vec<PeerUrl>,
+    /// What else differs and is taken over, each as a text that names it. `log_level`, `[tls]` and `[ws]` are for whoever
+    /// brings the endpoint: the node itself has no use for them.
+    pub applied: Vec<String>,
     /// What differs and stays as it was until the node is started again, each as a text that names it.
     pub fixed: Vec<String>,
 }
@@ -70,6 +74,8 @@ impl Layout {
         let after = merged.dialled(name, spoken);
         changes.dial = after.difference(&before).cloned().collect();
         changes.part = before.difference(&after).cloned().collect();
+        changes.applied.extend(self.applied(new, &mut merged));
+        changes.applied.extend(applied_of_node(own, theirs));
         changes.fixed.extend(self.fixed(new));
         changes.fixed.extend(fixed_of_node(own, theirs));
         Ok((merged, changes))
@@ -93,8 +99,13 @@ impl Layout {
             if node.name == own {
                 known.peers.clone_from(&node.peers);
                 known.log_level.clone_from(&node.log_level);
+                known.advertise.clone_from(&node.advertise);
+                known.host.clone_from(&node.host);
                 known.tls = node.tls.clone();
-                known.ws = node.ws.clone();
+                known.ws = WsSpec {
+                    allow_unauthenticated: known.ws.allow_unauthenticated,
+                    ..node.ws.clone()
+                };
                 continue;
             }
             if node.role != known.role {
@@ -105,8 +116,10 @@ impl Layout {
             if node.weight != known.weight {
                 changes.fixed.push(format!("weight of {}", node.name));
             }
-            known.listen.clone_from(&node.listen);
-            known.advertise.clone_from(&node.advertise);
+            *known = NodeSpec {
+                weight: known.weight,
+                ..node.clone()
+            };
         }
     }
 
@@ -120,6 +133,30 @@ impl Layout {
             .chain(&own.peers)
             .cloned()
             .collect()
+    }
+
+    /// Takes over what of the whole cluster can be, and names it.
+    fn applied(&self, new: &Self, merged: &mut Self) -> Vec<String> {
+        let mut applied = Vec::new();
+        if self.ready != new.ready {
+            merged.ready.clone_from(&new.ready);
+            applied.push("[cluster.ready]".to_owned());
+        }
+        merged.relays.clone_from(&new.relays);
+        let names: BTreeSet<&str> = [self, new]
+            .iter()
+            .flat_map(|layout| layout.relays.iter().map(|relay| relay.name.as_str()))
+            .collect();
+        for name in names {
+            let find = |layout: &Self| {
+                let found = layout.relays.iter().find(|relay| relay.name == name);
+                found.cloned()
+            };
+            if find(self) != find(new) {
+                applied.push(format!("[relays.{name}]"));
+            }
+        }
+        applied
     }
 
     /// What of the whole cluster differs and cannot be taken over.
@@ -161,6 +198,20 @@ impl Layout {
     }
 }
 
+/// What a node's own table changes that whoever brings the endpoint takes over.
+fn applied_of_node(old: &NodeSpec, new: &NodeSpec) -> Vec<String> {
+    let access = |ws: &WsSpec| (ws.token_file.clone(), ws.allow_origins.clone());
+    [
+        ("log_level", old.log_level != new.log_level),
+        ("[tls]", old.tls != new.tls),
+        ("[ws]", access(&old.ws) != access(&new.ws)),
+    ]
+    .into_iter()
+    .filter(|(_, differs)| *differs)
+    .map(|(key, _)| key.to_owned())
+    .collect()
+}
+
 fn fixed_of_node(old: &NodeSpec, new: &NodeSpec) -> Vec<String> {
     let table = format!("[node.{}]", old.name);
     [
@@ -171,12 +222,19 @@ fn fixed_of_node(old: &NodeSpec, new: &NodeSpec) -> Vec<String> {
         ),
         ("weight", old.weight != new.weight),
         ("metrics", old.metrics != new.metrics),
+        (
+            "allow_unauthenticated for WebSocket clients",
+            old.ws.allow_unauthenticated != new.ws.allow_unauthenticated,
+        ),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)
     .map(|(key, _)| format!("{key} in {table}"))
     .collect()
 }
+
+#[cfg(test)]
+mod every_key;
 
 #[cfg(test)]
 mod tests {

@@ -393,6 +393,16 @@ impl Layout {
         Ok(self.filled(&specs, &members, local))
     }
 
+    /// [`pools_with`](Self::pools_with), with the file in the error.
+    pub(crate) fn pools_of_program(
+        &self,
+        extra: &[PoolSpec],
+        local: &str,
+    ) -> Result<Vec<Pool>, LayoutError> {
+        self.pools_with(extra, local)
+            .map_err(|source| LayoutError::new(&self.file, None, LayoutProblem::Pools { source }))
+    }
+
     fn filled(&self, specs: &[PoolSpec], members: &[Vec<String>], local: &str) -> Vec<Pool> {
         let weight = |name: &str| self.node(name).map_or(1, |node| node.weight);
         specs

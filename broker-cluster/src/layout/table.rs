@@ -56,6 +56,13 @@ impl Source<'_> {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Every key that [`Table::only`] let through, with its table: what there is in a layout.
+    pub(super) static ACCEPTED: std::cell::RefCell<std::collections::BTreeSet<(String, &'static str)>> =
+        const { std::cell::RefCell::new(std::collections::BTreeSet::new()) };
+}
+
 /// A text value and its place.
 pub(super) struct Text<'a> {
     pub(super) text: &'a str,
@@ -77,6 +84,11 @@ impl<'a> Table<'a> {
 
     /// Refuses keys that are not in `known`.
     pub(super) fn only(&self, known: &'static [&'static str]) -> Result<(), LayoutError> {
+        #[cfg(test)]
+        ACCEPTED.with_borrow_mut(|accepted| {
+            let keys = known.iter().map(|key| (self.name.clone(), *key));
+            accepted.extend(keys);
+        });
         let unknown = self
             .entries
             .keys()

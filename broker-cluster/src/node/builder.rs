@@ -1,10 +1,11 @@
 //! From a layout and a name to a running node.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use broker_core::{Endpoint, EndpointBuilder, Filter, ListenError, PeerUrl, QueueOptions, Topic};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -256,7 +257,9 @@ impl ClusterNodeBuilder {
             None
         };
 
+        let (adoptions, adopted) = mpsc::channel(1);
         let shared = Arc::new(Shared {
+            heard: Mutex::new(BTreeMap::new()),
             homes,
             state: Mutex::new(State {
                 membership: Membership::new(&layout),
@@ -290,24 +293,18 @@ impl ClusterNodeBuilder {
             endpoint: endpoint.clone(),
             layout: Arc::clone(&layout),
             adopted: Mutex::new(None),
+            adoptions,
+            extra_pools: self.pools,
+            relays: Mutex::new(Vec::new()),
         });
-        let relays: Vec<_> = layout
-            .relays()
-            .iter()
-            .filter(|relay| relay.by.contains(&spec.role))
-            .collect();
-        if self.handlers.is_some() || !relays.is_empty() {
+        if self.handlers.is_some() {
             shared.start_handling();
         }
-        for relay in relays {
-            shared
-                .republish(relay.event.as_str(), relay.topic.clone())
-                .keep();
-        }
+        shared.republish_as(&layout);
         // Everything is in the filter before anybody can shake hands.
         endpoint.forward(&subscriptions);
         endpoint.register_status(Arc::new(NodeReport(Arc::downgrade(&shared))));
-        let driver = Driver::new(Arc::clone(&shared));
+        let driver = Driver::new(Arc::clone(&shared), adopted);
         masters.attach(&endpoint, &layout, spec).await?;
         let stores = layout.stores().iter();
         for store in stores.chain(layout.tables().iter().map(|table| &table.store)) {

@@ -10,8 +10,10 @@ use broker_core::{
     ClientEvent, ClientSubscriber, EndpointId, Filter, Message, QueueOptions, StatusEvent,
     StatusEventCode, StatusSubscriber, Subscriber, Topic,
 };
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::adopt::Adoption;
 use super::handling::{node_event, started_event};
 use super::handover::SETTLE;
 use super::{NodeEvent, Shared, streams};
@@ -20,7 +22,7 @@ use crate::membership::Effect;
 use crate::readiness::ReadinessEffect;
 use crate::role::Role;
 use crate::table::CHANGE_EVENT;
-use crate::threshold::{Jury, Threshold, Verdict, names};
+use crate::threshold::{Jury, Verdict, names};
 use crate::topics;
 use crate::waiting::Waiting;
 
@@ -46,13 +48,14 @@ pub(super) struct Driver {
     waiting: Waiting,
     /// On the manager: members of pools have been told who of them is up, and are told of every change.
     settled: bool,
-    /// On the manager, if the layout says when the cluster is ready.
-    jury: Option<(Threshold, Jury)>,
+    /// On the manager: when it tells the cluster that it is ready.
+    jury: Jury,
+    adoptions: mpsc::Receiver<Adoption>,
 }
 
 impl Driver {
     /// Subscribes at once, so that nothing that peers send is missed.
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, adoptions: mpsc::Receiver<Adoption>) -> Self {
         let endpoint = &shared.endpoint;
         let role = shared
             .layout
@@ -61,11 +64,8 @@ impl Driver {
         let messages = endpoint.subscribe(shared.greetings.topics().clone(), QueueOptions::local());
         let statuses = endpoint.statuses();
         let clients = endpoint.client_events();
-        let jury = shared
-            .layout
-            .ready()
-            .filter(|_| role == Role::Manager)
-            .map(|ready| (ready.threshold.clone(), Jury::new(ready.within)));
+        let ready = shared.layout.ready().filter(|_| role == Role::Manager);
+        let jury = Jury::new(ready.cloned());
         Self {
             shared,
             statuses,
@@ -76,6 +76,7 @@ impl Driver {
             waiting: Waiting::default(),
             settled: false,
             jury,
+            adoptions,
         }
     }
 
@@ -111,6 +112,12 @@ impl Driver {
                     }
                     None => return,
                 },
+                // The node holds a sender as long as it is there.
+                Some(adoption) = self.adoptions.recv() => {
+                    self.adopt(adoption).await;
+                    // There may be another deadline.
+                    look.as_mut().reset(Instant::now());
+                }
                 () = &mut look => {
                     let now = self.begun.elapsed();
                     self.say_waiting(now);
@@ -118,7 +125,7 @@ impl Driver {
                     if now >= SETTLE {
                         self.settle().await;
                     }
-                    let deadline = self.jury.as_ref().and_then(|(_, jury)| jury.deadline());
+                    let deadline = self.jury.deadline();
                     let settle = (self.role == Role::Manager && !self.settled).then_some(SETTLE);
                     let next = [deadline, settle]
                         .into_iter()
@@ -128,6 +135,40 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Other nodes make up the cluster from now on, and other rules are its rules.
+    async fn adopt(&mut self, adoption: Adoption) {
+        let Adoption {
+            layout,
+            pools,
+            done,
+        } = adoption;
+        let (gone, came, readiness) = {
+            let mut state = self.shared.state();
+            let effects = state.membership.replace_nodes(&layout);
+            state.replace_pools(pools);
+            let down = |effect: &Effect| matches!(effect, Effect::NodeDown { .. });
+            let (gone, came): (Vec<_>, Vec<_>) = effects.into_iter().partition(down);
+            (gone, came, state.readiness.replace_nodes(&layout))
+        };
+        // Those that go are still in the former layout, those that come are in the new one.
+        self.membership(gone).await;
+        self.shared.set_layout(Arc::clone(&layout));
+        self.membership(came).await;
+        self.shared.republish_as(&layout);
+        self.shared.see_homes(self.role);
+        self.shared.hear_homes_again();
+        self.tell_homes(None).await;
+        self.readiness(readiness).await;
+        let now = self.begun.elapsed();
+        if self.role == Role::Manager {
+            self.jury.adopt(now, layout.ready());
+        }
+        self.judge(now).await;
+        self.changed();
+        // Who asked may have stopped waiting.
+        let _ = done.send(());
     }
 
     /// On the manager: who is up is known by now, and is told to the members of pools.
@@ -150,11 +191,11 @@ impl Driver {
 
     /// On the manager: tells the cluster that enough nodes are up, or that they are not, once that is to be said.
     async fn judge(&mut self, now: Duration) {
-        let Some((threshold, jury)) = &mut self.jury else {
+        let Some(threshold) = self.jury.threshold() else {
             return;
         };
         let standing = self.shared.standing(threshold);
-        if let Some(verdict) = jury.observe(now, &standing) {
+        if let Some(verdict) = self.jury.observe(now, &standing) {
             if verdict.ready {
                 tracing::info!("cluster ready: {standing}");
             } else {
@@ -243,7 +284,7 @@ impl Driver {
             // The manager knows best itself.
             Some(ClusterEvent::Ready(verdict)) if self.role != Role::Manager => self.told(verdict),
             Some(ClusterEvent::PoolMembers { topic, members }) if self.role != Role::Manager => {
-                self.shared.hear_homes(&topic, &members);
+                self.shared.hear_homes(&topic, members);
             }
             Some(ClusterEvent::Receipt { logger, batches }) => {
                 self.shared.logs.receipts(&logger, &batches)
@@ -349,8 +390,8 @@ impl Driver {
         }
         self.changed();
         self.readiness(effects).await;
-        if let Some((threshold, jury)) = &self.jury
-            && let Some(told) = jury.told(&self.shared.standing(threshold))
+        if let Some(threshold) = self.jury.threshold()
+            && let Some(told) = self.jury.told(&self.shared.standing(threshold))
         {
             let event = ClusterEvent::Ready(told).to_event();
             self.publish(Message::new(topics::nodeid_topic(id), event))

@@ -19,6 +19,7 @@
 //!   reported to it, or else for [`SETTLE`], since nodes that have not found it yet are not gone.
 //! * Members that are Zeek's take no part: they are counted as members and are told nothing.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use broker_core::EndpointId;
@@ -27,6 +28,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{ClusterNode, ClusterPublishError, Shared};
 use crate::events::ClusterEvent;
+use crate::layout::Layout;
 use crate::pools::{Handover, Homes, Pool};
 use crate::role::Role;
 
@@ -190,9 +192,29 @@ impl Shared {
         }
     }
 
-    /// Takes what the manager says about a pool of which this node is a member.
-    pub(super) fn hear_homes(&self, topic: &str, members: &[String]) {
-        let heard = {
+    /// Takes what the manager says about a pool, if this node is a member; else it is kept, as a member may become one.
+    pub(super) fn hear_homes(&self, topic: &str, members: Vec<String>) {
+        let is_pool = {
+            let state = self.state();
+            state.pools.iter().any(|pool| pool.spec().topic == topic)
+        };
+        if is_pool && members.len() <= Layout::MAX_NODES {
+            self.take_homes(topic, &members);
+            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.insert(topic.to_owned(), members);
+        }
+    }
+
+    /// The pools are others: what the manager said last may mean something else.
+    pub(super) fn hear_homes_again(&self) {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        for (topic, members) in &*heard {
+            self.take_homes(topic, members);
+        }
+    }
+
+    fn take_homes(&self, topic: &str, members: &[String]) {
+        let homes = {
             let state = self.state();
             let at = state
                 .pools
@@ -203,7 +225,7 @@ impl Shared {
                 (at, Homes::new(&state.pools[at], up))
             })
         };
-        if let Some((at, homes)) = heard {
+        if let Some((at, homes)) = homes {
             replace(&self.homes[at], homes);
         }
     }

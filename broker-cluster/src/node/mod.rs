@@ -34,11 +34,12 @@ use broker_core::{
     DRAIN_TIMEOUT, Endpoint, EndpointId, Filter, FromData, LogCounters, QueueOptions, ToData,
 };
 use broker_store::{Store, StoreExt};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use self::adopt::Adoption;
 pub use self::builder::ClusterNodeBuilder;
 pub use self::error::{ClusterPublishError, StartError};
 pub use self::event_stream::EventStream;
@@ -48,10 +49,11 @@ use self::handling::Handling;
 pub use self::handover::{HandoverGuard, Handovers};
 pub use self::publish::RelayVia;
 use self::streams::NodeStreams;
-use crate::layout::{Layout, NodeSpec};
+use crate::handlers::HandlerGuard;
+use crate::layout::{Layout, NodeSpec, RelaySpec};
 use crate::logging::{LogClient, LogReceiver};
 use crate::membership::Membership;
-use crate::pools::{Homes, Pool};
+use crate::pools::{Homes, Pool, PoolSpec};
 use crate::readiness::Readiness;
 use crate::role::Role;
 use crate::table::{PublishedTableBuilder, TableBuilder, Tables};
@@ -80,6 +82,12 @@ struct Shared {
     layout: Arc<Layout>,
     /// What it has become since.
     adopted: Mutex<Option<Arc<Layout>>>,
+    /// To the driver, one at a time.
+    adoptions: mpsc::Sender<Adoption>,
+    /// The pools that the program made.
+    extra_pools: Vec<PoolSpec>,
+    /// What is published again as the layout says.
+    relays: Mutex<Vec<(RelaySpec, HandlerGuard)>>,
     name: String,
     endpoint: Endpoint,
     /// What this node is subscribed to as a member of the cluster.
@@ -93,6 +101,8 @@ struct Shared {
     handling: Handling,
     /// Where keys live, by pool, in the order of the pools.
     homes: Vec<watch::Sender<Homes>>,
+    /// What the manager said last about the members of pools, by topic.
+    heard: Mutex<BTreeMap<String, Vec<String>>>,
     first_events: Mutex<Option<EventStream>>,
     logs: LogClient,
     receiver: Option<LogReceiver>,
@@ -173,7 +183,7 @@ impl ClusterNode {
         ClusterNodeBuilder::new(layout.into(), name.into())
     }
 
-    /// The layout.
+    /// The layout of the start; [`current_layout`](Self::current_layout) is what has become of it.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.shared.layout
@@ -285,7 +295,7 @@ impl ClusterNode {
     /// The node whose current process has this ID, as `Cluster::nodeid_to_node`; none if nobody has it, or the ID is that
     /// of this node.
     #[must_use]
-    pub fn node_of(&self, id: EndpointId) -> Option<&NodeSpec> {
+    pub fn node_of(&self, id: EndpointId) -> Option<NodeSpec> {
         let name = {
             let state = self.state();
             state
@@ -293,13 +303,13 @@ impl ClusterNode {
                 .node_of(id)
                 .map(|(name, _)| name.to_owned())
         };
-        self.layout().node(&name?)
+        self.current_layout().node(&name?).cloned()
     }
 
     /// How many nodes of a role the layout has.
     #[must_use]
     pub fn node_count(&self, role: Role) -> usize {
-        self.layout().with_role(role).count()
+        self.current_layout().with_role(role).count()
     }
 
     /// How far a threshold is reached as this node sees it.
@@ -333,7 +343,7 @@ impl ClusterNode {
         threshold: &Threshold,
         limit: Duration,
     ) -> Result<Standing, Standing> {
-        if let Some(role) = threshold.unseen_by(self.layout(), &self.shared.name) {
+        if let Some(role) = threshold.unseen_by(&self.current_layout(), &self.shared.name) {
             tracing::error!(
                 "this node is never connected to enough nodes of role {role}: ask the manager"
             );
@@ -399,7 +409,7 @@ impl ClusterNode {
     /// # Cancel safety
     /// Safe.
     pub async fn cluster_ready(&self, limit: Duration) -> Option<Verdict> {
-        self.layout().ready()?;
+        self.current_layout().ready()?;
         let mut verdict = self.shared.verdict.subscribe();
         let told = timeout(limit, verdict.wait_for(Option::is_some)).await;
         told.ok()?.ok()?.clone()
@@ -487,8 +497,9 @@ impl Shared {
     }
 
     fn standing(&self, threshold: &Threshold) -> Standing {
+        let layout = self.current_layout();
         let state = self.state();
-        threshold.standing(&self.layout, &self.name, |name| {
+        threshold.standing(&layout, &self.name, |name| {
             state.membership.id_of(name).is_some()
         })
     }
