@@ -281,6 +281,24 @@ fn bad_lines_are_reported_with_file_and_line_and_skipped() {
 }
 
 #[test]
+fn a_record_that_is_too_long_to_be_sent_is_a_bad_line() {
+    let demo = Demo::new();
+    let header = "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n\
+                  #path\tlong\n#fields\tmsg\tnum\n#types\tstring\tcount\n";
+    let long = "x".repeat(17 << 20);
+    let input = demo.input(
+        "long.log",
+        &format!("{header}first\t1\n{long}\t2\nlast\t3\n"),
+    );
+    let done = demo.run(&[&input], &[]);
+    let place = format!("{}:9: a record of 178", input.display());
+    assert_eq!(done.stderr.matches(&place).count(), 1, "{}", done.stderr);
+    let summary = summary(done);
+    assert_eq!(summary["lines_skipped"], 1);
+    assert_eq!(summary["records_written"], 2);
+}
+
+#[test]
 fn logs_of_one_path_in_both_formats_go_to_files_of_their_own() {
     let demo = Demo::new();
     let (tsv, json) = (

@@ -137,6 +137,12 @@ pub fn encode(
     Ok(())
 }
 
+/// How long the `serial_data` of a record is.
+#[must_use]
+pub fn encoded_len(record: &[LogValue]) -> usize {
+    size_of::<i32>() + record.iter().map(value_len).sum::<usize>()
+}
+
 /// Reads a record whose columns are known.
 pub fn decode(data: &[u8], columns: &[Column]) -> Result<Record, SerialError> {
     let mut input = Input(data);
@@ -170,6 +176,30 @@ pub fn decode_untyped(data: &[u8]) -> Result<Record, SerialError> {
         );
     }
     Ok(record)
+}
+
+fn value_len(value: &LogValue) -> usize {
+    let address = |address: std::net::IpAddr| if address.is_ipv4() { 5 } else { 17 };
+    let payload = match value {
+        LogValue::Unset => 0,
+        LogValue::Bool(_)
+        | LogValue::Int(_)
+        | LogValue::Count(_)
+        | LogValue::Double(_)
+        | LogValue::Time(_)
+        | LogValue::Interval(_) => 8,
+        LogValue::String(bytes)
+        | LogValue::Enum(bytes)
+        | LogValue::Func(bytes)
+        | LogValue::File(bytes) => 4 + bytes.len(),
+        LogValue::Port(_) => 12,
+        LogValue::Addr(ip) => address(*ip),
+        LogValue::Subnet(subnet) => 1 + address(subnet.address()),
+        LogValue::Set(elements) | LogValue::Vector(elements) => {
+            8 + elements.iter().map(value_len).sum::<usize>()
+        }
+    };
+    HEADER + payload
 }
 
 fn encode_value(
@@ -639,6 +669,7 @@ mod tests {
         fn records_come_back((schema, record) in record_with_schema()) {
             let mut data = Vec::new();
             encode(&record, &schema.columns, &mut data).unwrap();
+            prop_assert_eq!(encoded_len(&record), data.len());
             prop_assert_eq!(&decode(&data, &schema.columns).unwrap(), &record);
             for end in 0..data.len() {
                 prop_assert!(decode(&data[..end], &schema.columns).is_err());

@@ -49,6 +49,7 @@ pub use sink::{
 pub use spec::{ASCII_WRITER, LogSpec};
 pub use spool::SpoolOptions;
 pub use suffix::{LogSuffix, LogSuffixError};
+pub use wire::MAX_RECORD;
 
 pub(crate) use receiver::Place;
 pub(crate) use spool::Spool;

@@ -18,7 +18,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::events::LOG_BATCH;
 
 /// The longest record that is sent, as `serial_data`.
-pub(crate) const MAX_RECORD: usize = 16 << 20;
+pub const MAX_RECORD: usize = 16 << 20;
 
 /// What a numbered batch is known by. Its writer is an endpoint, or the spool of one, which outlives its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use broker_cluster::log::{LogItem, LogReader, LogStyle, Record, Schema};
+use broker_cluster::log::{LogItem, LogReader, LogStyle, LogValue, Record, Schema, serial};
+use broker_cluster::logging::MAX_RECORD;
 use tokio::sync::mpsc;
 
 use super::super::plan::{Input, Plan};
@@ -54,7 +55,7 @@ pub(super) fn count(plan: &Plan, name: &str) -> anyhow::Result<u64> {
     let mut count = 0;
     for input in &plan.inputs {
         for item in LogReader::open(&input.file)?.share(index, workers) {
-            count += u64::from(matches!(item?, LogItem::Record { .. }));
+            count += u64::from(matches!(item?, LogItem::Record { record, .. } if fits(&record)));
         }
     }
     Ok(count)
@@ -68,6 +69,11 @@ fn position(plan: &Plan, name: &str) -> anyhow::Result<(u64, NonZeroU64)> {
         .context("not a worker of the plan")?;
     let workers = NonZeroU64::new(plan.workers.len() as u64).context("no workers")?;
     Ok((index as u64, workers))
+}
+
+/// Whether a record is short enough to be sent.
+fn fits(record: &[LogValue]) -> bool {
+    serial::encoded_len(record) <= MAX_RECORD
 }
 
 fn read_one(
@@ -93,7 +99,12 @@ fn read_one(
     for item in reader {
         piece.push(
             match item.with_context(|| format!("cannot read {}", input.file.display()))? {
-                LogItem::Record { record, .. } => Item::Record(record),
+                LogItem::Record { record, .. } if fits(&record) => Item::Record(record),
+                LogItem::Record { line, record } => Item::Bad(format!(
+                    "{}:{line}: a record of {} bytes is too long (at most {MAX_RECORD})",
+                    input.file.display(),
+                    serial::encoded_len(&record)
+                )),
                 LogItem::Schema(schema) => shape(&schema),
                 LogItem::BadLine(error) => Item::Bad(error.to_string()),
             },
