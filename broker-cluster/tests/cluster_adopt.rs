@@ -208,3 +208,18 @@ async fn relays_change_with_the_layout() {
     assert_eq!(changes.applied, ["[relays.b]"]);
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn a_node_that_came_by_a_new_layout_can_be_published_to() {
+    let mut cluster = Cluster::start(TWO_WORKERS, |_, _| {}).await;
+    let manager = cluster.node("manager").clone();
+    let new = layout(&format!(
+        "{TWO_WORKERS}[node.worker-3]\nrole = \"worker\"\n"
+    ));
+    let event = || Event::new("Test::hello", vec![]);
+    assert!(manager.publish_to_node("worker-3", event()).await.is_err());
+    manager.adopt(&new).await.unwrap();
+    let reached = manager.publish_to_node("worker-3", event()).await.unwrap();
+    assert!(reached.nobody(), "it is not there yet");
+    cluster.stop().await;
+}

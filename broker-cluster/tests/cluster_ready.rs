@@ -191,3 +191,31 @@ async fn a_layout_that_does_not_ask_gets_no_verdict() {
     assert_eq!(cluster.node("manager").cluster_ready(LIMIT).await, None);
     cluster.stop().await;
 }
+
+#[tokio::test]
+async fn a_process_that_takes_another_one_s_place_is_told_what_that_one_was() {
+    let text = format!("[cluster.ready]\nworker = 3\n{SMALL}");
+    let mut cluster = Cluster::start(&text, |_, _| {}).await;
+    let first = cluster.node("worker-1").clone();
+    assert_eq!(first.cluster_ready(LIMIT).await, verdict(true, &[]));
+    // A host that crashed is back before anybody has noticed.
+    let second = cluster.start_node("worker-1", |builder| builder).await;
+    assert_eq!(second.cluster_ready(LIMIT).await, verdict(true, &[]));
+    let all = ["worker-1", "worker-2", "worker-3"];
+    support::wait_for(|| second.homes("worker").unwrap().up().eq(all)).await;
+    let manager = cluster.node("manager");
+    let id = second.endpoint().id();
+    support::wait_for(|| manager.id_of("worker-1") == Some(id)).await;
+    first.shutdown().await;
+    let noticed = || {
+        manager
+            .endpoint()
+            .peers()
+            .iter()
+            .all(|peer| peer.id != first.endpoint().id())
+    };
+    support::wait_for(noticed).await;
+    assert_eq!(manager.id_of("worker-1"), Some(id));
+    assert!(second.homes("worker").unwrap().up().eq(all));
+    cluster.stop().await;
+}

@@ -337,10 +337,14 @@ impl Driver {
                 }
                 Effect::Replaced { name, old, new } => {
                     tracing::error!("got hello from duplicate node {name} ({new}, before {old})");
+                    self.shared.say(&format!("got hello from {name} ({new})"));
                     self.shared.logs.logger_down(&name);
                     self.shared
                         .logs
                         .logger_up(&name, new, self.gives_receipts(new));
+                    // To whoever watches nothing has changed; the new process knows nothing yet.
+                    self.tell_homes(Some(&name)).await;
+                    self.tell_verdict(new).await;
                 }
                 Effect::Unexpected { name } => {
                     tracing::error!("got hello from unexpected node {name:?}")
@@ -390,6 +394,12 @@ impl Driver {
         }
         self.changed();
         self.readiness(effects).await;
+        self.tell_verdict(id).await;
+        self.judge(self.begun.elapsed()).await;
+    }
+
+    /// On the manager: a node that came later is told what the others have been told.
+    async fn tell_verdict(&self, id: EndpointId) {
         if let Some(threshold) = self.jury.threshold()
             && let Some(told) = self.jury.told(&self.shared.standing(threshold))
         {
@@ -397,7 +407,6 @@ impl Driver {
             self.publish(Message::new(topics::nodeid_topic(id), event))
                 .await;
         }
-        self.judge(self.begun.elapsed()).await;
     }
 
     /// Those who wait for nodes look again.

@@ -83,7 +83,7 @@ impl ClusterNode {
         name: &str,
         event: impl Into<Outgoing>,
     ) -> Result<Reached, ClusterPublishError> {
-        if self.layout().node(name).is_none() {
+        if self.current_layout().node(name).is_none() {
             return Err(ClusterPublishError::NoSuchNode {
                 name: name.to_owned(),
             });
@@ -209,7 +209,7 @@ impl ClusterNode {
     ) -> Result<bool, ClusterPublishError> {
         let event = self.checked(event)?;
         let name = match via {
-            RelayVia::Manager => Some(self.layout().manager().name.clone()),
+            RelayVia::Manager => Some(self.current_layout().manager().name.clone()),
             RelayVia::Proxy(key) => self.shared.with_pool(PoolSpec::PROXY, |pool| {
                 pool.round_robin(key).map(|node| node.name.clone())
             })?,

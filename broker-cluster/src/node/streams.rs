@@ -246,7 +246,7 @@ fn cluster_schema() -> Schema {
     schema(
         "cluster",
         &[("ts", "time"), ("node", "string"), ("message", "string")],
-        &[],
+        "",
     )
 }
 
@@ -259,13 +259,13 @@ fn broker_schema() -> Schema {
         ("peer.bound_port", "port"),
         ("message", "string"),
     ];
-    let optional = ["peer.address", "peer.bound_port", "message"];
-    schema("broker", &columns, &optional)
+    // Zeek marks `peer` itself optional, and its fields not.
+    schema("broker", &columns, "message")
 }
 
-fn schema(path: &str, columns: &[(&str, &str)], optional: &[&str]) -> Schema {
+fn schema(path: &str, columns: &[(&str, &str)], optional: &str) -> Schema {
     let column = |(name, ty): &(&str, &str)| Column {
-        optional: optional.contains(name),
+        optional: *name == optional,
         ..Column::new(
             *name,
             ColumnType::parse(ty).expect("these are words of types"),
