@@ -71,6 +71,8 @@ pub(super) async fn run(
             .subscribe(prefixes.clone())
             .keep_id(keep_id)
             .node_streams(true)
+            // A Zeek manager that loads the experimental script says it only where it is asked for.
+            .hear_started(true)
             // Whoever drives a demo or a bench looks for its files.
             .log_suffix(settings.log_suffix.clone().filter(|_| !args.works()))
             .forwarding(args.forwarding(false));

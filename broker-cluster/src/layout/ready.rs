@@ -36,9 +36,14 @@ pub(super) fn read(
     };
     table.only(KEYS)?;
     let mut threshold = Threshold::new();
+    // Who only names the table wants them all.
+    let all = ROLES
+        .iter()
+        .all(|role| table.value(role.as_str()).is_none());
     for role in ROLES {
         let total = nodes.values().filter(|node| node.role == role).count();
-        if let Some(need) = need(&table, role.as_str(), total)? {
+        let need = need(&table, role.as_str(), total)?;
+        if let Some(need) = need.or_else(|| all.then_some(Need::All)) {
             threshold = threshold.need(role, need);
         }
     }
@@ -66,6 +71,10 @@ fn need(table: &Table<'_>, key: &str, total: usize) -> Result<Option<Need>, Layo
         DeValue::Integer(_) => table.number(key)?.map(Need::Count),
         DeValue::String(word) => match word.parse() {
             Ok(need) => Some(need),
+            Err(_) if is_percentage(word) => {
+                let expected = "a percentage up to \"100%\"";
+                return Err(out_of_range(table, key, word.to_string(), expected));
+            }
             Err(_) => return Err(table.wrong(key, value, EXPECTED)),
         },
         _ => return Err(table.wrong(key, value, EXPECTED)),
@@ -79,6 +88,12 @@ fn need(table: &Table<'_>, key: &str, total: usize) -> Result<Option<Need>, Layo
         )),
         need => Ok(need),
     }
+}
+
+fn is_percentage(word: &str) -> bool {
+    word.strip_suffix('%').is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 fn out_of_range(
@@ -124,8 +139,13 @@ mod tests {
             within: Duration::from_secs(5),
         };
         assert_eq!(spec.ready(), Some(&expected));
-        let within = layout("").unwrap().ready().map(|ready| ready.within);
-        assert_eq!(within, Some(Duration::from_secs(60)));
+        let all = ReadySpec {
+            threshold: ROLES
+                .into_iter()
+                .fold(Threshold::new(), |all, role| all.need(role, Need::All)),
+            within: Duration::from_secs(60),
+        };
+        assert_eq!(layout("").unwrap().ready(), Some(&all));
     }
 
     #[test]
@@ -133,6 +153,7 @@ mod tests {
         for (text, line, says) in [
             ("worker = 3", 2, "at most as many nodes"),
             ("worker = \"3x\"", 2, "percentage"),
+            ("worker = \"101%\"", 2, "up to \"100%\""),
             ("worker = true", 2, "percentage"),
             ("within = -1", 2, "0 or more"),
             ("within = 99999999999", 2, "year"),
