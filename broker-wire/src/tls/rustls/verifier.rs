@@ -87,6 +87,9 @@ pub(super) fn in_words(error: &CertificateError) -> String {
             "it is not valid yet (are the clocks right?)".to_owned()
         }
         CertificateError::UnknownIssuer => "it does not chain to a CA we trust".to_owned(),
+        CertificateError::BadSignature => {
+            "a CA of the name that we trust did not sign it with the key we know".to_owned()
+        }
         CertificateError::NotValidForName => "it does not name the host".to_owned(),
         CertificateError::NotValidForNameContext {
             expected,
