@@ -21,6 +21,7 @@ mod output;
 mod pool;
 mod publish;
 mod signals;
+mod sink_tls;
 mod status;
 mod store;
 mod subscribe;

@@ -16,6 +16,7 @@ use crate::failure::{explain_listen, misuse};
 use crate::logging::Logging;
 use crate::metrics::View;
 use crate::publish::parse_topic;
+use crate::sink_tls::sink_tls;
 use crate::{bench, demo, transports};
 
 /// How long log records of a demo or a bench wait for a logger: as long as it takes.
@@ -73,6 +74,7 @@ pub(super) async fn run(
             .node_streams(true)
             // A Zeek manager that loads the experimental script says it only where it is asked for.
             .hear_started(true)
+            .sink_tls(sink_tls())
             // Whoever drives a demo or a bench looks for its files.
             .log_suffix(settings.log_suffix.clone().filter(|_| !args.works()))
             .forwarding(args.forwarding(false));
@@ -169,6 +171,11 @@ fn explain(error: StartError, config: &Path) -> anyhow::Error {
             "cluster".to_owned(),
             "log_dir",
             "name a directory that this node may write to",
+        ),
+        StartError::Sink(error) => (
+            format!("logging.sink.{}", error.sink()),
+            "tls",
+            "name PEM files that fit",
         ),
         StartError::Backend { store, .. } => (
             format!("stores.{store}"),

@@ -22,7 +22,8 @@
 //! exclude = ["orig_l2_addr"]
 //!
 //! [logging.sink.siem]
-//! url = "http://collector:8080/logs"     # or tcp://HOST:PORT, unix:///PATH
+//! url = "https://collector:8080/logs"    # or http://HOST:PORT/PATH, tcp://HOST:PORT, unix:///PATH
+//! tls = { cafile = "ca.pem" }            # for https: the keys of [tls]
 //! streams = ["Conn::LOG"]                # default: all
 //! queue_bytes = "64 MiB"                 # further: when_full = drop_oldest | drop_newest
 //! ```
@@ -34,11 +35,12 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::error::{LayoutError, LayoutProblem};
+use super::security;
 use super::table::{Table, shortened};
 use crate::log::{Limits, LogFormat};
 use crate::logging::{
     ArchiveOptions, LogSettings, LogSuffix, LoggerOptions, RotatedNames, RotationOptions,
-    RotationRule, SinkOptions, SinkTargetError, SpoolOptions, StreamSettings,
+    RotationRule, SinkOptions, SinkTarget, SinkTargetError, SpoolOptions, StreamSettings,
 };
 
 /// What a layout says about logs, beside where and in which form they are written.
@@ -88,6 +90,7 @@ impl LoggingSpec {
             } else {
                 Vec::new()
             },
+            tls: None,
         }
     }
 
@@ -144,7 +147,7 @@ pub(super) fn read(root: &Table<'_>, base: &Path) -> Result<LoggingSpec, LayoutE
         spec.streams.insert(id.to_owned(), settings);
     }
     for (name, table) in tables(&table, "sink")? {
-        spec.sinks.push(sink(&table, name)?);
+        spec.sinks.push(sink(&table, name, base)?);
     }
     Ok(spec)
 }
@@ -296,7 +299,7 @@ fn spool(table: &Table<'_>, base: &Path) -> Result<Option<SpoolOptions>, LayoutE
     Ok(Some(options))
 }
 
-fn sink(table: &Table<'_>, name: &str) -> Result<SinkOptions, LayoutError> {
+fn sink(table: &Table<'_>, name: &str, base: &Path) -> Result<SinkOptions, LayoutError> {
     table.only(SINK_KEYS)?;
     let url = table
         .string("url")?
@@ -306,10 +309,27 @@ fn sink(table: &Table<'_>, name: &str) -> Result<SinkOptions, LayoutError> {
             table,
             "url",
             url.text,
-            "tcp://HOST:PORT, unix:///PATH or http://HOST:PORT/PATH",
+            "tcp://HOST:PORT, unix:///PATH, http://HOST:PORT/PATH or https://HOST:PORT/PATH",
         )
     })?;
+    let secure = matches!(target, SinkTarget::Https(_));
     let mut options = SinkOptions::new(name, target);
+    let shown = format!("[logging.sink.{}.tls]", shortened(name));
+    match table.table("tls", shown)? {
+        Some(_) if !secure => {
+            return Err(out_of_range(
+                table,
+                "url",
+                url.text,
+                "https://HOST:PORT/PATH where there is a tls",
+            ));
+        }
+        Some(files) => options.tls = security::tls(&files, base)?,
+        None => {}
+    }
+    if secure && options.tls.cafile.is_none() && options.tls.capath.is_none() {
+        return Err(table.missing("tls", "tls = { cafile = \"ca.pem\" }"));
+    }
     options.streams = table.strings("streams")?;
     if let Some(bytes) = size(table, "queue_bytes")? {
         options.max_bytes = usize::try_from(bytes)
@@ -498,7 +518,7 @@ const STREAM_KEYS: &[&str] = &[
     "rotation_interval",
     "rotation_size",
 ];
-const SINK_KEYS: &[&str] = &["url", "streams", "queue_bytes", "when_full"];
+const SINK_KEYS: &[&str] = &["url", "tls", "streams", "queue_bytes", "when_full"];
 /// A spool has to hold a batch.
 const MIN_SPOOL: u64 = 64 << 10;
 
@@ -545,7 +565,8 @@ mod tests {
             exclude = ["uid"]
             rotation_interval = 0
             [logging.sink.siem]
-            url = "http://collector/x"
+            url = "https://collector/x"
+            tls = { cafile = "ca.pem", certificate = "a.pem", key = "/k/a.key", verify_host_name = false }
             streams = ["Conn::LOG"]
             queue_bytes = 1000
             when_full = "drop_newest"
@@ -587,7 +608,11 @@ mod tests {
         let stream = &settings.streams["Conn::LOG"];
         assert_eq!((stream.log_remote, stream.log_local), (Some(true), None));
         assert_eq!(stream.exclude, ["uid"]);
-        assert_eq!(spec.sinks[0].target.to_string(), "http://collector:80/x");
+        assert_eq!(spec.sinks[0].target.to_string(), "https://collector:443/x");
+        let tls = &spec.sinks[0].tls;
+        assert_eq!(tls.cafile.as_deref(), Some(Path::new("/etc/ca.pem")));
+        assert_eq!(tls.key.as_deref(), Some(Path::new("/k/a.key")));
+        assert_eq!(tls.verify_host_name, Some(false));
         assert_eq!(spec.sinks[0].max_bytes.get(), 1000);
         assert!(!spec.sinks[0].drop_oldest);
         assert_eq!(spec.node_streams, Some(false));
@@ -631,7 +656,20 @@ mod tests {
             ),
             ("[logging.stream.\"X\"]\nurl = \"x\"", "[logging.stream.X]"),
             ("[logging.sink.x]\n", "has no \"url\""),
-            ("[logging.sink.x]\nurl = \"https://x/\"", "tcp://HOST:PORT"),
+            ("[logging.sink.x]\nurl = \"ftp://x/\"", "tcp://HOST:PORT"),
+            ("[logging.sink.x]\nurl = \"https://x/\"", "cafile = "),
+            (
+                "[logging.sink.x]\nurl = \"https://x/\"\ntls = { key = \"k\" }",
+                "cafile = ",
+            ),
+            (
+                "[logging.sink.x]\nurl = \"http://x/\"\ntls = { cafile = \"c\" }",
+                "where there is a tls",
+            ),
+            (
+                "[logging.sink.x]\nurl = \"https://x/\"\ntls = { ca = \"c\" }",
+                "[logging.sink.x.tls]",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(expected), "{text:?}: {error}");

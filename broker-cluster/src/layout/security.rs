@@ -107,7 +107,7 @@ const TLS_KEYS: &[&str] = &[
 
 const WS_KEYS: &[&str] = &["token_file", "allow_unauthenticated", "allow_origins"];
 
-fn tls(table: &Table<'_>, base: &Path) -> Result<TlsSpec, LayoutError> {
+pub(super) fn tls(table: &Table<'_>, base: &Path) -> Result<TlsSpec, LayoutError> {
     table.only(TLS_KEYS)?;
     Ok(TlsSpec {
         certificate: file(table, "certificate", base)?,

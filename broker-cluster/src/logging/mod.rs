@@ -44,7 +44,8 @@ pub use outbox::{
 pub use receiver::{CLOSE_LIMIT, LogReceiver};
 pub use settings::{LogSettings, StreamSettings};
 pub use sink::{
-    HostPort, HttpAddress, SINK_CHUNK, SinkCounters, SinkOptions, SinkTarget, SinkTargetError,
+    HostPort, HttpAddress, SINK_CHUNK, SinkClient, SinkCounters, SinkOptions, SinkSetupError,
+    SinkStream, SinkTarget, SinkTargetError, SinkTls, SinkTlsError,
 };
 pub use spec::{ASCII_WRITER, LogSpec};
 pub use spool::SpoolOptions;
@@ -52,4 +53,5 @@ pub use suffix::{LogSuffix, LogSuffixError};
 pub use wire::MAX_RECORD;
 
 pub(crate) use receiver::Place;
+pub(crate) use sink::prepare as prepare_sinks;
 pub(crate) use spool::Spool;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::sink::SinkOptions;
+use super::sink::{SinkOptions, SinkTls};
 use super::suffix::LogSuffix;
 use crate::log::LogFormat;
 
@@ -25,6 +25,8 @@ pub struct LoggerOptions {
     pub archive: ArchiveOptions,
     /// Where records go beside the files.
     pub sinks: Vec<SinkOptions>,
+    /// What makes connections to `https://` sinks safe. Default: nothing; then such a sink keeps the logger from starting.
+    pub tls: Option<SinkTls>,
 }
 
 impl LoggerOptions {

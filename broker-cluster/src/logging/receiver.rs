@@ -25,7 +25,7 @@ use super::archive::{ArchiveCounters, ArchiveQueue, Archiver};
 use super::client::LogClient;
 use super::logger::{Logger, Now, SharedCounters};
 use super::options::LoggerOptions;
-use super::sink::{Sink, SinkCounters};
+use super::sink::{Prepared, Sink, SinkCounters, prepare};
 use crate::events::{BatchReceipt, ClusterEvent};
 use crate::log::LogFormat;
 use crate::topics;
@@ -94,7 +94,8 @@ impl LogReceiver {
     /// Like [`start`](Self::start), with rotation, sinks and so on.
     ///
     /// # Errors
-    /// The directory, or that of rotated files, cannot be created or read, or a journal in it is damaged.
+    /// The directory, or that of rotated files, cannot be created or read, or a journal in it is damaged; a sink cannot be
+    /// used ([`SinkSetupError`](super::SinkSetupError), as the inner error).
     ///
     /// # Panics
     /// Outside a tokio runtime; with sinks or a program for rotated files, one without I/O.
@@ -109,7 +110,8 @@ impl LogReceiver {
             for_peers: true,
             stop: CancellationToken::new(),
         };
-        Self::start_at(endpoint, name, dir, options, place)
+        let sinks = prepare(&options.sinks, options.tls.as_ref()).map_err(io::Error::other)?;
+        Self::start_at(endpoint, name, dir, options, sinks, place)
     }
 
     pub(crate) fn start_at(
@@ -117,10 +119,11 @@ impl LogReceiver {
         name: &str,
         dir: &Path,
         options: LoggerOptions,
+        sinks: Vec<Prepared>,
         place: Place,
     ) -> io::Result<Self> {
         let counters = SharedCounters::default();
-        let sinks: Vec<Sink> = options.sinks.iter().map(Sink::start).collect();
+        let sinks: Vec<Sink> = sinks.into_iter().map(Sink::start).collect();
         let feeds = sinks.iter().map(Sink::feed).collect();
         let archive = options.archive.clone();
         let logger = Logger::open(dir, name, options, feeds, counters.clone(), now())?;

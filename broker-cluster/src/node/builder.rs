@@ -22,7 +22,10 @@ use super::{ClusterNode, EventStream, NODE_EVENTS, Progress, Shared, StartError,
 use crate::events::LOG_RECEIPTS;
 use crate::handlers::Handlers;
 use crate::layout::{Layout, dial_url};
-use crate::logging::{DEFAULT_HOLD, LogClient, LogReceiver, LogSuffix, Place, Spool, SpoolOptions};
+use crate::logging::{
+    DEFAULT_HOLD, LogClient, LogReceiver, LogSuffix, Place, SinkTls, Spool, SpoolOptions,
+    prepare_sinks,
+};
 use crate::membership::Membership;
 use crate::pools::{AllocationError, Pool, PoolSpec};
 use crate::readiness::Readiness;
@@ -43,6 +46,7 @@ pub struct ClusterNodeBuilder {
     log_hold: Duration,
     log_locally: Option<bool>,
     log_suffix: Option<LogSuffix>,
+    sink_tls: Option<SinkTls>,
     node_streams: bool,
     hear_started: bool,
     forwarding: bool,
@@ -64,6 +68,7 @@ impl ClusterNodeBuilder {
             log_hold: DEFAULT_HOLD,
             log_locally: None,
             log_suffix: None,
+            sink_tls: None,
             node_streams: false,
             hear_started: false,
             forwarding: false,
@@ -133,6 +138,13 @@ impl ClusterNodeBuilder {
     /// What names of log files end with where the layout says nothing (`ZEEK_LOG_SUFFIX`); default none: `log`.
     pub fn log_suffix(mut self, suffix: Option<LogSuffix>) -> Self {
         self.log_suffix = suffix;
+        self
+    }
+
+    /// What makes connections to `https://` sinks of the logger safe; default none: a node whose layout has such a sink does
+    /// not start.
+    pub fn sink_tls(mut self, tls: SinkTls) -> Self {
+        self.sink_tls = Some(tls);
         self
     }
 
@@ -243,7 +255,9 @@ impl ClusterNodeBuilder {
             if let (None, Some(suffix)) = (&logging.suffix, self.log_suffix) {
                 options.suffix = suffix;
             }
-            let started = LogReceiver::start_at(&endpoint, &self.name, &dir, options, place);
+            options.tls = self.sink_tls;
+            let sinks = prepare_sinks(&options.sinks, options.tls.as_ref())?;
+            let started = LogReceiver::start_at(&endpoint, &self.name, &dir, options, sinks, place);
             Some(started.map_err(StartError::Logs)?)
         } else {
             None

@@ -22,6 +22,9 @@ pub enum StartError {
     /// The log directory cannot be used.
     #[error("cannot write logs")]
     Logs(#[source] io::Error),
+    /// A sink of the logger cannot be used.
+    #[error(transparent)]
+    Sink(#[from] crate::logging::SinkSetupError),
     /// The node's own log streams cannot be opened.
     #[error("cannot write the node's own logs")]
     Streams(#[from] crate::logging::LogError),

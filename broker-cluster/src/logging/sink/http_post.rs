@@ -1,8 +1,10 @@
 //! Batches of lines as POST requests of type `application/x-ndjson`, one after the other over a connection that is kept
-//! while the server lets it. Bodies of answers are read up to [`MAX_ANSWER`] and thrown away.
+//! while the server lets it, plain or with TLS. Bodies of answers are read up to [`MAX_ANSWER`] and thrown away.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,10 +14,12 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::delivery::Outcome;
+use super::secure::SinkClient;
 use super::target::HttpAddress;
 use super::{CONNECT_TIMEOUT, SEND_TIMEOUT};
 
@@ -24,13 +28,16 @@ const MAX_ANSWER: usize = 64 << 10;
 
 pub(super) struct HttpPost {
     address: HttpAddress,
+    /// What makes connections safe, if they are to be.
+    tls: Option<Arc<dyn SinkClient>>,
     connection: Option<SendRequest<Once>>,
 }
 
 impl HttpPost {
-    pub(super) const fn new(address: HttpAddress) -> Self {
+    pub(super) const fn new(address: HttpAddress, tls: Option<Arc<dyn SinkClient>>) -> Self {
         Self {
             address,
+            tls,
             connection: None,
         }
     }
@@ -71,7 +78,7 @@ impl HttpPost {
                 }
                 outcome
             }
-            Ok(Err(error)) => self.failed(&error.to_string()),
+            Ok(Err(error)) => self.failed(&in_full(&error)),
             Err(_) => self.failed("no answer in time"),
         }
     }
@@ -81,16 +88,13 @@ impl HttpPost {
         let stream = TcpStream::connect((server.host.as_str(), server.port))
             .await
             .map_err(|error| error.to_string())?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| error.to_string())?;
-        // It ends with its sender, or when the server closes.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection of a log sink ended");
+        match &self.tls {
+            None => handshake(stream).await,
+            Some(tls) => {
+                let stream = tls.connect(&server.host, stream).await;
+                handshake(stream.map_err(|error| in_full(&*error))?).await
             }
-        });
-        Ok(sender)
+        }
     }
 
     fn request(&self, lines: Bytes) -> Result<Request<Once>, hyper::http::Error> {
@@ -102,8 +106,38 @@ impl HttpPost {
     }
 
     fn failed(&self, reason: &str) -> Outcome {
-        Outcome::Failed(format!("http://{}: {reason}", self.address.server))
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        Outcome::Failed(format!("{scheme}://{}: {reason}", self.address.server))
     }
+}
+
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<SendRequest<Once>, String> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| in_full(&error))?;
+    // It ends with its sender, or when the server closes.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection of a log sink ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// An error with its causes: the reason why a server refuses our certificate comes as one of a read that failed.
+fn in_full(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// What an answer means, and whether its connection can be used again.

@@ -64,7 +64,9 @@ impl Stream {
             SinkTarget::Tcp(server) => TcpStream::connect((server.host.as_str(), server.port))
                 .await
                 .map(Self::Tcp),
-            SinkTarget::Http(_) => Err(io::Error::other("no address for lines")),
+            SinkTarget::Http(_) | SinkTarget::Https(_) => {
+                Err(io::Error::other("no address for lines"))
+            }
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `target` | the addresses there are: `tcp://`, `unix://`, `http://` |
+//! | `target` | the addresses there are: `tcp://`, `unix://`, `http://`, `https://` |
+//! | `secure` | TLS, as the program brings it |
 //! | `delivery` | state machine: what an outcome means, and when to try again |
 //! | `line_stream` | lines over TCP or a Unix socket |
 //! | `http_post` | batches of lines as HTTP requests |
@@ -17,6 +18,7 @@
 mod delivery;
 mod http_post;
 mod line_stream;
+mod secure;
 mod target;
 
 use std::num::NonZeroUsize;
@@ -33,7 +35,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use self::delivery::{Delivery, Outcome, Verdict};
 use self::http_post::HttpPost;
 use self::line_stream::LineStream;
+pub(crate) use self::secure::{Prepared, prepare};
+pub use self::secure::{SinkClient, SinkSetupError, SinkStream, SinkTls, SinkTlsError};
 pub use self::target::{HostPort, HttpAddress, SinkTarget, SinkTargetError};
+use crate::layout::TlsSpec;
 use crate::log::{JsonOptions, JsonWriter, LogValue, Schema};
 
 /// Bytes of lines that are sent at a time, if no single line is longer.
@@ -54,6 +59,9 @@ pub struct SinkOptions {
     pub max_bytes: NonZeroUsize,
     /// Whether the oldest records give way to new ones when it is full; otherwise the new ones are dropped. Default: yes.
     pub drop_oldest: bool,
+    /// What `https://` takes: the CAs to trust, and the certificate to show if the server asks for one. Default: nothing,
+    /// with which the server is not trusted.
+    pub tls: TlsSpec,
 }
 
 impl SinkOptions {
@@ -66,6 +74,7 @@ impl SinkOptions {
             streams: Vec::new(),
             max_bytes: NonZeroUsize::new(64 << 20).expect("not zero"),
             drop_oldest: true,
+            tls: TlsSpec::default(),
         }
     }
 }
@@ -221,7 +230,8 @@ pub(crate) struct Sink {
 
 impl Sink {
     /// Starts it on the current runtime.
-    pub(crate) fn start(options: &SinkOptions) -> Self {
+    pub(crate) fn start(prepared: Prepared) -> Self {
+        let Prepared { options, client } = prepared;
         let counts = Arc::new(Counts::default());
         let policy = if options.drop_oldest {
             OverflowPolicy::DropOldest
@@ -238,7 +248,7 @@ impl Sink {
         });
         let worker = Worker {
             name: options.name.clone(),
-            connection: Connection::to(&options.target),
+            connection: Connection::to(&options.target, client),
             counts: Arc::clone(&counts),
         };
         Self {
@@ -304,9 +314,11 @@ enum Connection {
 }
 
 impl Connection {
-    fn to(target: &SinkTarget) -> Self {
+    fn to(target: &SinkTarget, tls: Option<Arc<dyn SinkClient>>) -> Self {
         match target {
-            SinkTarget::Http(address) => Self::Post(Box::new(HttpPost::new(address.clone()))),
+            SinkTarget::Http(address) | SinkTarget::Https(address) => {
+                Self::Post(Box::new(HttpPost::new(address.clone(), tls)))
+            }
             other => Self::Lines(LineStream::new(other.clone())),
         }
     }

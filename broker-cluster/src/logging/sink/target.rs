@@ -13,6 +13,8 @@ pub enum SinkTarget {
     Unix(PathBuf),
     /// `http://HOST:PORT/PATH`: POST requests of JSON lines.
     Http(HttpAddress),
+    /// `https://HOST:PORT/PATH`: the same over TLS.
+    Https(HttpAddress),
 }
 
 /// A host and a port.
@@ -39,7 +41,7 @@ pub struct HttpAddress {
 pub enum SinkTargetError {
     /// Another scheme.
     #[error(
-        "{text:?} is no address of a sink (tcp://HOST:PORT, unix:///PATH, http://HOST:PORT/PATH)"
+        "{text:?} is no address of a sink (tcp://HOST:PORT, unix:///PATH, http://HOST:PORT/PATH, https://HOST:PORT/PATH)"
     )]
     Scheme {
         /// The address.
@@ -74,8 +76,10 @@ impl FromStr for SinkTarget {
         if let Some(rest) = text.strip_prefix("tcp://") {
             return host_port(rest, None).map(Self::Tcp).ok_or_else(no_host);
         }
-        let Some(rest) = text.strip_prefix("http://") else {
-            return Err(SinkTargetError::Scheme { text: owned() });
+        let (rest, secure) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => (rest, false),
+            (_, Some(rest)) => (rest, true),
+            (None, None) => return Err(SinkTargetError::Scheme { text: owned() }),
         };
         let (server, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
@@ -87,11 +91,16 @@ impl FromStr for SinkTarget {
         {
             return Err(SinkTargetError::Path { text: owned() });
         }
-        let server = host_port(server, Some(80)).ok_or_else(no_host)?;
-        Ok(Self::Http(HttpAddress {
-            server,
+        let port = if secure { 443 } else { 80 };
+        let address = HttpAddress {
+            server: host_port(server, Some(port)).ok_or_else(no_host)?,
             path: path.to_owned(),
-        }))
+        };
+        Ok(if secure {
+            Self::Https(address)
+        } else {
+            Self::Http(address)
+        })
     }
 }
 
@@ -101,6 +110,7 @@ impl fmt::Display for SinkTarget {
             Self::Tcp(server) => write!(f, "tcp://{server}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Http(address) => write!(f, "http://{}{}", address.server, address.path),
+            Self::Https(address) => write!(f, "https://{}{}", address.server, address.path),
         }
     }
 }
@@ -154,14 +164,18 @@ mod tests {
             "tcp://[::1]:5170",
             "unix:///run/logs.sock",
             "http://collector.example:8080/logs?source=zeek",
+            "https://[2001:db8::1]:8443/logs",
         ] {
             assert_eq!(text.parse::<SinkTarget>().unwrap().to_string(), text);
         }
         let short: SinkTarget = "http://collector".parse().unwrap();
         assert_eq!(short.to_string(), "http://collector:80/");
+        let short: SinkTarget = "https://collector/x".parse().unwrap();
+        assert_eq!(short.to_string(), "https://collector:443/x");
         for text in [
             "",
-            "https://x/",
+            "ftp://x/",
+            "https:///x",
             "tcp://x",
             "tcp://:1",
             "tcp://x:0",

@@ -27,7 +27,11 @@ fn expected(from: u64, to: u64) -> Vec<String> {
 }
 
 fn start(target: &str) -> Sink {
-    Sink::start(&SinkOptions::new("s", target.parse().unwrap()))
+    start_with(SinkOptions::new("s", target.parse().unwrap()))
+}
+
+fn start_with(options: SinkOptions) -> Sink {
+    Sink::start(prepare(&[options], None).unwrap().remove(0))
 }
 
 fn soon() -> Instant {
@@ -187,13 +191,33 @@ async fn http_is_tried_again_after_503_and_dropped_connections_and_given_up_afte
     );
 }
 
+#[test]
+fn https_takes_a_program_that_brings_tls_and_files_that_do() {
+    let options = SinkOptions::new("s", "https://collector/x".parse().unwrap());
+    let error = prepare(std::slice::from_ref(&options), None).err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "log sink s: this program has no TLS for https://collector:443/x"
+    );
+    let tls = SinkTls::new(|files| match &files.cafile {
+        Some(_) => Err("unreadable".into()),
+        None => Err("nobody is trusted".into()),
+    });
+    let error = prepare(&[options], Some(&tls)).err().unwrap();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(
+        (error.to_string().as_str(), source.as_str()),
+        ("log sink s", "nobody is trusted")
+    );
+}
+
 #[tokio::test]
 async fn a_sink_that_is_down_drops_the_oldest_or_the_newest_and_counts_them() {
     for drop_oldest in [true, false] {
         let mut options = SinkOptions::new("s", "unix:///no/such/socket".parse().unwrap());
         options.max_bytes = NonZeroUsize::new(1000).unwrap();
         options.drop_oldest = drop_oldest;
-        let sink = Sink::start(&options);
+        let sink = start_with(options.clone());
         for part in 0..100 {
             let (text, records) = lines(part * 10, part * 10 + 10);
             sink.feed().offer(&text, records);
