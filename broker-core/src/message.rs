@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::binary::DecodeError;
 use crate::data::Data;
+use crate::id::EndpointId;
 use crate::topic::Topic;
 use crate::view::DataView;
 
@@ -17,6 +18,8 @@ use crate::view::DataView;
 pub struct Message {
     topic: Topic,
     payload: Payload,
+    /// The peer it came from; nil if it was published in this process.
+    peer: EndpointId,
 }
 
 #[derive(Clone, Debug)]
@@ -41,6 +44,7 @@ impl Message {
                 data: Arc::new(data.into()),
                 encoded: OnceLock::new(),
             },
+            peer: EndpointId::NIL,
         }
     }
 
@@ -53,7 +57,21 @@ impl Message {
                 bytes,
                 decoded: OnceLock::new(),
             },
+            peer: EndpointId::NIL,
         }
+    }
+
+    /// The same, come from a peer.
+    pub(crate) const fn with_peer(mut self, peer: EndpointId) -> Self {
+        self.peer = peer;
+        self
+    }
+
+    /// The peer that this message came from: the other end of the connection, whatever the message says, and not who published
+    /// it first if others have passed it on. `None` if it was published in this process, or by a client of it.
+    #[must_use]
+    pub fn peer(&self) -> Option<EndpointId> {
+        (!self.peer.is_nil()).then_some(self.peer)
     }
 
     /// The topic.

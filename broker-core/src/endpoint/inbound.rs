@@ -191,7 +191,8 @@ impl Shared {
             self.forward(link, routes, &envelope);
         }
         if for_us {
-            let message = Message::from_encoded(envelope.topic, envelope.payload);
+            let message =
+                Message::from_encoded(envelope.topic, envelope.payload).with_peer(link.id());
             let mut full: Option<Vec<(Ref<LocalSink>, Message)>> = None;
             routes
                 .locals
