@@ -8,6 +8,7 @@
 //! | `Cluster::Experimental::cluster_started` | | `zeek/cluster/experimental/started` |
 //! | `Broker::announce_masters` | set of names of tables | the peer's nodeid topic, from the manager before its hello; Zeek nodes make clones of them |
 //! | `Cluster::forward_table_change_infos` | header, vector of changes, topic | the manager, from workers; it publishes `Cluster::table_change_infos` to the topic (2.8) |
+//! | `BrokerRs::who` | | a peer that is a node of ours and has not said hello for a while: it says it again |
 //! | `BrokerRs::cluster_ready` | ready, set of the names of missing nodes | every node, from the manager |
 //! | `BrokerRs::pool_members` | topic of the pool, set of the names that are up | every member of the pool, from the manager |
 //! | `BrokerRs::relay` | topic, event name, arguments | manager or proxy, which publishes the event to the topic |
@@ -29,6 +30,7 @@ const STARTED: &[u8] = b"Cluster::Experimental::cluster_started";
 const ANNOUNCE_MASTERS: &[u8] = b"Broker::announce_masters";
 /// What workers send to the manager instead of [`crate::table::CHANGE_EVENT`].
 pub(crate) const FORWARD_CHANGES: &str = "Cluster::forward_table_change_infos";
+const WHO: &[u8] = b"BrokerRs::who";
 const READY: &[u8] = b"BrokerRs::cluster_ready";
 const POOL_MEMBERS: &[u8] = b"BrokerRs::pool_members";
 const RELAY: &[u8] = b"BrokerRs::relay";
@@ -57,6 +59,8 @@ pub(crate) enum ClusterEvent {
         changes: Data,
         topic: Topic,
     },
+    /// Say hello again: yours was lost.
+    Who,
     Ready(Verdict),
     PoolMembers {
         /// The pool, by its topic.
@@ -125,6 +129,7 @@ impl ClusterEvent {
                     Data::String(topic.as_bytes().into()),
                 ],
             ),
+            Self::Who => Event::new(WHO, Vec::new()),
             Self::Ready(verdict) => {
                 let missing = verdict.missing.iter().map(|name| text(name)).collect();
                 Event::new(
@@ -165,6 +170,7 @@ impl ClusterEvent {
             STARTED,
             ANNOUNCE_MASTERS,
             FORWARD_CHANGES.as_bytes(),
+            WHO,
             READY,
             POOL_MEMBERS,
             RELAY,
@@ -189,6 +195,7 @@ impl ClusterEvent {
                 resending: *resending,
             }),
             (STARTED, []) => Some(Self::Started),
+            (WHO, []) => Some(Self::Who),
             (ANNOUNCE_MASTERS, [Data::Set(names)]) => Some(Self::Masters {
                 names: names.iter().map(string).collect::<Option<_>>()?,
             }),
@@ -319,6 +326,7 @@ mod tests {
                 resending: true,
             },
             ClusterEvent::Started,
+            ClusterEvent::Who,
             ClusterEvent::Masters {
                 names: vec!["Hosts::seen".to_owned(), "t".to_owned()],
             },

@@ -83,6 +83,8 @@ pub struct Membership {
     strangers: BTreeMap<EndpointId, String>,
     /// Names of processes that were replaced, until they are gone.
     replaced: BTreeMap<EndpointId, String>,
+    /// Peers that there are and that are not known of, or the other way round, when that was looked at last.
+    differing: BTreeSet<EndpointId>,
 }
 
 #[derive(Debug)]
@@ -113,6 +115,7 @@ impl Membership {
             early: VecDeque::new(),
             strangers: BTreeMap::new(),
             replaced: BTreeMap::new(),
+            differing: BTreeSet::new(),
         }
     }
 
@@ -232,6 +235,35 @@ impl Membership {
     pub fn peer_removed(&mut self, id: EndpointId) {
         self.forget(id);
         self.replaced.remove(&id);
+    }
+
+    /// Peers that have not said who they are.
+    pub fn unnamed(&self) -> impl Iterator<Item = EndpointId> {
+        let named: BTreeSet<EndpointId> = self.nodes.values().filter_map(|node| node.id).collect();
+        self.peers.iter().copied().filter(move |id| {
+            !named.contains(id)
+                && !self.strangers.contains_key(id)
+                && !self.replaced.contains_key(id)
+        })
+    }
+
+    /// `present` are the peers that there are. One that this machine has not been told of, or that has gone without its being
+    /// told, is made good if it is so the second time in a row: the first time the word may be under way.
+    pub fn reconcile(&mut self, present: &BTreeSet<EndpointId>) -> Vec<Effect> {
+        let differing: BTreeSet<EndpointId> =
+            self.peers.symmetric_difference(present).copied().collect();
+        let before = std::mem::replace(&mut self.differing, differing);
+        let again: Vec<EndpointId> = before.intersection(&self.differing).copied().collect();
+        let mut effects = Vec::new();
+        for id in again {
+            self.differing.remove(&id);
+            if present.contains(&id) {
+                effects.extend(self.peer_added(id));
+            } else {
+                effects.extend(self.peer_lost(id));
+            }
+        }
+        effects
     }
 
     /// A hello arrived.
@@ -495,6 +527,39 @@ mod tests {
         assert_eq!(members.id_of("worker-1"), None);
         assert_eq!(members.peer_lost(id(1)), []);
         assert_eq!(members.peer_added(id(1)), [Effect::SendHello(id(1))]);
+    }
+
+    #[test]
+    fn who_is_connected_and_has_not_said_hello_is_known() {
+        let mut members = membership();
+        for n in 1..4 {
+            members.peer_added(id(n));
+        }
+        members.hello("worker-1", id(1));
+        members.hello("somebody", id(2));
+        assert_eq!(members.unnamed().collect::<Vec<_>>(), [id(3)]);
+        members.hello("worker-1", id(3));
+        assert_eq!(members.unnamed().count(), 0, "one is replaced");
+        members.peer_lost(id(3));
+        assert_eq!(members.unnamed().count(), 0);
+    }
+
+    #[test]
+    fn peers_of_which_nothing_was_heard_are_found_the_second_time() {
+        let mut members = membership();
+        members.peer_added(id(1));
+        members.hello("worker-1", id(1));
+        let present = |ids: &[u8]| ids.iter().map(|n| id(*n)).collect::<BTreeSet<_>>();
+        assert_eq!(members.reconcile(&present(&[1])), []);
+        assert_eq!(members.reconcile(&present(&[2])), []);
+        assert_eq!(
+            members.reconcile(&present(&[2, 3])),
+            [down("worker-1", 1), Effect::SendHello(id(2))]
+        );
+        // The word about the third was only under way.
+        members.peer_added(id(3));
+        assert_eq!(members.reconcile(&present(&[2, 3])), []);
+        assert_eq!(members.reconcile(&present(&[2, 3])), []);
     }
 
     #[test]

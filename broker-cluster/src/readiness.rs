@@ -1,6 +1,12 @@
 //! When the cluster is ready: each node tells the manager once it has the nodes it waits for, and the
 //! manager tells everybody once all have (reference, zeek-cluster 2.5, "Readiness details").
 //!
+//! That is certain, whatever is lost on the way: a node says again that it is fully connected ([`Readiness::remind`]) until
+//! the manager's process of now has told it that the cluster has started, and the manager answers each report of a node
+//! of ours once it knows. So a node that comes late, and a manager that comes again, learn it within one interval of reminding
+//! after their connection is there and messages get through. Zeek tells it once and never again, so a node that comes later
+//! is never told there; a Zeek node that reports to a manager of ours without knowing it is told once per connection.
+//!
 //! A node waits for the nodes it dials; the manager's node_up makes it look again, so that it reports
 //! once the manager can hear it. A logger waits for nobody, so the manager takes a logger's node_up as
 //! its report: a Zeek logger has no way to report. A restarted manager learns from a report marked
@@ -19,10 +25,20 @@ pub enum ReadinessEffect {
         /// Whether the cluster was known to have started before.
         resending: bool,
     },
-    /// The manager found that every node is fully connected. With `announce`, publish `cluster_started`.
+    /// The manager may not have heard it: publish it again if the manager is a node of ours, and do nothing else.
+    Remind {
+        /// As above.
+        resending: bool,
+    },
+    /// Every node of the cluster has been fully connected. With `announce`, publish `cluster_started`.
     Started {
         /// Whether others have to be told.
         announce: bool,
+    },
+    /// On the manager: publish `cluster_started` to the node of this name alone.
+    Answer {
+        /// The node that asked.
+        name: String,
     },
 }
 
@@ -39,6 +55,11 @@ pub struct Readiness {
     waits_for: BTreeSet<String>,
     manager_up: bool,
     reported: bool,
+    /// The manager has said since it came up that the cluster has started.
+    answered: bool,
+    /// On the manager: who is up, and who of them has been told.
+    up: BTreeSet<String>,
+    told: BTreeSet<String>,
     /// On the manager: who has not reported yet.
     pending: BTreeSet<String>,
     started: bool,
@@ -67,6 +88,9 @@ impl Readiness {
             waits_for: layout.dials(node).map(|other| other.name.clone()).collect(),
             manager_up: is_manager,
             reported: false,
+            answered: false,
+            up: BTreeSet::new(),
+            told: BTreeSet::new(),
             pending: if is_manager {
                 layout.nodes().map(|node| node.name.clone()).collect()
             } else {
@@ -117,10 +141,15 @@ impl Readiness {
             // A manager that comes up again has to be told again.
             self.manager_up = true;
             self.reported = false;
+            self.answered = false;
         }
         let mut effects = Vec::new();
-        if self.is_manager && self.loggers.contains(name) {
-            effects.extend(self.report(name, false));
+        if self.is_manager {
+            self.up.insert(name.to_owned());
+            if self.loggers.contains(name) {
+                self.pending.remove(name);
+                effects.extend(self.decide());
+            }
         }
         effects.extend(self.check());
         effects
@@ -128,9 +157,22 @@ impl Readiness {
 
     /// A node went down. Whom a node has seen once it does not wait for again, as in Zeek.
     pub fn node_down(&mut self, name: &str) {
-        if name == self.manager {
+        if name == self.manager && !self.is_manager {
             self.manager_up = false;
         }
+        self.up.remove(name);
+        self.told.remove(name);
+    }
+
+    /// To be called again and again: what to say again, as it may have been lost. `more`: something else is waited for that
+    /// the manager says to whoever reports.
+    #[must_use]
+    pub fn remind(&self, more: bool) -> Option<ReadinessEffect> {
+        let waits = more || !self.answered;
+        let open = self.reported && self.manager_up && waits && !self.is_manager;
+        open.then_some(ReadinessEffect::Remind {
+            resending: self.started,
+        })
     }
 
     /// Other nodes make up the layout from now on: those that are gone are not waited for, those that are new are, unless what
@@ -152,6 +194,7 @@ impl Readiness {
             .collect();
         self.waits_for.retain(|name| layout.node(name).is_some());
         self.pending.retain(|name| layout.node(name).is_some());
+        self.told.retain(|name| layout.node(name).is_some());
         if !self.reported {
             let new = |name: &&String| !self.nodes.contains(*name);
             self.waits_for.extend(dialled.iter().filter(new).cloned());
@@ -167,17 +210,32 @@ impl Readiness {
         effects
     }
 
-    /// On the manager: a node reported that it is fully connected.
-    pub fn report(&mut self, name: &str, resending: bool) -> Option<ReadinessEffect> {
-        if !self.is_manager {
-            return None;
+    /// On the manager: a node reported that it is fully connected. Those of ours report until they are answered; of others
+    /// (`ours` is false) those are answered that do not know and have not been told.
+    pub fn report(&mut self, name: &str, resending: bool, ours: bool) -> Vec<ReadinessEffect> {
+        if !self.is_manager || !self.nodes.contains(name) {
+            return Vec::new();
         }
         self.pending.remove(name);
+        let known_before = self.started;
+        let mut effects = Vec::new();
         if resending && !self.started {
             self.started = true;
-            return Some(ReadinessEffect::Started { announce: false });
+            effects.push(ReadinessEffect::Started { announce: false });
         }
-        self.decide()
+        effects.extend(self.decide());
+        let answer = if ours {
+            known_before || resending
+        } else {
+            known_before && !resending && !self.told.contains(name)
+        };
+        if answer && self.started {
+            self.told.insert(name.to_owned());
+            effects.push(ReadinessEffect::Answer {
+                name: name.to_owned(),
+            });
+        }
+        effects
     }
 
     /// On the manager: the cluster has started once everybody has reported.
@@ -186,11 +244,13 @@ impl Readiness {
             return None;
         }
         self.started = true;
+        self.told.clone_from(&self.up);
         Some(ReadinessEffect::Started { announce: true })
     }
 
     /// The manager announced that the cluster has started.
     pub fn announced(&mut self) -> Option<ReadinessEffect> {
+        self.answered = true;
         let first = !self.started;
         self.started = true;
         first.then_some(ReadinessEffect::Started { announce: false })
@@ -205,12 +265,15 @@ impl Readiness {
             resending: self.started,
         }];
         if self.is_manager {
-            let name = self.name.clone();
-            effects.extend(self.report(&name, false));
+            self.pending.remove(&self.name);
+            effects.extend(self.decide());
         }
         effects
     }
 }
+
+#[cfg(test)]
+mod simulation;
 
 #[cfg(test)]
 mod tests {
@@ -263,11 +326,10 @@ mod tests {
     fn the_manager_announces_once_when_all_have_reported() {
         let mut manager = Readiness::new(&layout(CLUSTER), "manager");
         assert_eq!(manager.begin(), []);
-        assert_eq!(manager.report("worker-1", false), None);
+        assert_eq!(manager.report("worker-1", false, true), []);
         assert_eq!(manager.node_up("logger-1"), [REPORT]);
         assert_eq!(manager.pending().collect::<Vec<_>>(), ["proxy-1"]);
-        assert_eq!(manager.report("proxy-1", false), Some(STARTED));
-        assert_eq!(manager.report("proxy-1", false), None);
+        assert_eq!(manager.report("proxy-1", false, true), [STARTED]);
     }
 
     #[test]
@@ -284,11 +346,65 @@ mod tests {
         );
         let mut manager = Readiness::new(&layout(CLUSTER), "manager");
         manager.begin();
-        assert_eq!(manager.report("worker-1", true), Some(HEARD));
+        assert_eq!(
+            manager.report("worker-1", true, true),
+            [HEARD, answer("worker-1")]
+        );
         assert!(!manager.is_complete(), "others have not found it yet");
         manager.node_up("logger-1");
-        assert_eq!(manager.report("proxy-1", false), None);
+        assert_eq!(manager.report("proxy-1", true, true), [answer("proxy-1")]);
         assert!(manager.is_complete());
+    }
+
+    fn answer(name: &str) -> ReadinessEffect {
+        ReadinessEffect::Answer {
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_node_reports_until_the_manager_of_now_has_answered() {
+        let again = |resending| Some(ReadinessEffect::Remind { resending });
+        let mut worker = Readiness::new(&layout(CLUSTER), "worker-1");
+        worker.node_up("manager");
+        worker.node_up("logger-1");
+        assert_eq!(worker.remind(false), None);
+        worker.node_up("proxy-1");
+        assert_eq!(worker.remind(false), again(false));
+        worker.node_down("manager");
+        assert_eq!(worker.remind(false), None);
+        worker.node_up("manager");
+        assert_eq!(worker.remind(false), again(false));
+        worker.announced();
+        assert_eq!(worker.remind(false), None);
+        worker.node_down("manager");
+        worker.node_up("manager");
+        assert_eq!(worker.remind(false), again(true));
+        assert_eq!(worker.announced(), None);
+        assert_eq!(worker.remind(false), None);
+        assert_eq!(worker.remind(true), again(true));
+    }
+
+    #[test]
+    fn a_node_that_reports_late_is_answered_and_one_of_zeek_s_once_per_connection() {
+        let mut manager = Readiness::new(&layout(CLUSTER), "manager");
+        manager.begin();
+        for name in ["logger-1", "worker-1", "proxy-1"] {
+            manager.node_up(name);
+        }
+        manager.report("worker-1", false, false);
+        assert_eq!(manager.report("proxy-1", false, true), [STARTED]);
+        assert_eq!(manager.report("proxy-1", false, true), [answer("proxy-1")]);
+        assert_eq!(manager.report("worker-1", false, false), []);
+        // The worker is started again.
+        manager.node_down("worker-1");
+        manager.node_up("worker-1");
+        assert_eq!(
+            manager.report("worker-1", false, false),
+            [answer("worker-1")]
+        );
+        assert_eq!(manager.report("worker-1", false, false), []);
+        assert_eq!(manager.report("worker-1", true, false), []);
     }
 
     #[test]
@@ -307,7 +423,7 @@ mod tests {
         let mut manager = Readiness::new(&layout(CLUSTER), "manager");
         manager.begin();
         manager.node_up("logger-1");
-        manager.report("worker-1", false);
+        manager.report("worker-1", false, true);
         assert_eq!(manager.replace_nodes(&without_proxy), []);
         assert_eq!(manager.pending().collect::<Vec<_>>(), ["proxy-2"]);
         let alone = "[node.logger-1]\nrole = \"logger\"\nlisten = [\"mem://l\"]\n";
@@ -320,7 +436,7 @@ mod tests {
     fn reports_of_strangers_do_not_count() {
         let mut manager = Readiness::new(&layout(CLUSTER), "manager");
         manager.begin();
-        assert_eq!(manager.report("worker-9", false), None);
+        assert_eq!(manager.report("worker-9", true, true), []);
         assert!(!manager.is_started());
     }
 }

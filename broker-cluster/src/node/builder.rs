@@ -1,6 +1,7 @@
 //! From a layout and a name to a running node.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -286,6 +287,7 @@ impl ClusterNodeBuilder {
             verdict: watch::Sender::new(None),
             node_events: broadcast::Sender::new(NODE_EVENTS),
             greetings,
+            refused: AtomicU64::new(0),
             handling: Handling::new(self.handlers.clone().unwrap_or_default()),
             first_events: Mutex::new(first_events),
             logs: logs.clone(),

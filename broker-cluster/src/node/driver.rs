@@ -3,15 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use broker_core::zeek::{Event, Message as ZeekMessage, MessageView};
 use broker_core::{
-    ClientEvent, ClientSubscriber, EndpointId, Filter, Message, QueueOptions, StatusEvent,
-    StatusEventCode, StatusSubscriber, Subscriber, Topic,
+    ClientEvent, ClientSubscriber, EndpointId, Filter, Message, PeerInfo, QueueOptions, RateLimit,
+    StatusEvent, StatusEventCode, StatusSubscriber, Subscriber, Topic,
 };
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::adopt::Adoption;
 use super::handling::{node_event, started_event};
@@ -51,7 +52,12 @@ pub(super) struct Driver {
     /// On the manager: when it tells the cluster that it is ready.
     jury: Jury,
     adoptions: mpsc::Receiver<Adoption>,
+    /// How often is said that somebody says what only another may say.
+    complaints: RateLimit,
 }
+
+/// What may have been lost is asked for, or said, again after this time, until it is known to have arrived.
+const REMIND: Duration = Duration::from_secs(5);
 
 impl Driver {
     /// Subscribes at once, so that nothing that peers send is missed.
@@ -77,6 +83,7 @@ impl Driver {
             settled: false,
             jury,
             adoptions,
+            complaints: RateLimit::new(5, Duration::from_secs(60)),
         }
     }
 
@@ -91,6 +98,8 @@ impl Driver {
         self.readiness(begun).await;
         let look = sleep_until(self.begun);
         tokio::pin!(look);
+        let mut remind = interval_at(self.begun + REMIND, REMIND);
+        remind.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -117,6 +126,12 @@ impl Driver {
                     self.adopt(adoption).await;
                     // There may be another deadline.
                     look.as_mut().reset(Instant::now());
+                }
+                _ = remind.tick() => {
+                    while let Some(status) = self.statuses.try_recv() {
+                        self.status(&status).await;
+                    }
+                    self.remind().await;
                 }
                 () = &mut look => {
                     let now = self.begun.elapsed();
@@ -214,11 +229,102 @@ impl Driver {
         }
     }
 
-    /// The manager has said whether the cluster is ready.
+    /// The manager has said whether the cluster is ready. It says the same again to those that may not have heard it.
     fn told(&self, verdict: Verdict) {
         let event = ClusterEvent::Ready(verdict.clone()).to_event();
-        self.shared.verdict.send_replace(Some(verdict));
-        self.shared.handling.raise(event);
+        let news = self.shared.verdict.send_if_modified(|known| {
+            let news = known.as_ref().map(|known| known.ready) != Some(verdict.ready);
+            if news {
+                *known = Some(verdict);
+            }
+            news
+        });
+        if news {
+            self.shared.handling.raise(event);
+        }
+    }
+
+    /// What may have been lost on queues that were full, or with a connection: peers that came and went unnoticed, hellos, our
+    /// report to the manager, and what it says in return.
+    async fn remind(&mut self) {
+        let peers = self.shared.endpoint.peers();
+        let present: BTreeSet<EndpointId> = peers.iter().map(|peer| peer.id).collect();
+        let (effects, unnamed, manager) = {
+            let mut state = self.shared.state();
+            let unnamed: BTreeSet<EndpointId> = state.membership.unnamed().collect();
+            let effects = state.membership.reconcile(&present);
+            let manager = state.membership.id_of(&self.shared.layout.manager().name);
+            (effects, unnamed, manager)
+        };
+        let ours = |peer: &&PeerInfo| peer.features.iter().any(|feature| feature == LOG_RECEIPTS);
+        for peer in peers.iter().filter(ours) {
+            if unnamed.contains(&peer.id) {
+                let who = ClusterEvent::Who.to_event();
+                self.publish(Message::new(topics::nodeid_topic(peer.id), who))
+                    .await;
+            }
+        }
+        self.membership(effects).await;
+        if !peers
+            .iter()
+            .filter(ours)
+            .any(|peer| Some(peer.id) == manager)
+        {
+            return;
+        }
+        let verdict_open = self.shared.current_layout().ready().is_some() && {
+            let verdict = self.shared.verdict.borrow();
+            !verdict.as_ref().is_some_and(|verdict| verdict.ready)
+        };
+        let reminder = self.shared.state().readiness.remind(verdict_open);
+        self.readiness(reminder.into_iter().collect()).await;
+    }
+
+    /// The name of the node of the layout that a peer says it is. Its hello is all there is to go by, unless certificates keep
+    /// strangers out.
+    fn name_of(&self, peer: Option<EndpointId>) -> Option<(String, Role)> {
+        let state = self.shared.state();
+        let (name, role) = state.membership.node_of(peer?)?;
+        Some((name.to_owned(), role))
+    }
+
+    /// Whether what only a certain node may say came from somebody else: directly, as nodes of a cluster pass nothing on.
+    fn is_foreign(&mut self, event: &ClusterEvent, peer: Option<EndpointId>) -> bool {
+        let from = self.name_of(peer);
+        let foreign = match event {
+            ClusterEvent::Hello { id, .. } => peer != Some(*id),
+            // Zeek's too says its own name and ID.
+            ClusterEvent::FullyConnected { name, id, .. } => {
+                peer != Some(*id) || from.as_ref().is_some_and(|(known, _)| known != name)
+            }
+            ClusterEvent::Started | ClusterEvent::Ready(_) | ClusterEvent::PoolMembers { .. } => {
+                !matches!(from, Some((_, Role::Manager)))
+            }
+            // It comes before the hello.
+            ClusterEvent::Masters { .. } => {
+                peer.is_none()
+                    || from
+                        .as_ref()
+                        .is_some_and(|(_, role)| *role != Role::Manager)
+            }
+            ClusterEvent::Who => peer.is_none(),
+            ClusterEvent::ForwardChanges { .. }
+            | ClusterEvent::Relay { .. }
+            | ClusterEvent::Receipt { .. } => false,
+        };
+        if foreign {
+            self.shared.refused.fetch_add(1, Ordering::Relaxed);
+            if let Some(suppressed) = self.complaints.check(std::time::Instant::now()) {
+                let from = match (&from, peer) {
+                    (Some((name, _)), _) => name.clone(),
+                    (None, Some(id)) => id.to_string(),
+                    (None, None) => "a client of this node".to_owned(),
+                };
+                let name = event.to_event().name;
+                tracing::warn!(from, suppressed, "{name} is not for it to say: ignored");
+            }
+        }
+        foreign
     }
 
     /// Clients may come and go all the time, so that the program says nothing of them.
@@ -265,17 +371,30 @@ impl Driver {
         let Ok(ZeekMessage::Event(event)) = ZeekMessage::from_parts(view) else {
             return;
         };
-        match ClusterEvent::from_event(event) {
+        let peer = message.peer();
+        let event = ClusterEvent::from_event(event);
+        if let Some(event) = &event
+            && self.is_foreign(event, peer)
+        {
+            if let ClusterEvent::Hello { id, .. } = event {
+                self.shared.greetings.done(*id);
+            }
+            return;
+        }
+        match event {
             Some(ClusterEvent::Hello { name, id }) => {
                 let effects = self.shared.state().membership.hello(&name, id);
                 self.membership(effects).await;
                 self.shared.greetings.done(id);
             }
             Some(ClusterEvent::FullyConnected {
-                name, resending, ..
-            }) => {
-                let effect = self.shared.state().readiness.report(&name, resending);
-                self.readiness(effect.into_iter().collect()).await;
+                name,
+                id,
+                resending,
+            }) => self.reported(&name, id, resending).await,
+            Some(ClusterEvent::Who) => {
+                let effects = peer.map(Effect::SendHello);
+                self.membership(effects.into_iter().collect()).await;
             }
             Some(ClusterEvent::Started) => {
                 let effect = self.shared.state().readiness.announced();
@@ -326,6 +445,27 @@ impl Driver {
         }
     }
 
+    /// On the manager: a node has all it waits for. If it is ours it says so until it is told what it does not know.
+    async fn reported(&mut self, name: &str, id: EndpointId, resending: bool) {
+        let ours = self.gives_receipts(id);
+        let effects = self.shared.state().readiness.report(name, resending, ours);
+        self.readiness(effects).await;
+        if ours && self.shared.state().membership.id_of(name) == Some(id) {
+            self.tell_verdict(id).await;
+        }
+    }
+
+    /// On the manager: what was told to all, to one who may not have heard it.
+    async fn tell_verdict(&self, id: EndpointId) {
+        if let Some(threshold) = self.jury.threshold()
+            && let Some(told) = self.jury.told(&self.shared.standing(threshold))
+        {
+            let event = ClusterEvent::Ready(told).to_event();
+            self.publish(Message::new(topics::nodeid_topic(id), event))
+                .await;
+        }
+    }
+
     async fn membership(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
@@ -342,9 +482,15 @@ impl Driver {
                     self.shared
                         .logs
                         .logger_up(&name, new, self.gives_receipts(new));
-                    // To whoever watches nothing has changed; the new process knows nothing yet.
-                    self.tell_homes(Some(&name)).await;
+                    // The new process has been told nothing yet, and has told nothing.
+                    let effects = {
+                        let mut state = self.shared.state();
+                        state.readiness.node_down(&name);
+                        state.readiness.node_up(&name)
+                    };
+                    self.readiness(effects).await;
                     self.tell_verdict(new).await;
+                    self.tell_homes(Some(&name)).await;
                 }
                 Effect::Unexpected { name } => {
                     tracing::error!("got hello from unexpected node {name:?}")
@@ -398,17 +544,6 @@ impl Driver {
         self.judge(self.begun.elapsed()).await;
     }
 
-    /// On the manager: a node that came later is told what the others have been told.
-    async fn tell_verdict(&self, id: EndpointId) {
-        if let Some(threshold) = self.jury.threshold()
-            && let Some(told) = self.jury.told(&self.shared.standing(threshold))
-        {
-            let event = ClusterEvent::Ready(told).to_event();
-            self.publish(Message::new(topics::nodeid_topic(id), event))
-                .await;
-        }
-    }
-
     /// Those who wait for nodes look again.
     fn changed(&self) {
         self.shared
@@ -454,12 +589,15 @@ impl Driver {
                         resending,
                     };
                     self.shared.handling.raise(report.to_event());
-                    if self.role != Role::Manager {
-                        self.publish(Message::new(
-                            topics::role_topic(Role::Manager),
-                            report.to_event(),
-                        ))
-                        .await;
+                    self.report(resending).await;
+                }
+                ReadinessEffect::Remind { resending } => self.report(resending).await,
+                ReadinessEffect::Answer { name } => {
+                    let id = self.shared.state().membership.id_of(&name);
+                    if let Some(id) = id {
+                        let event = ClusterEvent::Started.to_event();
+                        self.publish(Message::new(topics::nodeid_topic(id), event))
+                            .await;
                     }
                 }
                 ReadinessEffect::Started { announce } => {
@@ -479,6 +617,19 @@ impl Driver {
         let complete = self.shared.state().readiness.is_complete();
         if complete {
             self.settle().await;
+        }
+    }
+
+    /// Tells the manager that this node is fully connected.
+    async fn report(&self, resending: bool) {
+        if self.role != Role::Manager {
+            let report = ClusterEvent::FullyConnected {
+                name: self.shared.name.clone(),
+                id: self.shared.endpoint.id(),
+                resending,
+            };
+            let topic = topics::role_topic(Role::Manager);
+            self.publish(Message::new(topic, report.to_event())).await;
         }
     }
 

@@ -27,6 +27,7 @@ mod stores;
 mod streams;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -98,6 +99,8 @@ struct Shared {
     verdict: watch::Sender<Option<Verdict>>,
     node_events: broadcast::Sender<NodeEvent>,
     greetings: Greetings,
+    /// Events of the cluster that came from somebody who has no say in it.
+    refused: AtomicU64,
     handling: Handling,
     /// Where keys live, by pool, in the order of the pools.
     homes: Vec<watch::Sender<Homes>>,

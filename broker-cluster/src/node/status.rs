@@ -1,6 +1,7 @@
 //! The node's part in `broker status`: its log streams, its handlers, who is up.
 
 use std::sync::Weak;
+use std::sync::atomic::Ordering;
 
 use broker_core::{NodeStatus, StatusSource};
 
@@ -34,6 +35,10 @@ impl StatusSource for NodeReport {
         for (name, value) in [
             ("log_records_filtered", shared.logs.filtered()),
             ("log_values_cut", shared.logs.cut()),
+            (
+                "cluster_events_refused",
+                shared.refused.load(Ordering::Relaxed),
+            ),
         ] {
             if value > 0 {
                 count(name, value);
