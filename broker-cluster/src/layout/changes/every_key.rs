@@ -45,7 +45,8 @@ const BASE: Values = &[
     ("[node.proxy-1]", "listen", "[\"grpc://h:2\"]"),
     ("[node.worker-1]", "role", "\"worker\""),
     ("[node.worker-1]", "listen", "[\"grpc://h:9\"]"),
-    ("[logging.sink.s]", "url", "\"tcp://h:3\""),
+    ("[logging.sink.s]", "url", "\"https://h:3/\""),
+    ("[logging.sink.s]", "tls", "{ cafile = \"ca.pem\" }"),
     ("[stores.s]", "backend", "\"sqlite\""),
     ("[stores.d]", "backend", "\"sled\""),
     ("[tables.t]", "backend", "\"sqlite\""),
@@ -89,6 +90,7 @@ const ROWS: &[Row] = &[
     ("[logging]", "rotation_interval", None, "\"1 hr\"", LOGGING),
     ("[logging]", "rotation_size", Some("5"), "6", LOGGING),
     ("[logging]", "rotation_base", None, "\"6:30\"", LOGGING),
+    ("[logging]", "log_suffix", None, "\"txt\"", LOGGING),
     ("[logging]", "rotated_names", None, "\"archiver\"", LOGGING),
     ("[logging]", "rotated_dir", None, "\"queue\"", LOGGING),
     ("[logging]", "leftovers", None, "\"rotate\"", LOGGING),
@@ -121,7 +123,8 @@ const ROWS: &[Row] = &[
     ("[logging.stream.a]", "max_total_container_elements", None, "5", LOGGING),
     ("[logging.stream.a]", "rotation_interval", None, "5", LOGGING),
     ("[logging.stream.a]", "rotation_size", None, "5", LOGGING),
-    ("[logging.sink.s]", "url", Some("\"tcp://h:3\""), "\"tcp://h:4\"", LOGGING),
+    ("[logging.sink.s]", "url", Some("\"https://h:3/\""), "\"https://h:4/\"", LOGGING),
+    ("[logging.sink.s]", "tls", Some("{ cafile = \"ca.pem\" }"), "{ cafile = \"cb.pem\" }", LOGGING),
     ("[logging.sink.s]", "streams", None, "[\"a\"]", LOGGING),
     ("[logging.sink.s]", "queue_bytes", None, "5", LOGGING),
     ("[logging.sink.s]", "when_full", None, "\"drop_newest\"", LOGGING),
@@ -283,7 +286,7 @@ fn a_change_of_any_key_is_taken_over_or_named() {
     for (table, key) in &accepted {
         // The tables of a node have the keys of those of the file, and all nodes the same.
         let table = match table.as_str() {
-            "[node.worker-1.tls]" | "[node.proxy-1.tls]" => "[tls]",
+            "[node.worker-1.tls]" | "[node.proxy-1.tls]" | "[logging.sink.s.tls]" => "[tls]",
             "[node.worker-1.ws]" | "[node.proxy-1.ws]" => "[ws]",
             "[node.manager]" => "[node.worker-1]",
             other => other,
