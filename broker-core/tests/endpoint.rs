@@ -93,6 +93,34 @@ async fn messages_reach_interested_peers_in_order_and_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_subscriber_does_not_want_takes_no_room_and_holds_nobody_up() {
+    let network = MemNetwork::new();
+    let hub = listening(&network, "hub").await;
+    let publisher = builder(&network, "publisher").start();
+    let room = QueueOptions::local().max_messages(std::num::NonZeroUsize::MIN);
+    let wants = |message: &Message| message.data().is_ok_and(|data| *data == Data::Count(500));
+    let mut picky = hub.subscribe_where(filter(&["/a"]), room, wants);
+    let mut all = hub.subscribe(filter(&["/a"]), QueueOptions::local());
+    publisher
+        .connect(url("mem://hub"))
+        .await
+        .expect("connected");
+    for value in 0..1000 {
+        publisher
+            .publish(message("/a/x", value))
+            .await
+            .expect("published");
+    }
+    // Its queue has room for one, and would hold up the link at the second.
+    for value in 0..1000 {
+        assert_eq!(count(&mut all).await, value);
+    }
+    assert_eq!(count(&mut picky).await, 500);
+    assert!(picky.try_recv().is_none());
+    assert_eq!(picky.counters().offered, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn publishing_does_not_reach_own_subscribers_but_hubs() {
     let endpoint = Endpoint::builder().start();
     let mut subscriber = endpoint.subscribe(filter(&[""]), QueueOptions::local());

@@ -197,7 +197,9 @@ impl Shared {
             routes
                 .locals
                 .for_each_match(message.topic().as_bytes(), |local| {
-                    if let Offer::Full(refused) = local.queue.offer(message.clone()) {
+                    if local.wants(&message)
+                        && let Offer::Full(refused) = local.queue.offer(message.clone())
+                    {
                         full.get_or_insert_default().push((local.clone(), refused));
                     }
                 });

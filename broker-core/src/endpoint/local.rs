@@ -35,20 +35,39 @@ pub(crate) enum LocalKind {
 }
 
 /// The router's end of a local receiver.
-#[derive(Debug)]
 pub(crate) struct LocalSink {
     pub(crate) kind: LocalKind,
     pub(crate) queue: queue::Sender<Message>,
+    /// Which messages of its topics it takes, if not all.
+    pub(crate) wanted: Option<Box<Wanted>>,
     /// Changed only under the endpoint's control lock.
     pub(crate) filter: Mutex<Filter>,
 }
 
+/// Tells messages that a receiver takes from others.
+pub(crate) type Wanted = dyn Fn(&Message) -> bool + Send + Sync;
+
 impl LocalSink {
+    /// Whether it takes this message of one of its topics.
+    pub(crate) fn wants(&self, message: &Message) -> bool {
+        self.wanted.as_ref().is_none_or(|wanted| wanted(message))
+    }
+
     pub(crate) fn current_filter(&self) -> Filter {
         self.filter
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+impl std::fmt::Debug for LocalSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalSink")
+            .field("kind", &self.kind)
+            .field("queue", &self.queue)
+            .field("filter", &self.filter)
+            .finish_non_exhaustive()
     }
 }
 

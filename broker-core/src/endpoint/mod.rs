@@ -53,7 +53,7 @@ pub use self::status_events::{StatusEvent, StatusEventCode, StatusSubscriber};
 pub use self::telemetry::{QueueTotals, Totals, Traffic, ZeekTraffic, zeek_events};
 
 use self::link::{Link, Wish};
-use self::local::LocalKind;
+use self::local::{LocalKind, Wanted};
 use self::shared::Shared;
 use crate::data::Data;
 use crate::filter::Filter;
@@ -221,15 +221,35 @@ impl Endpoint {
     /// Subscribes to all topics that start with one of `prefixes`. Peers learn of it at once; see
     /// [`settled`](Self::settled) for when they have.
     pub fn subscribe(&self, prefixes: Filter, queue: QueueOptions) -> Subscriber {
-        let (sink, receiver) = self
-            .shared
-            .add_local(LocalKind::Subscriber, prefixes, queue);
+        self.subscriber(prefixes, queue, None)
+    }
+
+    /// Like [`subscribe`](Self::subscribe), without the messages that `wanted` says no to: they take no room in the queue, and
+    /// nobody waits for room for them. It runs wherever messages are routed, so it has to be quick and must not block.
+    pub fn subscribe_where(
+        &self,
+        prefixes: Filter,
+        queue: QueueOptions,
+        wanted: impl Fn(&Message) -> bool + Send + Sync + 'static,
+    ) -> Subscriber {
+        self.subscriber(prefixes, queue, Some(Box::new(wanted)))
+    }
+
+    fn subscriber(
+        &self,
+        prefixes: Filter,
+        queue: QueueOptions,
+        wanted: Option<Box<Wanted>>,
+    ) -> Subscriber {
+        let (sink, receiver) =
+            self.shared
+                .add_local(LocalKind::Subscriber, prefixes, queue, wanted);
         Subscriber::new(Arc::clone(&self.shared), sink, receiver)
     }
 
     /// Attaches a client: see [`Hub`].
     pub fn hub(&self, prefixes: Filter, queue: QueueOptions) -> Hub {
-        let (sink, receiver) = self.shared.add_local(LocalKind::Hub, prefixes, queue);
+        let (sink, receiver) = self.shared.add_local(LocalKind::Hub, prefixes, queue, None);
         Hub::new(Arc::clone(&self.shared), sink, receiver)
     }
 

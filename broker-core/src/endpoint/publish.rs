@@ -103,8 +103,8 @@ impl Shared {
             if let Some(make) = make.take() {
                 message = Some(Message::new(topic.clone(), make()));
             }
-            reached += 1;
-            if let Some(message) = &message {
+            if let Some(message) = message.as_ref().filter(|message| local.wants(message)) {
+                reached += 1;
                 let _ = local.queue.offer_or_drop(message.clone());
             }
         });
@@ -224,7 +224,7 @@ impl Shared {
                     None => local.kind == LocalKind::Hub,
                     Some(publisher) => !Arc::ptr_eq(publisher, local.arc()),
                 };
-                if !wanted {
+                if !wanted || !local.wants(message) {
                     return;
                 }
                 reached.locals += 1;

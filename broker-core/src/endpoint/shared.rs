@@ -22,7 +22,7 @@ use super::command::{Command, CommandPort, CommandSink};
 use super::connector::Connector;
 use super::drops::DropLedger;
 use super::link::{Link, LinkEnd};
-use super::local::{LocalKind, LocalSink};
+use super::local::{LocalKind, LocalSink, Wanted};
 use super::peer_table::PeerTable;
 use super::readers::Readers;
 use super::routes::{Ref, Routes, move_prefixes};
@@ -359,11 +359,13 @@ impl Shared {
         kind: LocalKind,
         filter: Filter,
         options: QueueOptions,
+        wanted: Option<Box<Wanted>>,
     ) -> (Arc<LocalSink>, queue::Receiver<Message>) {
         let (sender, receiver) = queue::channel(options);
         let sink = Arc::new(LocalSink {
             kind,
             queue: sender,
+            wanted,
             filter: Mutex::new(Filter::new()),
         });
         {
@@ -677,7 +679,7 @@ impl Shared {
             .locals
             .for_each_match(message.topic().as_bytes(), |local| {
                 // Hubs stand for clients elsewhere: what is local is not for them.
-                if local.kind == LocalKind::Subscriber {
+                if local.kind == LocalKind::Subscriber && local.wants(&message) {
                     let _ = local.queue.offer_or_drop(message.clone());
                 }
             });

@@ -39,7 +39,7 @@ pub struct ZeekTraffic {
 
 impl ZeekTraffic {
     fn add(&mut self, payload: &[u8]) {
-        match head(payload) {
+        match MessageType::peek(payload) {
             Some(MessageType::Event) => self.events += 1,
             Some(MessageType::LogCreate | MessageType::LogWrite) => self.logs += 1,
             Some(MessageType::IdentifierUpdate) => self.ids += 1,
@@ -71,26 +71,6 @@ pub fn zeek_events(payload: &[u8]) -> u64 {
     traffic.add(payload);
     traffic.events
 }
-
-/// The type of a Zeek message by its first bytes: a vector of the version and the type, both counts. A payload that only
-/// begins like one is one here.
-fn head(payload: &[u8]) -> Option<MessageType> {
-    let [VECTOR, _, COUNT, rest @ ..] = payload else {
-        return None;
-    };
-    let (version, rest) = rest.split_first_chunk::<8>()?;
-    let [COUNT, rest @ ..] = rest else {
-        return None;
-    };
-    let (number, _) = rest.split_first_chunk::<8>()?;
-    (u64::from_be_bytes(*version) == 1)
-        .then(|| MessageType::from_number(u64::from_be_bytes(*number)))
-        .flatten()
-}
-
-// broker-wire reference, 3.
-const COUNT: u8 = 2;
-const VECTOR: u8 = 14;
 
 /// What one batch of a link adds.
 #[derive(Debug, Default)]
@@ -229,12 +209,12 @@ mod tests {
             Data::Vector(vec![Data::from(2_u64), Data::from(1_u64)]),
             Data::Vector(vec![Data::from(1_u64)]),
         ] {
-            assert_eq!(head(&other.to_bytes()), None, "{other:?}");
+            assert_eq!(MessageType::peek(&other.to_bytes()), None, "{other:?}");
         }
         let whole = event().into_data().to_bytes();
         for end in 0..whole.len() {
             // None of them panics.
-            let _ = head(&whole[..end]);
+            let _ = MessageType::peek(&whole[..end]);
         }
     }
 

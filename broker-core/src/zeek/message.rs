@@ -5,11 +5,15 @@ use super::event::{Event, IdentifierUpdate};
 use super::log::{LogCreate, LogWrite, UntypedLogCreate};
 use super::node::Node;
 use super::view::MessageView;
-use crate::data::Data;
+use crate::data::{Data, DataKind};
 use crate::view::DataView;
 
 /// The version of the message format.
 pub(super) const VERSION: u64 = 1;
+
+// broker-wire reference, 3.
+const COUNT: u8 = DataKind::Count.tag();
+const VECTOR: u8 = DataKind::Vector.tag();
 
 /// How deep batches may be nested in what we read. Zeek nests none.
 pub const MAX_BATCH_DEPTH: usize = 32;
@@ -41,6 +45,22 @@ impl MessageType {
             5 => Some(Self::Batch),
             _ => None,
         }
+    }
+
+    /// The type of a Zeek message by its first bytes, whatever comes behind them. `None`: it is none.
+    #[must_use]
+    pub fn peek(payload: &[u8]) -> Option<Self> {
+        let [VECTOR, _, COUNT, rest @ ..] = payload else {
+            return None;
+        };
+        let (version, rest) = rest.split_first_chunk::<8>()?;
+        let [COUNT, rest @ ..] = rest else {
+            return None;
+        };
+        let (number, _) = rest.split_first_chunk::<8>()?;
+        (u64::from_be_bytes(*version) == VERSION)
+            .then(|| Self::from_number(u64::from_be_bytes(*number)))
+            .flatten()
     }
 
     /// The number that travels.
