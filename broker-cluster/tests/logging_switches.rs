@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use std::time::Duration;
 use broker_cluster::log::{Column, ColumnType, Limits, LogValue, Schema};
 use broker_cluster::logging::{LogError, LogSpec};
 use broker_cluster::{ClusterNode, Layout};
-use broker_core::{Endpoint, LogCounters, MemNetwork, MemTransport};
+use broker_core::zeek::Event;
+use broker_core::{Endpoint, LogCounters, MemNetwork, MemTransport, Message, QueueOptions, Topic};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -190,4 +192,41 @@ async fn hooks_columns_and_limits_apply_where_a_record_is_written() {
     assert_eq!(changed, ["0\txxxx", "20\txxxx", "40\txxxx"]);
     let short = rows(dir.path(), "manager", "short").unwrap();
     assert_eq!(short, ["x".repeat(20)]);
+}
+
+/// Numbered batches come on the topic of the logger's node, which its events come on, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn log_records_take_no_room_among_the_events_of_a_logger() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[node.manager]\nrole = \"manager\"\nlisten = [\"mem://m\"]\n\
+                [node.worker-1]\nrole = \"worker\"\n";
+    let layout = Arc::new(Layout::parse(text, dir.path().join("cluster.toml")).unwrap());
+    let network = MemNetwork::new();
+    let builder = |name: &str| {
+        let endpoint = Endpoint::builder().transport(MemTransport::new(&network));
+        ClusterNode::builder(Arc::clone(&layout), name).endpoint_builder(endpoint)
+    };
+    // Room for a few events, and nobody reads them: records would hold up the link of the worker for ever.
+    let room = QueueOptions::local().max_messages(NonZeroUsize::new(4).unwrap());
+    let manager = builder("manager").events(room).start().await.unwrap();
+    let worker = builder("worker-1").start().await.unwrap();
+    assert!(worker.cluster_started(LIMIT).await);
+    let pair = Pair {
+        dir,
+        manager: manager.clone(),
+        worker: worker.clone(),
+    };
+    pair.write(spec("conn"), 0..10_000).await;
+    assert!(worker.logs().drained(LIMIT).await);
+    let manager_topic = Topic::from_static("zeek/cluster/node/manager/");
+    let event = Event::new("Test::done", vec![]);
+    let message = Message::new(manager_topic, event);
+    worker.endpoint().publish(message).await.unwrap();
+    let mut events = manager.take_events().unwrap();
+    let (_, event) = events.recv().await.unwrap();
+    assert_eq!(event.name.as_slice(), b"Test::done");
+    assert!(events.counters().offered <= 4, "{:?}", events.counters());
+    let (dir, counters) = pair.finish().await;
+    assert_eq!(counters["Conn::LOG"].written, 10_000);
+    assert_eq!(rows(dir.path(), "manager", "conn").unwrap().len(), 10_000);
 }

@@ -11,7 +11,10 @@
 //! In a numbered batch the first element is the LogCreate of the stream, so that a logger can write the
 //! records whatever it has missed before.
 
+use std::sync::LazyLock;
+
 use broker_core::binary::{put_string, put_varbyte};
+use broker_core::zeek::{MessageType, MessageView};
 use broker_core::{DataKind, DataView, EndpointId};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -91,6 +94,49 @@ pub(crate) fn numbered_batch(
         endpoint(head.reply_to, &mut out);
     }
     out.freeze()
+}
+
+/// Whether a payload is about logs alone: the announcement of one, records, or a numbered batch of ours. What is no sound
+/// message is not.
+pub(crate) fn is_about_logs(payload: &[u8]) -> bool {
+    match MessageType::peek(payload) {
+        Some(MessageType::LogCreate | MessageType::LogWrite) => true,
+        Some(MessageType::Event) => is_numbered(payload),
+        Some(MessageType::Batch) => DataView::parse(payload)
+            .ok()
+            .and_then(|view| MessageView::parse(view).ok())
+            .is_some_and(|view| holds_logs_alone(&view)),
+        Some(MessageType::IdentifierUpdate) | None => false,
+    }
+}
+
+/// Whether an event is called as numbered batches are. Where its name stands is the same for all events but for the
+/// number of parts behind it.
+fn is_numbered(payload: &[u8]) -> bool {
+    /// The bytes in front of that number and those behind it.
+    static HEAD: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
+        let mut front = Vec::new();
+        envelope(EVENT, &mut front);
+        vector(2, &mut front);
+        front.pop();
+        let mut back = vec![DataKind::String.tag()];
+        put_string(LOG_BATCH.as_bytes(), &mut back);
+        (front, back)
+    });
+    let (front, back) = &*HEAD;
+    let name = payload
+        .strip_prefix(front.as_slice())
+        .and_then(|rest| rest.get(1..));
+    name.is_some_and(|name| name.starts_with(back))
+}
+
+fn holds_logs_alone(view: &MessageView<'_>) -> bool {
+    match view {
+        MessageView::LogCreate { .. } | MessageView::LogWrite { .. } => true,
+        MessageView::Batch(batch) => batch.iter().all(|inner| holds_logs_alone(&inner)),
+        MessageView::Event { name, .. } => *name == LOG_BATCH.as_bytes(),
+        MessageView::IdentifierUpdate { .. } => false,
+    }
 }
 
 /// The parts of a numbered batch's arguments. None if they are not of that form.
@@ -196,6 +242,46 @@ mod tests {
         }
         let other = Data::vector([Data::from("x")]).to_bytes();
         assert!(read_numbered(DataView::parse(&other).unwrap()).is_none());
+    }
+
+    #[test]
+    fn what_is_about_logs_alone_is_told_from_events_and_from_what_is_no_message() {
+        let bytes = |message: Message| message.into_data().to_bytes();
+        let event = || Message::Event(Event::new("Conn::log", vec![Data::from(1u64)]));
+        let writer = EndpointId::from_bytes([3; 16]);
+        let head = |reply_to| BatchHead {
+            writer,
+            number: 9,
+            reply_to,
+        };
+        let numbered = |reply_to| numbered_batch(head(reply_to), b"", &entries(&[b"one"]), 1);
+        let with_metadata = Message::Event(Event {
+            metadata: Some(Vec::new()),
+            ..Event::new(LOG_BATCH, vec![])
+        });
+        for payload in [
+            bytes(writes(&[b"one"]).remove(0)),
+            batch(&entries(&[b"one", b"two"]), 2),
+            numbered(writer),
+            numbered(EndpointId::from_bytes([4; 16])),
+            bytes(with_metadata),
+        ] {
+            assert!(is_about_logs(&payload), "{payload:?}");
+        }
+        let mut mixed = writes(&[b"one"]);
+        mixed.push(event());
+        let longer = Message::Event(Event::new(format!("{LOG_BATCH}es"), vec![]));
+        for payload in [
+            bytes(event()),
+            bytes(longer),
+            bytes(Message::Batch(mixed)),
+            Data::from(1u64).to_bytes(),
+            Bytes::new(),
+            // A batch that breaks off is nothing, and is to be reported.
+            batch(&entries(&[b"one"]), 2),
+        ] {
+            assert!(!is_about_logs(&payload), "{payload:?}");
+        }
     }
 
     fn reads_back(head: BatchHead, create: &[u8]) {

@@ -229,7 +229,7 @@ impl ClusterNodeBuilder {
         let greetings = Greetings::new(driver_topics(spec.role, endpoint.id(), self.hear_started));
         let first_events = self.events.map(|queue| {
             let greetings = greetings.watch();
-            EventStream::new(endpoint.subscribe(subscriptions.clone(), queue), greetings)
+            EventStream::subscribe(&endpoint, subscriptions.clone(), queue, greetings)
         });
 
         let logging = layout.logging();

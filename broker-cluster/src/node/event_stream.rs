@@ -5,13 +5,17 @@ use std::time::{Duration, Instant};
 
 use broker_core::queue::Counters;
 use broker_core::zeek::{Event, Message as ZeekMessage, MessageView};
-use broker_core::{Message, RateLimit, Subscriber, Topic};
+use broker_core::{
+    Endpoint, Filter, Message, QueueOptions, RateLimit, Subscriber, SubscriptionHandle, Topic,
+};
 
 use super::greetings::GreetingWatch;
 use crate::events::ClusterEvent;
+use crate::logging::wire::is_about_logs;
 
 /// Zeek events from the topics subscribed to, with their topics. Events of the cluster itself (hello and the like), log
-/// messages and identifier updates are left out; what is no Zeek message is counted, logged at a bounded rate, and dropped.
+/// messages and identifier updates are left out, log messages before they are queued, so that those of a logger take no room
+/// here; what is no Zeek message is counted, logged at a bounded rate, and dropped.
 ///
 /// What one peer sent comes in its order, and behind the node_up of that peer: when an event is handed out,
 /// [`node_events`](crate::ClusterNode::node_events) has announced its sender and the pools have it, unless it is gone
@@ -37,14 +41,26 @@ pub(super) struct Received {
 }
 
 impl EventStream {
-    pub(super) const fn new(subscriber: Subscriber, greetings: GreetingWatch) -> Self {
+    /// Subscribes to `filter`.
+    pub(super) fn subscribe(
+        endpoint: &Endpoint,
+        filter: Filter,
+        queue: QueueOptions,
+        greetings: GreetingWatch,
+    ) -> Self {
+        let is_other = |message: &Message| !is_about_logs(message.encoded());
         Self {
-            subscriber,
+            subscriber: endpoint.subscribe_where(filter, queue, is_other),
             greetings,
             rest: VecDeque::new(),
             invalid: 0,
             complaints: RateLimit::new(10, Duration::from_secs(10)),
         }
+    }
+
+    /// What ends the subscription.
+    pub(super) fn subscription(&self) -> SubscriptionHandle {
+        self.subscriber.handle()
     }
 
     /// Waits for the next event; `None` once the node has shut down.

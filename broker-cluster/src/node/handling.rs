@@ -114,11 +114,13 @@ impl Shared {
                 }
             });
             let greetings = self.greetings.watch();
-            let subscriber = self
-                .endpoint
-                .subscribe(self.subscriptions.clone(), QueueOptions::local());
-            let subscription = subscriber.handle();
-            let stream = EventStream::new(subscriber, greetings);
+            let stream = EventStream::subscribe(
+                &self.endpoint,
+                self.subscriptions.clone(),
+                QueueOptions::local(),
+                greetings,
+            );
+            let subscription = stream.subscription();
             let work = dispatch(stream, own, dispatcher, self.stop.clone());
             handling.tasks.spawn(work);
             Started {

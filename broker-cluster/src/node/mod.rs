@@ -260,7 +260,7 @@ impl ClusterNode {
         let mut filter = self.shared.subscriptions.clone();
         filter.union(&extra);
         let greetings = self.shared.greetings.watch();
-        EventStream::new(self.shared.endpoint.subscribe(filter, queue), greetings)
+        EventStream::subscribe(&self.shared.endpoint, filter, queue, greetings)
     }
 
     /// The stream asked for with [`ClusterNodeBuilder::events`], which misses nothing since the start. Once.
