@@ -1,18 +1,20 @@
 //! Child processes that are nodes: started, listened to, restarted with back-off when they end, and stopped.
 //!
 //! A node is stopped by closing its stdin (`broker node --supervised` drains when that happens), so a supervisor that
-//! dies takes its nodes with it and leaves no orphans. Nodes run in process groups of their own: a Ctrl-C on the
+//! dies takes its nodes with it and leaves no orphans. Over the same pipe it is asked how it is, and answers on its stdout:
+//! so a node that listens nowhere can be looked at too, by its owner alone. Nodes run in process groups of their own: a Ctrl-C on the
 //! terminal reaches the supervisor alone, which then stops them in its order.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_core::{Backoff, PeerUrl};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -83,6 +85,34 @@ enum Order {
     Kill,
     /// Tell the node to read its configuration again.
     HangUp,
+    /// Ask the node how it is.
+    Ask(oneshot::Sender<String>),
+}
+
+/// Those who wait for a node's status. One question is under way at a time, so that a node that does not read fills no pipe.
+#[derive(Debug, Default)]
+struct Inquiry {
+    under_way: bool,
+    waiting: Vec<oneshot::Sender<String>>,
+}
+
+impl Inquiry {
+    /// Whether the node has to be asked for `answer`.
+    fn add(&mut self, answer: oneshot::Sender<String>) -> bool {
+        self.waiting.retain(|waiting| !waiting.is_closed());
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push(answer);
+        }
+        !std::mem::replace(&mut self.under_way, true)
+    }
+
+    fn answered(&mut self, status: &str) {
+        self.under_way = false;
+        for answer in self.waiting.drain(..) {
+            // Who asked may have stopped waiting.
+            let _ = answer.send(status.to_owned());
+        }
+    }
 }
 
 impl Supervisor {
@@ -121,6 +151,17 @@ impl Supervisor {
         if let Some(orders) = self.nodes.get(name) {
             // One that is not running reads it when it starts.
             let _ = orders.send(Order::HangUp).await;
+        }
+    }
+
+    /// Asks `name` how it is: a [`Portable`](crate::status::Portable) as JSON. The answer may never come; `None` if there is no such
+    /// node, or its process ends.
+    pub(crate) fn ask(&self, name: &str) -> impl Future<Output = Option<String>> + Send + use<> {
+        let orders = self.nodes.get(name).cloned();
+        async move {
+            let (answer, status) = oneshot::channel();
+            orders?.send(Order::Ask(answer)).await.ok()?;
+            status.await.ok()
         }
     }
 
@@ -231,13 +272,16 @@ impl Keeper {
                     {
                         return;
                     }
+                    let inquiry = Arc::new(Mutex::new(Inquiry::default()));
                     let talk = tokio::spawn(listen(
                         self.spec.name.clone(),
                         self.events.clone(),
                         child.stdout.take(),
                         child.stderr.take(),
+                        Arc::clone(&inquiry),
                     ));
-                    let ended = self.attend(&mut child).await;
+                    let ended = self.attend(&mut child, &inquiry).await;
+                    locked(&inquiry).waiting.clear();
                     // What it said last is worth waiting for, but a grandchild may hold the pipe open.
                     let _ = tokio::time::timeout(LAST_WORDS, talk).await;
                     match ended {
@@ -287,7 +331,8 @@ impl Keeper {
                         let _ = answer.send(None);
                         return;
                     }
-                    Some(Order::Kill | Order::HangUp) => {}
+                    // Nobody is there to answer: who asks learns it from the answer that is dropped.
+                    Some(Order::Kill | Order::HangUp | Order::Ask(_)) => {}
                     None => return,
                 },
             }
@@ -318,9 +363,9 @@ impl Keeper {
     }
 
     /// Waits until the node ends, and makes it end if that is ordered.
-    async fn attend(&mut self, child: &mut Child) -> Ended {
+    async fn attend(&mut self, child: &mut Child, inquiry: &Mutex<Inquiry>) -> Ended {
         // Held here: waiting for a child closes its stdin otherwise.
-        let stdin = child.stdin.take();
+        let mut stdin = child.stdin.take();
         loop {
             tokio::select! {
                 status = child.wait() => return Ended::ByItself(status.ok()),
@@ -330,6 +375,14 @@ impl Keeper {
                         let _ = child.start_kill();
                     }
                     Some(Order::HangUp) => hang_up(child),
+                    Some(Order::Ask(answer)) => {
+                        if locked(inquiry).add(answer)
+                            && let Some(stdin) = &mut stdin
+                        {
+                            // At most one is unread, so it fits; a node that has ended is noticed above.
+                            let _ = stdin.write_all(ASK_STATUS.as_bytes()).await;
+                        }
+                    }
                     Some(Order::Stop(answer)) => {
                         drop(stdin);
                         let status = match tokio::time::timeout(STOP_GRACE, child.wait()).await {
@@ -375,11 +428,17 @@ async fn listen(
     events: mpsc::Sender<(String, NodeEvent)>,
     stdout: Option<tokio::process::ChildStdout>,
     stderr: Option<tokio::process::ChildStderr>,
+    inquiry: Arc<Mutex<Inquiry>>,
 ) {
     let results = async {
         let Some(stdout) = stdout else { return };
         let mut lines = BufReader::new(stdout);
-        while let Some(line) = next_line(&mut lines).await {
+        while let Some(mut line) = next_line(&mut lines, MAX_STATUS).await {
+            if let Some(status) = line.strip_prefix(STATUS) {
+                locked(&inquiry).answered(status);
+                continue;
+            }
+            line.truncate(line.floor_char_boundary(MAX_LINE));
             let event = if line == "ready" {
                 NodeEvent::Ready
             } else if let Some(Ok(url)) = line.strip_prefix("listening ").map(str::parse) {
@@ -399,7 +458,7 @@ async fn listen(
     let words = async {
         let Some(stderr) = stderr else { return };
         let mut lines = BufReader::new(stderr);
-        while let Some(line) = next_line(&mut lines).await {
+        while let Some(line) = next_line(&mut lines, MAX_LINE).await {
             if events
                 .send((name.clone(), NodeEvent::Said(line)))
                 .await
@@ -412,8 +471,12 @@ async fn listen(
     tokio::join!(results, words);
 }
 
-/// The next line as text, cut at [`MAX_LINE`] bytes; `None` at the end.
-async fn next_line(reader: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
+fn locked(inquiry: &Mutex<Inquiry>) -> MutexGuard<'_, Inquiry> {
+    inquiry.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next line as text, cut at `limit` bytes; `None` at the end.
+async fn next_line(reader: &mut (impl AsyncBufRead + Unpin), limit: usize) -> Option<String> {
     let mut line = Vec::new();
     loop {
         let available = reader.fill_buf().await.ok()?;
@@ -424,7 +487,7 @@ async fn next_line(reader: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
             Some(end) => (&available[..end], true),
             None => (available, false),
         };
-        let room = MAX_LINE.saturating_sub(line.len());
+        let room = limit.saturating_sub(line.len());
         line.extend_from_slice(&part[..part.len().min(room)]);
         let used = part.len() + usize::from(whole);
         reader.consume(used);
@@ -447,6 +510,12 @@ pub(crate) fn eprintln_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// The line that asks a node how it is.
+pub(crate) const ASK_STATUS: &str = "status\n";
+
+/// How the line begins in which it answers.
+pub(crate) const STATUS: &str = "status ";
+
 /// How the line begins in which a node says what became of its messages.
 const DEPARTED: &str = "{\"events_received\":";
 
@@ -458,6 +527,12 @@ const ORDERS: usize = 4;
 
 /// The longest line of a node that is passed on.
 const MAX_LINE: usize = 64 * 1024;
+
+/// The longest status of a node; longer ones are cut, and then none.
+const MAX_STATUS: usize = 4 << 20;
+
+/// Commands that wait for the status of one node.
+const MAX_WAITING: usize = 32;
 
 /// How long a node may take to drain; its own bound is 10 s.
 const STOP_GRACE: Duration = Duration::from_secs(20);
@@ -473,17 +548,41 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_node_is_asked_once_for_all_who_wait_and_those_who_gave_up_are_forgotten() {
+        let mut inquiry = Inquiry::default();
+        let (first, mut heard) = oneshot::channel();
+        let (gone, given_up) = oneshot::channel();
+        assert!(inquiry.add(first));
+        assert!(!inquiry.add(gone), "one question is under way");
+        drop(given_up);
+        for _ in 0..2 * MAX_WAITING {
+            let (answer, _) = oneshot::channel();
+            assert!(!inquiry.add(answer));
+        }
+        assert_eq!(inquiry.waiting.len(), 2, "the first and the last");
+        inquiry.answered("{}");
+        assert_eq!(heard.try_recv().as_deref(), Ok("{}"));
+        let (next, _) = oneshot::channel();
+        assert!(inquiry.add(next));
+    }
+
+    #[tokio::test]
     async fn lines_end_at_the_line_feed_and_at_the_limit() {
         let long = "x".repeat(MAX_LINE + 10);
         let text = format!("a\n\n{long}\nlast");
         let mut reader = BufReader::with_capacity(100, text.as_bytes());
-        assert_eq!(next_line(&mut reader).await.as_deref(), Some("a"));
-        assert_eq!(next_line(&mut reader).await.as_deref(), Some(""));
+        assert_eq!(next_line(&mut reader, MAX_LINE).await.as_deref(), Some("a"));
+        assert_eq!(next_line(&mut reader, MAX_LINE).await.as_deref(), Some(""));
         assert_eq!(
-            next_line(&mut reader).await.map(|line| line.len()),
+            next_line(&mut reader, MAX_LINE)
+                .await
+                .map(|line| line.len()),
             Some(MAX_LINE)
         );
-        assert_eq!(next_line(&mut reader).await.as_deref(), Some("last"));
-        assert_eq!(next_line(&mut reader).await, None);
+        assert_eq!(
+            next_line(&mut reader, MAX_LINE).await.as_deref(),
+            Some("last")
+        );
+        assert_eq!(next_line(&mut reader, MAX_LINE).await, None);
     }
 }

@@ -112,8 +112,33 @@ fn a_cluster_is_started_looked_at_and_stopped() {
         (&3.into(), &serde_json::json!([]))
     );
     assert_eq!(manager["stores"][0]["role"], "master");
-    // It listens nowhere, and its supervisor knows it.
-    assert_eq!(find(&status, "worker-1")["how"], "supervised");
+    // It listens nowhere, and its supervisor asks it.
+    let worker = find(&status, "worker-1");
+    assert_eq!(
+        (&worker["how"], &worker["peers"], &worker["peers_expected"]),
+        (&"answers".into(), &3.into(), &3.into())
+    );
+    assert_eq!(worker["stores"][0]["role"], "clone");
+    assert_eq!(worker["logs"]["Cluster::LOG"]["dropped"], 0, "{worker:#}");
+    let detail = Done::of(cluster("status", &lab).args(["worker-1", "manager"])).ok();
+    for part in [
+        "worker-1",
+        "Peers",
+        "clone",
+        "master",
+        "Cluster::LOG",
+        "Counters",
+    ] {
+        assert!(detail.contains(part), "{part}: {detail}");
+    }
+    let json = Done::of(cluster("status", &lab).args(["worker-1", "--json"])).ok();
+    let json: serde_json::Value = serde_json::from_str(&json).expect("json");
+    assert_eq!(json["name"], "worker-1");
+    let line = Done::of(cluster("status", &lab).arg("worker-9")).failed(2);
+    assert!(
+        line.contains("worker-9") && line.contains("worker-1"),
+        "{line}"
+    );
     let table = Done::of(&mut cluster("status", &lab)).ok();
     assert!(
         table.contains("manager") && table.contains("3/3") && table.contains("hosts:master=0"),
@@ -170,6 +195,45 @@ fn what_a_killed_supervisor_left_behind_is_no_hindrance() {
     Done::of(&mut cluster("stop", &lab)).ok();
     assert_eq!(again.wait_open().code, Some(0));
     assert_eq!(left_behind(&lab), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_node_that_stands_still_is_told_and_one_that_was_killed_is_started_again() {
+    let lab = Cluster::new(&layout(&free_ports(3)));
+    let (running, _) = up(&lab, &[]);
+    let status = status_when(&lab, |_, code| code == Some(0));
+    let process = |status: &serde_json::Value, name: &str| {
+        find(status, name)["pid"]
+            .as_u64()
+            .expect("a process")
+            .to_string()
+    };
+    let signal = |signal: &str, process: &str| {
+        let sent = Command::new("kill").args([signal, process]).status();
+        assert!(sent.expect("kill runs").success());
+    };
+    let worker = process(&status, "worker-1");
+    signal("-STOP", &worker);
+    let done = Done::of(cluster("status", &lab).args(["--json", "--timeout", "0.5"]));
+    assert_eq!(done.code, Some(1));
+    let still: serde_json::Value = serde_json::from_str(&done.stdout).expect("json");
+    assert_eq!(still["not_up"], serde_json::json!(["worker-1"]));
+    let how = find(&still, "worker-1")["how"].as_str().expect("a reason");
+    assert!(how.contains("does not answer"), "{how}");
+    signal("-CONT", &worker);
+    status_when(&lab, |_, code| code == Some(0));
+
+    signal("-KILL", &worker);
+    let again = status_when(&lab, |status, code| {
+        code == Some(0) && find(status, "worker-1")["restarts"] == 1
+    });
+    assert_ne!(process(&again, "worker-1"), worker);
+    let table = Done::of(&mut cluster("status", &lab)).ok();
+    assert!(
+        table.contains("worker-1: started again once, after it ended with signal: 9"),
+        "{table}"
+    );
+    assert_eq!(running.stop().code, Some(0));
 }
 
 #[test]

@@ -5,6 +5,10 @@
 //!    | -- {"do":"status"} ------> |
 //!    | <-- the board ------------ |
 //!
+//!    | -- {"do":"nodes"} -------> |
+//!    | <-- a NodeStatus --------- |   for each node, as it answers
+//!    | <-- {"done":true} -------- |
+//!
 //!    | -- {"do":"stop"} --------> |
 //!    | <-- a Stopped ------------ |   for each node, as it ends
 //!    | <-- {"done":true} -------- |   and the end of the connection when the supervisor has ended
@@ -23,15 +27,36 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::board::{Board, Live};
+use crate::status::Portable;
 
 /// What a supervisor is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase")]
 pub(super) enum Request {
-    /// How are the nodes?
+    /// How are the processes of the nodes?
     Status,
+    /// What do the nodes say about themselves?
+    Nodes,
     /// Stop them, and end.
     Stop,
+}
+
+/// What a node says about itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct NodeStatus {
+    /// Its name.
+    pub(super) node: String,
+    /// What it says; none if it does not answer.
+    pub(super) status: Option<Portable>,
+}
+
+/// One line of the answer: a [`NodeStatus`], or the last. No enum, since numbers do not survive those without a tag.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeLine {
+    node: String,
+    status: Option<Portable>,
+    done: bool,
 }
 
 /// What a supervisor says while it stops.
@@ -63,8 +88,17 @@ pub(super) struct Stopped {
 /// Somebody wants the nodes stopped, and to be told how they end.
 pub(super) type StopOrder = mpsc::Sender<Progress>;
 
-/// Answers until it is aborted; wishes to stop go to `orders`.
-pub(super) async fn serve(listener: UnixListener, live: Live, orders: mpsc::Sender<StopOrder>) {
+/// What others want of a supervisor that takes its nodes.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// Stop them.
+    Stop(StopOrder),
+    /// Ask them how they are, and pass on what they say.
+    Ask(mpsc::Sender<NodeStatus>),
+}
+
+/// Answers until it is aborted; what takes the nodes themselves goes to `orders`.
+pub(super) async fn serve(listener: UnixListener, live: Live, orders: mpsc::Sender<Wish>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let stream = match listener.accept().await {
@@ -91,7 +125,7 @@ pub(super) async fn serve(listener: UnixListener, live: Live, orders: mpsc::Send
 async fn answer(
     stream: UnixStream,
     live: &Live,
-    orders: &mpsc::Sender<StopOrder>,
+    orders: &mpsc::Sender<Wish>,
 ) -> anyhow::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = Vec::new();
@@ -99,9 +133,18 @@ async fn answer(
     timeout(PATIENCE, limited.read_until(b'\n', &mut line)).await??;
     match serde_json::from_slice(&line)? {
         Request::Status => write(&mut stream, &live.board()).await,
+        Request::Nodes => {
+            let (report, mut reports) = mpsc::channel(REPORTS);
+            if orders.send(Wish::Ask(report)).await.is_ok() {
+                while let Some(node) = reports.recv().await {
+                    write(&mut stream, &node).await?;
+                }
+            }
+            write(&mut stream, &Progress::Done { done: true }).await
+        }
         Request::Stop => {
             let (report, mut reports) = mpsc::channel(REPORTS);
-            if orders.send(report).await.is_ok() {
+            if orders.send(Wish::Stop(report)).await.is_ok() {
                 while let Some(progress) = reports.recv().await {
                     write(&mut stream, &progress).await?;
                     if matches!(progress, Progress::Done { .. }) {
@@ -138,6 +181,34 @@ pub(super) async fn ask_status(stream: UnixStream) -> anyhow::Result<Board> {
         .context("the supervisor does not answer")??
         .context("the supervisor hung up")?;
     Ok(serde_json::from_slice(&line)?)
+}
+
+/// Asks the nodes of a supervisor what they say about themselves, for as long as `limit`: those that have answered by then.
+///
+/// # Errors
+/// The supervisor does not answer, or with something else.
+pub(super) async fn ask_nodes(
+    stream: UnixStream,
+    limit: Duration,
+) -> anyhow::Result<Vec<NodeStatus>> {
+    let mut answers = Answers::to(Request::Nodes, stream).await?;
+    let mut nodes = Vec::new();
+    let asked = async {
+        // One that is older than the question hangs up.
+        while let Some(line) = answers.line().await? {
+            let NodeLine { node, status, done } = serde_json::from_slice(&line)?;
+            if done {
+                break;
+            }
+            nodes.push(NodeStatus { node, status });
+        }
+        anyhow::Ok(())
+    };
+    // A node that has not answered in time may do so at its own address.
+    if let Ok(result) = timeout(limit, asked).await {
+        result?;
+    }
+    Ok(nodes)
 }
 
 /// The answers of a supervisor.
@@ -210,9 +281,34 @@ mod tests {
             .expect("a board");
         assert!(board.nodes.contains_key("a"));
 
+        let asked = tokio::spawn(ask_nodes(
+            connect().await.expect("reached"),
+            Duration::from_secs(20),
+        ));
+        let Some(Wish::Ask(report)) = ordered.recv().await else {
+            panic!("a question")
+        };
+        let said = |node: &str, status| NodeStatus {
+            node: node.to_owned(),
+            status,
+        };
+        let status = broker_core::NodeStatus {
+            counters: [("x".to_owned(), u64::MAX)].into(),
+            ..broker_core::NodeStatus::default()
+        };
+        let status = Portable::from(crate::status::Report::of_node(&status));
+        let nodes = [said("a", Some(status)), said("b", None)];
+        for node in &nodes {
+            report.send(node.clone()).await.expect("heard");
+        }
+        drop(report);
+        assert_eq!(asked.await.expect("ran").expect("answers"), nodes);
+
         let stream = connect().await.expect("reached");
         let mut answers = Answers::to(Request::Stop, stream).await.expect("sent");
-        let report = ordered.recv().await.expect("an order");
+        let Some(Wish::Stop(report)) = ordered.recv().await else {
+            panic!("an order")
+        };
         let stopped = Progress::Stopped(Stopped {
             node: "a".to_owned(),
             ok: true,

@@ -1,7 +1,8 @@
 //! `broker cluster status`: every node of a layout, asked at the same time.
 //!
-//! A node is asked where it listens for our clients (`grpc://`, `grpcs://`). One that listens nowhere, as workers may, is known
-//! by its supervisor if it runs on this host, and by what the nodes say that it is connected to.
+//! The nodes of this host are asked by their supervisor, over the pipes it has to them, so that it does not matter whether and how
+//! they listen. All others, and those that do not answer it, are asked where they listen for our clients (`grpc://`, `grpcs://`). Of
+//! one that listens nowhere on another host is known what the nodes say that it is connected to.
 
 mod report;
 
@@ -9,18 +10,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker_cluster::{Layout, NodeSpec};
-use broker_core::{NodeStatus, PeerUrl};
+use broker_core::PeerUrl;
 use broker_wire::BrokerClient;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::report::Report;
 use super::board::Board;
-use super::control::ask_status;
+use super::control::{ask_nodes, ask_status};
 use super::{ClusterArgs, is_here};
 use crate::client::seconds;
-use crate::failure::{AlreadyReported, complain};
+use crate::failure::{AlreadyReported, complain, misuse};
 use crate::output::Output;
+use crate::status;
 use crate::tls::TlsArgs;
 
 /// Shows every node of the cluster.
@@ -29,6 +31,9 @@ use crate::tls::TlsArgs;
 pub(crate) struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
+    /// Show everything about these nodes, as `broker status` does, instead of a line about each
+    #[arg(value_name = "NODE")]
+    nodes: Vec<String>,
     /// Give every node so many seconds to answer
     #[arg(long, value_name = "SECS", default_value = "3", value_parser = seconds)]
     timeout: Duration,
@@ -42,12 +47,32 @@ pub(crate) struct Args {
 /// Runs `broker cluster status`.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let layout = args.cluster.load()?;
-    let board = match args.cluster.place().connect().await? {
+    for name in &args.nodes {
+        layout
+            .require(name)
+            .map_err(|error| misuse(error.to_string()))?;
+    }
+    let place = args.cluster.place();
+    let board = match place.connect().await? {
         Some(stream) => Some(ask_status(stream).await?),
         None => None,
     };
+    let mut answers = BTreeMap::new();
+    // It may have ended in between.
+    if board.is_some()
+        && let Some(stream) = place.connect().await?
+    {
+        for told in ask_nodes(stream, args.timeout).await? {
+            if let Some(status) = told.status {
+                answers.insert(told.node, Answer::Status(Box::new(status.into())));
+            }
+        }
+    }
     let here = args.cluster.here();
-    let answers = ask_all(&layout, board.as_ref(), &here, &args).await?;
+    ask_others(&layout, board.as_ref(), &here, &args, &mut answers).await?;
+    if !args.nodes.is_empty() {
+        return show(&args, &answers);
+    }
     let report = Report::new(&layout, board.as_ref(), &answers, |node| {
         is_here(node, &here)
     });
@@ -67,22 +92,58 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
+/// Shows the nodes that were asked for, one after the other.
+fn show(args: &Args, answers: &BTreeMap<String, Answer>) -> anyhow::Result<()> {
+    let mut failed = false;
+    for (at, name) in args.nodes.iter().enumerate() {
+        match answers.get(name) {
+            Some(Answer::Status(status)) => {
+                if at > 0 && !args.json {
+                    let mut output = Output::stdout();
+                    output.line("")?;
+                    output.flush()?;
+                }
+                status::print(status, args.json)?;
+            }
+            other => {
+                failed = true;
+                let why = match other {
+                    Some(Answer::Silent(why)) => why.as_str(),
+                    _ => {
+                        "it listens nowhere, and is not under `broker cluster up` here, or does not answer it"
+                    }
+                };
+                complain(&format!("{name}: {why}"));
+            }
+        }
+    }
+    if failed {
+        return Err(AlreadyReported.into());
+    }
+    Ok(())
+}
+
 /// What came of asking a node.
 enum Answer {
-    Status(Box<NodeStatus>),
+    Status(Box<status::Report>),
     /// It did not answer, and why.
     Silent(String),
 }
 
-/// Asks every node that can be asked.
-async fn ask_all(
+/// Asks every node that has not answered yet and can be asked.
+async fn ask_others(
     layout: &Layout,
     board: Option<&Board>,
     here: &str,
     args: &Args,
-) -> anyhow::Result<BTreeMap<String, Answer>> {
+    answers: &mut BTreeMap<String, Answer>,
+) -> anyhow::Result<()> {
     let mut asking = JoinSet::new();
-    for node in layout.nodes() {
+    let wanted = |node: &&NodeSpec| {
+        let asked_for = args.nodes.is_empty() || args.nodes.contains(&node.name);
+        asked_for && !answers.contains_key(&node.name)
+    };
+    for node in layout.nodes().filter(wanted) {
         let Some(url) = door(node, board, is_here(node, here)) else {
             continue;
         };
@@ -94,7 +155,9 @@ async fn ask_all(
                 client.status().await
             };
             let answer = match timeout(limit, asked).await {
-                Ok(Ok(status)) if status.name == name => Answer::Status(Box::new(status)),
+                Ok(Ok(status)) if status.name == name => {
+                    Answer::Status(Box::new(status::Report::of_node(&status)))
+                }
                 Ok(Ok(status)) => Answer::Silent(format!("{url} is {:?}", status.name)),
                 Ok(Err(error)) => Answer::Silent(error.to_string()),
                 Err(_) => Answer::Silent(format!(
@@ -105,12 +168,11 @@ async fn ask_all(
             (name, answer)
         });
     }
-    let mut answers = BTreeMap::new();
     while let Some(answer) = asking.join_next().await {
         let (name, answer) = answer?;
         answers.insert(name, answer);
     }
-    Ok(answers)
+    Ok(())
 }
 
 /// Where a node can be asked: where its supervisor says that it listens, or else the layout.
@@ -137,11 +199,11 @@ fn reachable(url: &PeerUrl) -> PeerUrl {
 }
 
 const HELP: &str = "\
-A node is up if it answers, or if its supervisor or another node that answers says so; `-` is what cannot be
-known then. Exit 1 if any node is not up.
+A node is up if it answers, its supervisor or at an address of its own, or if another node that answers says so; `-` is what
+cannot be known then. Exit 1 if any node is not up. With NODE: the tables and keys of `broker status`, a node after the other.
 --json keys: cluster, supervisor {pid, uptime_s} or null, nodes [name, role, host, state (up, starting, down,
   unknown), how (answers, supervised, seen, or why not), pid, uptime_s, restarts, metrics, peers, peers_expected,
-  waiting_for, stores [name, role, entries, lag], logs {stream: in, written, dropped}], not_up.";
+  waiting_for, last_end, stores [name, role, entries, lag], logs {stream: in, written, dropped}], not_up.";
 
 #[cfg(test)]
 mod tests {

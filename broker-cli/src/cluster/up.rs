@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_cluster::{HostPort, Role};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::board::Live;
-use super::control::{self, Progress, StopOrder, Stopped};
+use super::control::{self, NodeStatus, Progress, StopOrder, Stopped, Wish};
 use super::{ClusterArgs, is_here, stop};
 use crate::failure::{AlreadyReported, MISUSED, complain, misuse};
 use crate::logging::Logging;
@@ -186,7 +188,7 @@ struct Up {
     waiting: BTreeSet<String>,
     live: Live,
     hangups: Signal,
-    ordered: mpsc::Receiver<StopOrder>,
+    ordered: mpsc::Receiver<Wish>,
     args: Args,
     /// The level of the log that was asked for.
     asked: Option<String>,
@@ -203,7 +205,13 @@ impl Up {
                     None => return Ok(None),
                 },
                 // The server holds a sender as long as it runs.
-                Some(order) = self.ordered.recv() => return Ok(Some(order)),
+                Some(wish) = self.ordered.recv() => match wish {
+                    Wish::Stop(order) => return Ok(Some(order)),
+                    Wish::Ask(report) => {
+                        self.ask_all(&report);
+                        continue;
+                    }
+                },
                 _ = self.hangups.recv() => {
                     notifier.reloading();
                     let done = self.reload().await;
@@ -238,6 +246,23 @@ impl Up {
                 }
             }
             output.flush()?;
+        }
+    }
+
+    /// Asks every node how it is, and passes on what they say as they answer.
+    fn ask_all(&self, report: &mpsc::Sender<NodeStatus>) {
+        for name in self.roles.keys() {
+            let (node, answer) = (name.clone(), self.supervisor.ask(name));
+            let report = report.clone();
+            tokio::spawn(async move {
+                let text = tokio::select! {
+                    text = timeout(ASK_LIMIT, answer) => text.ok().flatten(),
+                    () = report.closed() => return,
+                };
+                let status = text.and_then(|text| serde_json::from_str(&text).ok());
+                // Who asked may have stopped waiting.
+                let _ = report.send(NodeStatus { node, status }).await;
+            });
         }
     }
 
@@ -359,8 +384,11 @@ impl Up {
     }
 }
 
-/// Wishes to stop that may wait; the first is enough.
+/// Wishes that may wait.
 const ORDERS: usize = 4;
+
+/// How long a node may take to say how it is.
+const ASK_LIMIT: Duration = Duration::from_secs(30);
 
 const HELP: &str = "\
 A node that ends is started again: at once, then after 100 ms doubling to 5 s. SIGINT, SIGTERM and

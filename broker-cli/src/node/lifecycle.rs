@@ -7,7 +7,7 @@ use std::io;
 use anyhow::Context as _;
 use broker_cluster::HostPort;
 use broker_core::PeerUrl;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Stdin};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::departure::Departure;
@@ -15,13 +15,16 @@ use super::notify::Notifier;
 use crate::metrics::{Monitor, Phase, Server, View};
 use crate::output::Output;
 use crate::signals::StopSignals;
+use crate::status::{Portable, Report};
+use crate::supervisor::{ASK_STATUS, STATUS};
 
 /// A node between its start and its end.
 #[derive(Debug)]
 pub(super) struct Running {
     signals: StopSignals,
     hangups: Signal,
-    supervised: bool,
+    /// What the supervisor says, if there is one.
+    supervisor: Option<BufReader<Stdin>>,
     json: bool,
     notifier: Notifier,
     monitor: Monitor,
@@ -35,6 +38,8 @@ pub(super) enum Told {
     Stop,
     /// Read the configuration again.
     Reload,
+    /// Tell the supervisor how the node is.
+    Status,
 }
 
 /// How a node is run, whatever it does.
@@ -69,7 +74,9 @@ impl Running {
         Ok(Self {
             signals,
             hangups,
-            supervised: manner.supervised,
+            supervisor: manner
+                .supervised
+                .then(|| BufReader::new(tokio::io::stdin())),
             json: manner.json,
             notifier,
             monitor,
@@ -106,20 +113,28 @@ impl Running {
         self.monitor.enters(Phase::Running(view));
     }
 
-    /// Waits for SIGINT, SIGTERM, SIGHUP, or the end of the supervisor's wish.
+    /// Waits for SIGINT, SIGTERM, SIGHUP, or what the supervisor says.
     ///
     /// # Cancel safety
     /// Safe.
     pub(super) async fn told(&mut self) -> Told {
         let told = tokio::select! {
             _ = self.signals.received() => Told::Stop,
-            () = stdin_closed(), if self.supervised => Told::Stop,
+            told = word_of(&mut self.supervisor) => told,
             _ = self.hangups.recv() => Told::Reload,
         };
         if told == Told::Stop {
             tracing::info!("stopping");
         }
         told
+    }
+
+    /// Tells the supervisor how the node is, in one line on stdout.
+    pub(super) fn say_status(view: &View) -> anyhow::Result<()> {
+        let report = Portable::from(Report::of_node(&view.endpoint.status()));
+        let mut output = Output::stdout();
+        output.line(format!("{STATUS}{}", serde_json::to_string(&report)?))?;
+        output.flush()
     }
 
     /// Runs `reload`, which says what it did.
@@ -158,13 +173,31 @@ impl Running {
     }
 }
 
-async fn stdin_closed() {
-    let mut ignored = [0; 64];
+/// The next thing that a supervisor says: it asks, a line each, or closes the pipe for the node to stop.
+///
+/// # Cancel safety
+/// Safe: what has been read is kept.
+async fn word_of(supervisor: &mut Option<BufReader<Stdin>>) -> Told {
+    let Some(stdin) = supervisor else {
+        return std::future::pending().await;
+    };
     loop {
-        match tokio::io::stdin().read(&mut ignored).await {
-            Ok(1..) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => return,
+        let ended = match stdin.fill_buf().await {
+            Ok(available) => {
+                // Lines are written whole and fit; whatever else there is is passed over.
+                let line = available.iter().position(|byte| *byte == b'\n');
+                let used = line.map_or(available.len(), |end| end + 1);
+                let asked = available.get(..used) == Some(ASK_STATUS.as_bytes());
+                stdin.consume(used);
+                if asked {
+                    return Told::Status;
+                }
+                used == 0
+            }
+            Err(error) => error.kind() != io::ErrorKind::Interrupted,
+        };
+        if ended {
+            return Told::Stop;
         }
     }
 }

@@ -1,12 +1,14 @@
 //! A node of a cluster, as its layout describes it.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use broker_cluster::{ClusterNode, StartError};
 use broker_core::{Filter, ListenError, QueueOptions};
+use broker_store::{BackendError, Problem};
 
 use super::departure::Departure;
 use super::lifecycle::{Running, Told};
@@ -108,6 +110,7 @@ pub(super) async fn run(
                 Told::Reload => {
                     running.reload(reload(args, config, &node, &controls, log)).await;
                 }
+                Told::Status => Running::say_status(&view(&node))?,
             },
             done = &mut work => {
                 worked = done;
@@ -157,6 +160,18 @@ fn view(node: &ClusterNode) -> View {
     }
 }
 
+/// Whether another process has what the node needs, such as the last one of this node, which still stops. Trying again helps.
+fn is_taken(error: &StartError) -> bool {
+    match error {
+        StartError::Logs(source) => source.kind() == ErrorKind::ResourceBusy,
+        StartError::Backend {
+            source: BackendError::Open { problem, .. },
+            ..
+        } => matches!(problem, Problem::InUse | Problem::Locked),
+        _ => false,
+    }
+}
+
 /// What the layout asks for and cannot be had is a mistake in the layout: the line that asks for it, and what to do.
 fn explain(error: StartError, config: &Path) -> anyhow::Error {
     let (table, key, fix) = match &error {
@@ -167,6 +182,7 @@ fn explain(error: StartError, config: &Path) -> anyhow::Error {
                 config.display()
             ));
         }
+        _ if is_taken(&error) => return error.into(),
         StartError::Logs(_) => (
             "cluster".to_owned(),
             "log_dir",

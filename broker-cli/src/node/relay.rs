@@ -58,9 +58,15 @@ pub(super) async fn run(args: &Args, settings: &Settings) -> anyhow::Result<()> 
     for url in &args.peer {
         endpoint.peer(url.clone());
     }
-    while running.told().await == Told::Reload {
-        let nothing = async { Ok("nothing to do without --config".to_owned()) };
-        running.reload(nothing).await;
+    loop {
+        match running.told().await {
+            Told::Stop => break,
+            Told::Reload => {
+                let nothing = async { Ok("nothing to do without --config".to_owned()) };
+                running.reload(nothing).await;
+            }
+            Told::Status => Running::say_status(&view)?,
+        }
     }
     let drain = async {
         // Peers stop first, so that what they have sent until then can be passed on.

@@ -5,7 +5,7 @@ mod text;
 
 use anyhow::Context as _;
 
-pub(crate) use self::report::Report;
+pub(crate) use self::report::{Log, Portable, Report, Store};
 use crate::client::NodeArgs;
 use crate::door::Door;
 use crate::output::Output;
@@ -28,11 +28,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .status()
         .await
         .with_context(|| format!("status {}", args.node.peer))?;
+    print(&report, args.json)
+}
+
+/// Prints a report, as tables or as JSON.
+pub(crate) fn print(report: &Report, json: bool) -> anyhow::Result<()> {
     let mut output = Output::stdout();
-    if args.json {
-        output.json(&report)?;
+    if json {
+        output.json(report)?;
     } else {
-        output.line(text::tables(&report).trim_end())?;
+        output.line(text::tables(report).trim_end())?;
     }
     output.flush()
 }
@@ -44,4 +49,6 @@ const HELP: &str = "\
 
 Over broker:// this is what a peer can see: id, name, version (the software), protocol_version,
 subscriptions (the filter), rtt_us, and the stores that the filter names; over ws:// id, version,
-protocol_version and rtt_us. The rest is null, and name empty where it is not told.";
+protocol_version and rtt_us. The rest is null, and name empty where it is not told.
+
+A node that listens nowhere, as workers may, is shown by `broker cluster status NODE`, if `broker cluster up` runs it.";

@@ -6,20 +6,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker_core::{Filter, NodeStatus, PeerInfo};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A status, with the keys that `--json` prints.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(super) id: String,
-    pub(super) name: String,
+    pub(crate) name: String,
     pub(super) version: String,
-    pub(super) uptime_s: Option<f64>,
+    pub(crate) uptime_s: Option<f64>,
     pub(super) listening: Option<Vec<String>>,
     pub(super) subscriptions: Option<Vec<String>>,
-    pub(super) peers: Option<Vec<Peer>>,
-    pub(super) stores: Option<Vec<Store>>,
-    pub(super) logs: Option<BTreeMap<String, Log>>,
+    pub(crate) peers: Option<Vec<Peer>>,
+    pub(crate) stores: Option<Vec<Store>>,
+    pub(crate) logs: Option<BTreeMap<String, Log>>,
     /// Only tables have these.
     #[serde(skip)]
     pub(super) counters: BTreeMap<String, u64>,
@@ -28,50 +28,82 @@ pub(crate) struct Report {
 }
 
 /// What only somebody at the other end can say.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Seen {
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Seen {
     pub(super) protocol_version: u32,
     pub(super) rtt_us: f64,
 }
 
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Peer {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Peer {
     pub(super) id: String,
-    pub(super) name: String,
+    pub(crate) name: String,
     pub(super) url: String,
-    pub(super) state: String,
+    pub(crate) state: String,
     pub(super) filter: Vec<String>,
     pub(super) queued: u64,
     pub(super) queued_bytes: u64,
     pub(super) sent: u64,
-    pub(super) received: u64,
-    pub(super) dropped: u64,
+    pub(crate) received: u64,
+    pub(crate) dropped: u64,
     pub(super) rtt_us: Option<f64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Store {
-    pub(super) name: String,
-    pub(super) role: String,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Store {
+    pub(crate) name: String,
+    pub(crate) role: String,
     pub(super) backend: Option<String>,
-    pub(super) entries: Option<u64>,
+    pub(crate) entries: Option<u64>,
     /// Where it is in its history.
     pub(super) revision: Option<String>,
     /// How many changes of the master it knows and has not applied yet; none at a master.
-    pub(super) lag: Option<u64>,
+    pub(crate) lag: Option<u64>,
     pub(super) digest: Option<String>,
     pub(super) freshness: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Log {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Log {
     #[serde(rename = "in")]
-    pub(super) received: u64,
-    pub(super) written: u64,
-    pub(super) dropped: u64,
-    pub(super) spooled: u64,
+    pub(crate) received: u64,
+    pub(crate) written: u64,
+    pub(crate) dropped: u64,
+    pub(crate) spooled: u64,
     #[serde(skip)]
     pub(super) duplicates: u64,
+}
+
+/// A [`Report`] on its way from one process of this program to another, with what `--json` does not print.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Portable {
+    report: Report,
+    counters: BTreeMap<String, u64>,
+    duplicates: BTreeMap<String, u64>,
+}
+
+impl From<Report> for Portable {
+    fn from(mut report: Report) -> Self {
+        let logs = report.logs.iter_mut().flatten();
+        Self {
+            duplicates: logs
+                .map(|(stream, log)| (stream.clone(), std::mem::take(&mut log.duplicates)))
+                .collect(),
+            counters: std::mem::take(&mut report.counters),
+            report,
+        }
+    }
+}
+
+impl From<Portable> for Report {
+    fn from(portable: Portable) -> Self {
+        let mut report = portable.report;
+        report.counters = portable.counters;
+        for (stream, log) in report.logs.iter_mut().flatten() {
+            log.duplicates = portable.duplicates.get(stream).copied().unwrap_or(0);
+        }
+        report
+    }
 }
 
 impl Report {
@@ -273,6 +305,16 @@ pub(super) mod tests {
     }
 
     const KEYS: &str = "id listening logs name peers stores subscriptions uptime_s version";
+
+    #[test]
+    fn all_of_a_report_gets_to_another_process() {
+        let mut status = sample();
+        status.counters = [("handler_calls".to_owned(), 3)].into();
+        let report = Report::of_node(&status);
+        let text = serde_json::to_string(&Portable::from(report.clone())).expect("json");
+        let back: Portable = serde_json::from_str(&text).expect("read");
+        assert_eq!(Report::from(back), report);
+    }
 
     #[test]
     fn json_has_the_keys_that_are_promised() {

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use broker_cluster::{Layout, NodeSpec};
-use broker_core::NodeStatus;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use super::super::board::{Board, NodeState};
 use super::Answer;
+use crate::status;
 
 /// Every node of a cluster.
 #[derive(Debug, Serialize)]
@@ -37,6 +37,8 @@ struct Node {
     pid: Option<u32>,
     uptime_s: Option<f64>,
     restarts: Option<u64>,
+    /// How its process ended the last time, if it ever did under this supervisor.
+    last_end: Option<String>,
     metrics: Option<String>,
     peers: Option<usize>,
     peers_expected: usize,
@@ -170,6 +172,16 @@ impl Report {
             if !matches!(node.state, State::Up) {
                 text.push_str(&format!("{}: {}\n", node.name, node.how));
             }
+            if let (Some(restarts @ 1..), Some(end)) = (node.restarts, &node.last_end) {
+                let times = match restarts {
+                    1 => "once".to_owned(),
+                    more => format!("{more} times"),
+                };
+                text.push_str(&format!(
+                    "{}: started again {times}, after it ended with {end}\n",
+                    node.name
+                ));
+            }
         }
         text
     }
@@ -206,9 +218,10 @@ impl Node {
             how,
             pid: supervised.and_then(|state| state.pid),
             uptime_s: status
-                .map(|status| (status.uptime.as_secs_f64() * 1e3).round() / 1e3)
+                .and_then(|status| status.uptime_s)
                 .or_else(|| supervised.and_then(|state| state.uptime_s)),
             restarts: supervised.map(|state| state.restarts),
+            last_end: supervised.and_then(|state| state.last_end.clone()),
             metrics: supervised.and_then(|state| state.metrics.clone()),
             peers: status.map(|_| expected.iter().filter(is_there).count()),
             peers_expected: expected.len(),
@@ -292,7 +305,10 @@ fn judge(evidence: &Evidence<'_>) -> (State, String) {
         }
         (_, Some(state)) if !state.ready => (State::Starting, said("its process is not ready yet")),
         (Some(Answer::Silent(why)), _) => (State::Down, why.clone()),
-        (None, Some(_)) => (State::Up, said("supervised")),
+        (None, Some(_)) => (
+            State::Down,
+            said("its process runs and does not answer in time"),
+        ),
         (None, None) if evidence.seen => (State::Up, said("seen")),
         (None, None) if evidence.supposed_here => {
             (State::Down, said("the supervisor does not know it"))
@@ -309,32 +325,31 @@ fn judge(evidence: &Evidence<'_>) -> (State, String) {
 }
 
 /// The names of the peers that a node is connected to.
-fn connected(status: &NodeStatus) -> impl Iterator<Item = &str> {
-    status
-        .peers
-        .iter()
+fn connected(status: &status::Report) -> impl Iterator<Item = &str> {
+    let peers = status.peers.iter().flatten();
+    peers
         .filter(|peer| peer.state == "peered")
         .map(|peer| peer.name.as_str())
 }
 
-fn stores(status: &NodeStatus) -> Vec<Store> {
-    let store = |store: &broker_core::StoreStatus| Store {
+fn stores(status: &status::Report) -> Vec<Store> {
+    let store = |store: &status::Store| Store {
         name: store.name.clone(),
         role: store.role.clone(),
-        entries: store.entries,
+        entries: store.entries.unwrap_or(0),
         lag: store.lag,
     };
-    status.stores.iter().map(store).collect()
+    status.stores.iter().flatten().map(store).collect()
 }
 
-fn logs(status: &NodeStatus) -> BTreeMap<String, Log> {
-    let log = |log: &broker_core::LogCounters| Log {
+fn logs(status: &status::Report) -> BTreeMap<String, Log> {
+    let log = |log: &status::Log| Log {
         received: log.received,
         written: log.written,
         dropped: log.dropped,
     };
     let named = |(name, counters): (&String, _)| (name.clone(), log(counters));
-    status.logs.iter().map(named).collect()
+    status.logs.iter().flatten().map(named).collect()
 }
 
 fn or_none(words: Vec<String>) -> String {
@@ -347,7 +362,7 @@ fn or_none(words: Vec<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use broker_core::PeerStatus;
+    use broker_core::{NodeStatus, PeerStatus};
 
     use super::*;
 
@@ -370,7 +385,8 @@ mod tests {
             }],
             ..NodeStatus::default()
         };
-        [("manager".to_owned(), Answer::Status(Box::new(status)))].into()
+        let report = status::Report::of_node(&status);
+        [("manager".to_owned(), Answer::Status(Box::new(report)))].into()
     }
 
     #[test]
@@ -411,7 +427,8 @@ mod tests {
         let answers = [("manager".to_owned(), silent)].into();
         let report = Report::new(&layout(), Some(&board), &answers, |_| true);
         let states: Vec<State> = report.nodes.iter().map(|node| node.state).collect();
-        assert_eq!(states, [State::Down, State::Up, State::Starting]);
+        assert_eq!(states, [State::Down, State::Down, State::Starting]);
+        assert!(report.nodes[1].how.contains("does not answer"));
         assert!(report.nodes[0].how.contains("signal: 9"));
     }
 
