@@ -438,7 +438,11 @@ async fn listen(
                 locked(&inquiry).answered(status);
                 continue;
             }
-            line.truncate(line.floor_char_boundary(MAX_LINE));
+            if line.len() > MAX_LINE {
+                let at_most = (0..=MAX_LINE).rev();
+                let end = at_most.into_iter().find(|end| line.is_char_boundary(*end));
+                line.truncate(end.unwrap_or(0));
+            }
             let event = if line == "ready" {
                 NodeEvent::Ready
             } else if let Some(Ok(url)) = line.strip_prefix("listening ").map(str::parse) {
