@@ -21,8 +21,8 @@ fn generated(ports: &[u16]) -> String {
 redef Cluster::manager_is_logger = F;
 redef Cluster::nodes = {{
 \t[\"control\"] = [$node_type=Cluster::CONTROL, $ip=127.0.0.1, $p=27760/tcp],
-\t[\"manager\"] = [$node_type=Cluster::MANAGER, $ip=127.0.0.1, $p={}/tcp, $metrics_port=9991/tcp],
-\t[\"logger-1\"] = [$node_type=Cluster::LOGGER, $ip=127.0.0.1, $p={}/tcp, $metrics_port=9992/tcp],
+\t[\"manager\"] = [$node_type=Cluster::MANAGER, $ip=127.0.0.1, $p={}/tcp],
+\t[\"logger-1\"] = [$node_type=Cluster::LOGGER, $ip=127.0.0.1, $p={}/tcp, $metrics_port={}/tcp],
 \t[\"proxy-1\"] = [$node_type=Cluster::PROXY, $ip=127.0.0.1, $p={}/tcp, $manager=\"manager\"],
 \t[\"worker-1\"] = [$node_type=Cluster::WORKER, $ip=127.0.0.1, $p={}/tcp, $manager=\"manager\"],
 }};
@@ -33,7 +33,7 @@ event zeek_init()
 \t\tCluster::listen_websocket([$listen_addr=127.0.0.1, $listen_port=27759/tcp]);
 \t}}
 ",
-        ports[0], ports[1], ports[2], ports[3]
+        ports[0], ports[1], ports[4], ports[2], ports[3]
     )
 }
 
@@ -62,7 +62,7 @@ async fn member(directory: &Path, name: &str) -> ClusterNode {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_logger_named_by_cluster_node_joins_the_cluster_of_a_cluster_layout_zeek() {
     let directory = tempfile::tempdir().unwrap();
-    let ports = free_ports(4);
+    let ports = free_ports(5);
     let file = directory.path().join("cluster-layout.zeek");
     std::fs::write(&file, generated(&ports)).unwrap();
     std::fs::write(
@@ -80,6 +80,10 @@ async fn a_logger_named_by_cluster_node_joins_the_cluster_of_a_cluster_layout_ze
                 "logger.toml",
             ])
             .env("CLUSTER_NODE", "logger-1"),
+    );
+    assert_eq!(
+        logger.line_after("metrics "),
+        format!("http://127.0.0.1:{}/metrics", ports[4])
     );
     assert_eq!(
         logger.line_after("listening "),
@@ -186,9 +190,9 @@ fn what_does_not_do_is_misuse_with_file_line_and_fix() {
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
     write(
         "cluster-layout.zeek",
-        &generated(&[1, 2, 3, 4]).replace("Cluster::PROXY", "Cluster::PROXI"),
+        &generated(&[1, 2, 3, 4, 0]).replace("Cluster::PROXY", "Cluster::PROXI"),
     );
-    write("right.zeek", &generated(&[1, 2, 3, 4]));
+    write("right.zeek", &generated(&[1, 2, 3, 4, 0]));
     write("own.toml", "[node.manager]\nrole = \"manager\"\n");
     write("with.toml", "[cluster]\nlog_dirs = \"x\"\n");
     write(

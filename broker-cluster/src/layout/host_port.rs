@@ -11,6 +11,15 @@ pub struct HostPort {
 }
 
 impl HostPort {
+    /// A port of this machine alone.
+    #[must_use]
+    pub fn local(port: u16) -> Self {
+        Self {
+            host: LOOPBACK.to_owned(),
+            port,
+        }
+    }
+
     /// The host to bind.
     #[must_use]
     pub fn host(&self) -> &str {

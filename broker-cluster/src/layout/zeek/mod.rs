@@ -32,7 +32,7 @@ use super::format::LayoutFormat;
 use super::reader::{self, PlacedNode};
 use super::security::{TlsSpec, WsSpec};
 use super::table::{Source, shortened};
-use super::{Layout, NodeSpec, check};
+use super::{HostPort, Layout, NodeSpec, check};
 use crate::role::Role;
 
 /// The first port that zeekctl deals out.
@@ -122,6 +122,8 @@ struct ZeekNode {
     /// None: it does not listen.
     port: Option<u16>,
     manager: Option<String>,
+    /// Where it serves metrics.
+    metrics: Option<u16>,
     pin_cpu: Option<u32>,
     env: Arc<[(String, String)]>,
     line: usize,
@@ -276,7 +278,7 @@ impl ZeekNode {
                 weight: 1,
                 peers: Vec::new(),
                 log_level: None,
-                metrics: None,
+                metrics: self.metrics.map(HostPort::local),
                 tls: TlsSpec::default(),
                 ws: WsSpec::default(),
                 pin_cpu: self.pin_cpu,

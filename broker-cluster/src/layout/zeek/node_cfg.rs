@@ -148,6 +148,7 @@ fn expand(
             zone: zone.clone(),
             port: None,
             manager: None,
+            metrics: None,
             pin_cpu: (!cpus.is_empty()).then(|| cpus[(number - 1) % cpus.len()]),
             env: Arc::clone(&variables),
             line: section.line,

@@ -185,6 +185,7 @@ impl Script<'_> {
             zone: fields.zone,
             port: fields.port,
             manager: fields.manager,
+            metrics: fields.metrics,
             pin_cpu: None,
             env: Arc::new([]),
             line: self.scanner.line(place),
@@ -240,8 +241,9 @@ impl Script<'_> {
                 }
             }
             "manager" => fields.manager = Some(self.scanner.text()?),
+            "metrics_port" => fields.metrics = self.port()?,
             // Known to Zeek, and of no meaning to others than the node itself.
-            "metrics_port" | "id" | "interface" => self.scanner.skip_to(&[',', ']', ')'])?,
+            "id" | "interface" => self.scanner.skip_to(&[',', ']', ')'])?,
             other => {
                 let what = format!("${} of {:?}", shortened(other), shortened(node));
                 self.pass_over(place, &what);
@@ -331,4 +333,5 @@ struct Fields {
     zone: String,
     port: Option<u16>,
     manager: Option<String>,
+    metrics: Option<u16>,
 }

@@ -86,6 +86,36 @@ fn in_manager(rest: &str) -> String {
 }
 
 #[test]
+fn metrics_are_served_at_the_port_that_zeek_has_for_them() {
+    let metrics = |layout: &Layout, name: &str| {
+        let spec = layout.node(name).expect("a node");
+        spec.metrics.as_ref().map(ToString::to_string)
+    };
+    let layout = script(GENERATED).expect("a layout");
+    assert_eq!(
+        metrics(&layout, "proxy-1"),
+        Some("127.0.0.1:9993".to_owned())
+    );
+    let with_port = |port: &str| {
+        script(&in_manager(&format!(
+            ",\n[\"w\"] = [$node_type=Cluster::WORKER, $ip=127.0.0.1, $metrics_port={port}]}};"
+        )))
+    };
+    let none = with_port("0/unknown").expect("a layout");
+    assert_eq!(metrics(&none, "w"), None);
+    let options = ZeekOptions::new().with(
+        "[node.manager]\nmetrics = \"192.0.2.1:1\"\n[node.proxy-1]\nqueue_messages = 5\n",
+        "etc/more.toml",
+    );
+    let more = Layout::from_cluster_layout_zeek(GENERATED, "etc/cluster-layout.zeek", &options);
+    let more = more.expect("a layout");
+    assert_eq!(metrics(&more, "manager"), Some("192.0.2.1:1".to_owned()));
+    assert_eq!(metrics(&more, "proxy-1"), Some("127.0.0.1:9993".to_owned()));
+    let error = with_port("9991/udp").expect_err("no such port");
+    assert!(one_line(&error).contains("9991/udp"), "{error}");
+}
+
+#[test]
 fn what_zeekctl_generates_is_read_and_everybody_listens_as_zeek_does() {
     let layout = script(GENERATED).expect("a layout");
     let node = |name: &str, role, any: &str, host: &str, port: u16| {
