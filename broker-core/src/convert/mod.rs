@@ -9,7 +9,7 @@
 //! | `String`, [`ByteString`](crate::ByteString) | string | string |
 //! | `IpAddr`, `Ipv4Addr`, `Ipv6Addr`, [`Address`](crate::Address) | address | addr |
 //! | [`Subnet`](crate::Subnet), [`Port`](crate::Port) | subnet, port | subnet, port |
-//! | [`Timestamp`](crate::Timestamp) | timestamp | time |
+//! | [`Timestamp`](crate::Timestamp), `SystemTime` | timestamp | time |
 //! | [`Timespan`](crate::Timespan), `Duration` | timespan | interval |
 //! | [`EnumValue`](crate::EnumValue) | enum | enum |
 //! | `Vec<T>` | vector | vector of T |
@@ -195,6 +195,9 @@ mod tests {
         back(Port::tcp(80));
         back(Timestamp::from_nanos(5));
         back(std::time::Duration::from_millis(1500));
+        let epoch = std::time::SystemTime::UNIX_EPOCH;
+        back(epoch + std::time::Duration::from_nanos(1_500_000_001));
+        back(epoch - std::time::Duration::from_nanos(1));
         back(vec![1u64, 2]);
         back(BTreeSet::from(["a".to_owned(), "b".to_owned()]));
         back(BTreeMap::from([

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{ConversionError, FromData, ToData};
 use crate::address::{Address, Subnet};
@@ -141,6 +141,35 @@ impl FromData for String {
 
     fn type_name() -> Cow<'static, str> {
         "string".into()
+    }
+}
+
+/// Beyond the range of [`Timestamp`] the nearest point in it.
+impl ToData for SystemTime {
+    fn to_data(&self) -> Data {
+        Timestamp::from(*self).into()
+    }
+}
+
+impl FromData for SystemTime {
+    fn from_data(data: &Data) -> Result<Self, ConversionError> {
+        let time = Timestamp::from_data(data)?;
+        let nanos = Duration::from_nanos(time.as_nanos().unsigned_abs());
+        let time_of_system = if time.as_nanos() < 0 {
+            Self::UNIX_EPOCH.checked_sub(nanos)
+        } else {
+            Self::UNIX_EPOCH.checked_add(nanos)
+        };
+        time_of_system.ok_or_else(|| {
+            ConversionError::new(
+                "time that the system's clock can say",
+                format!("time {time}"),
+            )
+        })
+    }
+
+    fn type_name() -> Cow<'static, str> {
+        "time".into()
     }
 }
 
