@@ -282,6 +282,9 @@ const OVERFLOW: &str = "backpressure_overflow";
 
 #[cfg(test)]
 mod tests {
+    use broker_core::Data;
+    use broker_core::zeek::Message;
+
     use super::*;
 
     fn url(text: &str) -> PeerUrl {
@@ -360,6 +363,39 @@ mod tests {
         let many = vec![Topic::copy_from(&[b'x'; 1000]).unwrap(); 10];
         let line = joined(&many);
         assert!(line.ends_with("xxx, and 6 more"), "{line}");
+    }
+
+    /// How a recorded Zeek manager announced its stream `Broker::LOG`.
+    const RECORDED: &str = "0e030200000000000000010200000000000000020e040b0b42726f6b65723a3a4c4f470b114c6f673a3a5752495445525f41534349490e0605066272\
+        6f6b65720400000000000000000400000000000000000441dac0fa3057d0cc0d0005000e060e05050274730002000000000000000502000000000000\
+        000001000e05050274790002000000000000000902000000000000000001000e05050265760002000000000000000702000000000000000001000e05\
+        050c706565722e616464726573730002000000000000000702000000000000000001000e05050f706565722e626f756e645f706f7274000200000000\
+        0000000a02000000000000000001000e0505076d657373616765000200000000000000070200000000000000000101";
+
+    #[test]
+    fn broker_log_is_announced_as_zeek_announces_it() {
+        let bytes: Vec<u8> = RECORDED
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect();
+        let recorded = Message::from_data(&Data::decode(&bytes).unwrap()).unwrap();
+        let Message::LogCreate(recorded) = recorded else {
+            panic!("{recorded:?}")
+        };
+        let schema = broker_schema();
+        assert_eq!(recorded.stream.to_string(), schema.stream_id());
+        assert_eq!(recorded.info.path.to_str(), Some(schema.path.as_str()));
+        let ours: Vec<_> = schema.columns.iter().map(Column::to_wire).collect();
+        let zeek_s: Vec<_> = recorded
+            .fields
+            .iter()
+            .map(|field| {
+                let name = field.name.to_str().unwrap();
+                (name, field.type_tag, field.subtype, field.optional)
+            })
+            .collect();
+        assert_eq!(ours, zeek_s);
     }
 
     #[test]
