@@ -221,7 +221,14 @@ fn broker_record(status: &StatusEvent, time: f64) -> Option<Vec<LogValue>> {
         StatusEventCode::PeerInvalid => ("Broker::ERROR", "peer-invalid"),
         _ => return None,
     };
-    let url = status.url.as_ref();
+    // An error of Broker's names no endpoint but in its text (1.6).
+    let is_error = ty == "Broker::ERROR";
+    let message = if is_error {
+        error_text(status)
+    } else {
+        status.message.clone()
+    };
+    let url = status.url.as_ref().filter(|_| !is_error);
     let port = url.and_then(PeerUrl::port).map(|number| {
         LogValue::Port(LogPort {
             number: u64::from(number),
@@ -234,8 +241,21 @@ fn broker_record(status: &StatusEvent, time: f64) -> Option<Vec<LogValue>> {
         text(event),
         url.map_or(LogValue::Unset, |url| text(url.host())),
         port.unwrap_or(LogValue::Unset),
-        text(&status.message),
+        text(&message),
     ])
+}
+
+/// `(ID, *ADDRESS:PORT, "TEXT")`, with an ID of zeros for a node that is not known yet.
+fn error_text(status: &StatusEvent) -> String {
+    let id = status.endpoint.unwrap_or(EndpointId::NIL);
+    let place = match &status.url {
+        Some(url) => match url.port() {
+            Some(port) => format!("*{}:{port}", url.host()),
+            None => format!("*{url}"),
+        },
+        None => "*<unknown>:0".to_owned(),
+    };
+    format!("({id}, {place}, {:?})", status.message)
 }
 
 fn text(text: &str) -> LogValue {
@@ -412,11 +432,6 @@ mod tests {
                 "Broker::STATUS",
                 "connection-terminated",
             ),
-            (
-                StatusEventCode::PeerUnavailable,
-                "Broker::ERROR",
-                "peer-unavailable",
-            ),
         ] {
             let record = broker_record(&status(code, "why"), 1.5).unwrap();
             assert_eq!(
@@ -434,6 +449,24 @@ mod tests {
                 ]
             );
         }
+        let unreachable = StatusEvent {
+            endpoint: None,
+            ..status(
+                StatusEventCode::PeerUnavailable,
+                "unable to connect to remote peer",
+            )
+        };
+        let expected = [
+            LogValue::Time(1.5),
+            LogValue::Enum(b"Broker::ERROR".to_vec()),
+            text("peer-unavailable"),
+            LogValue::Unset,
+            LogValue::Unset,
+            text(
+                "(00000000-0000-0000-0000-000000000000, *192.0.2.1:7702, \"unable to connect to remote peer\")",
+            ),
+        ];
+        assert_eq!(broker_record(&unreachable, 1.5).unwrap(), expected);
         let found = status(StatusEventCode::EndpointDiscovered, "");
         assert_eq!(broker_record(&found, 0.0), None);
     }
