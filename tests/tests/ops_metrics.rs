@@ -127,6 +127,25 @@ fn a_member_is_ready_once_it_is_connected_and_says_whom_it_waits_for() {
 }
 
 #[test]
+fn a_node_that_a_reload_takes_out_of_the_layout_is_missing_no_longer() {
+    let base = layout(&free_ports(1));
+    let cluster = Cluster::new(&format!("{base}[node.worker-2]\nrole = \"worker\"\n"));
+    let (mut manager, at) = with_metrics(&cluster, "manager");
+    manager.line_after("ready");
+    let expected = r#"broker_cluster_nodes_expected{endpoint="manager",role="worker"}"#;
+    assert_eq!(samples(&get(&at, "/metrics").body)[expected], 2.0);
+    std::fs::write(cluster.path().join("cluster.toml"), base).expect("written");
+    manager.signal("HUP");
+    let seen = samples_when(&at, |samples| samples[expected] == 1.0);
+    let up = |name: &str| {
+        seen.get(&format!(
+            r#"broker_peer_up{{endpoint="manager",peer="{name}"}}"#
+        ))
+    };
+    assert_eq!((up("worker-1"), up("worker-2")), (Some(&0.0), None));
+}
+
+#[test]
 fn figures_are_those_of_what_happened() {
     let ports = free_ports(1);
     let cluster = Cluster::new(&layout(&ports));

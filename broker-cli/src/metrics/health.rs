@@ -64,8 +64,9 @@ impl Health {
             }) => {
                 if cluster.fully_connected(Duration::ZERO).await {
                     let up = cluster.nodes_up();
+                    let layout = cluster.current_layout();
                     missing.extend(
-                        super::snapshot::expected(&cluster)
+                        super::snapshot::expected(&layout, cluster.spec())
                             .map(|node| node.name.clone())
                             .filter(|name| !up.contains_key(name)),
                     );

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use broker_cluster::{ClusterNode, NodeSpec};
+use broker_cluster::{ClusterNode, Layout, NodeSpec};
 use broker_core::queue::DropReason;
 use broker_core::{Endpoint, EndpointId, NodeStatus, Traffic, ZeekTraffic};
 use broker_store::StoreExt as _;
@@ -225,7 +225,8 @@ impl Snapshot {
     }
 
     fn cluster(&mut self, cluster: &ClusterNode) {
-        for node in expected(cluster) {
+        let layout = cluster.current_layout();
+        for node in expected(&layout, cluster.spec()) {
             self.add(&c::NODES_EXPECTED, &[node.role.as_str()], 1.0);
             self.add(&c::NODES_UP, &[node.role.as_str()], 0.0);
         }
@@ -281,10 +282,12 @@ impl Collector for Snapshot {
     }
 }
 
-/// The nodes of the layout that `cluster` is to be connected to: those it dials, and those that dial it.
-pub(super) fn expected(cluster: &ClusterNode) -> impl Iterator<Item = &NodeSpec> {
-    let own = cluster.spec();
-    cluster.layout().nodes().filter(move |node| {
+/// The nodes of `layout` that the node `own` is to be connected to: those it dials, and those that dial it.
+pub(super) fn expected<'a>(
+    layout: &'a Layout,
+    own: &'a NodeSpec,
+) -> impl Iterator<Item = &'a NodeSpec> {
+    layout.nodes().filter(move |node| {
         node.name != own.name
             && (own.role.dials().contains(&node.role) || node.role.dials().contains(&own.role))
     })
@@ -312,10 +315,12 @@ impl PeerNames {
                             (id.to_string(), name.clone())
                         }),
                 );
-                for node in cluster.layout().nodes() {
+                let layout = cluster.current_layout();
+                for node in layout.nodes() {
                     known.insert(node.name.clone(), node.name.clone());
                 }
-                expected_names.extend(expected(cluster).map(|node| node.name.clone()));
+                let names = expected(&layout, cluster.spec());
+                expected_names.extend(names.map(|node| node.name.clone()));
                 // Before its hello, a node is whom it said it is when it shook hands.
                 for peer in &status.peers {
                     if let Some(name) = known.get(&peer.name).cloned() {
