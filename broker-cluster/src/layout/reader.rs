@@ -322,7 +322,7 @@ fn add_to(
         spec.weight = weight;
         spec.peers = peers;
         spec.log_level = log_level;
-        spec.metrics = metrics.or(spec.metrics.take());
+        spec.metrics = metrics.or_else(|| spec.metrics.take());
         spec.tls = security.tls;
         spec.ws = security.ws;
     }

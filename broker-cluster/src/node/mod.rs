@@ -437,6 +437,8 @@ impl ClusterNode {
     /// there is none); writes to tables are answered by the manager (at most [`TABLE_DRAIN_TIMEOUT`]); a logger writes what
     /// has arrived and closes its files; queues to peers drain, goodbye. Returns what became of the log records.
     ///
+    /// Handlers end with the node: one that awaits this waits for itself, and is cut off when its time is over. Spawn it there.
+    ///
     /// # Cancel safety
     /// A dropped future leaves the node half way down; call again to finish.
     pub async fn shutdown(&self) -> Departed {

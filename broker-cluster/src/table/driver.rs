@@ -74,6 +74,9 @@ where
             async move { while !attaching.is_closed() && !attaching.attached(LOOK_EVERY).await {} };
         tokio::pin!(attached);
         let mut is_attached = false;
+        let patience = tokio::time::sleep(PATIENCE);
+        tokio::pin!(patience);
+        let mut has_complained = false;
         loop {
             self.hand_over();
             self.tell();
@@ -106,7 +109,18 @@ where
                 () = self.inner.wake.notified() => {}
                 () = &mut attached, if !is_attached => {
                     is_attached = true;
+                    if has_complained && !self.store.is_closed() {
+                        tracing::info!(store = self.store.name(), "the table has its content now");
+                    }
                     self.first_content().await;
+                }
+                () = &mut patience, if !is_attached && !has_complained => {
+                    has_complained = true;
+                    tracing::warn!(
+                        store = self.store.name(),
+                        "the table is still empty and its writes wait: no master of its store is reachable; the manager has \
+                         one if its layout names the table in [tables], or a program opens it there"
+                    );
                 }
                 () = dropped.cancelled(), if !dropped.is_cancelled() => {}
             }
@@ -281,6 +295,9 @@ const MAX_IN_FLIGHT: usize = 1024;
 
 /// Entries read at a time.
 const PAGE: usize = 512;
+
+/// How long a table is without content before it says so.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// How often a table whose store has no content looks whether the store is closed.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);

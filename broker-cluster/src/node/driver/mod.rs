@@ -1,19 +1,23 @@
 //! The task between the endpoint and the state machines of the cluster: peerings and cluster events in, hellos, reports
 //! and announcements out.
 
+mod announcing;
+mod belief;
+mod reminding;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use broker_core::zeek::{Event, Message as ZeekMessage, MessageView};
 use broker_core::{
-    ClientEvent, ClientSubscriber, EndpointId, Filter, Message, PeerInfo, QueueOptions, RateLimit,
+    ClientEvent, ClientSubscriber, EndpointId, Filter, Message, QueueOptions, RateLimit,
     StatusEvent, StatusEventCode, StatusSubscriber, Subscriber, Topic,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
+use self::reminding::REMIND;
 use super::adopt::Adoption;
 use super::handling::{node_event, started_event};
 use super::handover::SETTLE;
@@ -55,9 +59,6 @@ pub(super) struct Driver {
     /// How often is said that somebody says what only another may say.
     complaints: RateLimit,
 }
-
-/// What may have been lost is asked for, or said, again after this time, until it is known to have arrived.
-const REMIND: Duration = Duration::from_secs(5);
 
 impl Driver {
     /// Subscribes at once, so that nothing that peers send is missed.
@@ -186,49 +187,6 @@ impl Driver {
         let _ = done.send(());
     }
 
-    /// On the manager: who is up is known by now, and is told to the members of pools.
-    async fn settle(&mut self) {
-        if self.role == Role::Manager && !self.settled {
-            self.settled = true;
-            self.tell_homes(None).await;
-        }
-    }
-
-    /// On the manager: tells the members of the pools of `name`, or of all, who of them is up.
-    async fn tell_homes(&self, name: Option<&str>) {
-        if self.settled {
-            for (id, event) in self.shared.tell_homes(name) {
-                let message = Message::new(topics::nodeid_topic(id), event.to_event());
-                self.publish(message).await;
-            }
-        }
-    }
-
-    /// On the manager: tells the cluster that enough nodes are up, or that they are not, once that is to be said.
-    async fn judge(&mut self, now: Duration) {
-        let Some(threshold) = self.jury.threshold() else {
-            return;
-        };
-        let standing = self.shared.standing(threshold);
-        if let Some(verdict) = self.jury.observe(now, &standing) {
-            if verdict.ready {
-                tracing::info!("cluster ready: {standing}");
-            } else {
-                tracing::warn!("cluster not ready after {} s: {standing}", now.as_secs());
-            }
-            self.told(verdict.clone());
-            let event = ClusterEvent::Ready(verdict).to_event();
-            let up: Vec<EndpointId> = {
-                let state = self.shared.state();
-                state.membership.up().map(|(_, _, id)| id).collect()
-            };
-            for id in up {
-                let message = Message::new(topics::nodeid_topic(id), event.clone());
-                self.publish(message).await;
-            }
-        }
-    }
-
     /// The manager has said whether the cluster is ready. It says the same again to those that may not have heard it.
     fn told(&self, verdict: Verdict) {
         let event = ClusterEvent::Ready(verdict.clone()).to_event();
@@ -242,89 +200,6 @@ impl Driver {
         if news {
             self.shared.handling.raise(event);
         }
-    }
-
-    /// What may have been lost on queues that were full, or with a connection: peers that came and went unnoticed, hellos, our
-    /// report to the manager, and what it says in return.
-    async fn remind(&mut self) {
-        let peers = self.shared.endpoint.peers();
-        let present: BTreeSet<EndpointId> = peers.iter().map(|peer| peer.id).collect();
-        let (effects, unnamed, manager) = {
-            let mut state = self.shared.state();
-            let unnamed: BTreeSet<EndpointId> = state.membership.unnamed().collect();
-            let effects = state.membership.reconcile(&present);
-            let manager = state.membership.id_of(&self.shared.layout.manager().name);
-            (effects, unnamed, manager)
-        };
-        let ours = |peer: &&PeerInfo| peer.features.iter().any(|feature| feature == LOG_RECEIPTS);
-        for peer in peers.iter().filter(ours) {
-            if unnamed.contains(&peer.id) {
-                let who = ClusterEvent::Who.to_event();
-                self.publish(Message::new(topics::nodeid_topic(peer.id), who))
-                    .await;
-            }
-        }
-        self.membership(effects).await;
-        if !peers
-            .iter()
-            .filter(ours)
-            .any(|peer| Some(peer.id) == manager)
-        {
-            return;
-        }
-        let verdict_open = self.shared.current_layout().ready().is_some() && {
-            let verdict = self.shared.verdict.borrow();
-            !verdict.as_ref().is_some_and(|verdict| verdict.ready)
-        };
-        let reminder = self.shared.state().readiness.remind(verdict_open);
-        self.readiness(reminder.into_iter().collect()).await;
-    }
-
-    /// The name of the node of the layout that a peer says it is. Its hello is all there is to go by, unless certificates keep
-    /// strangers out.
-    fn name_of(&self, peer: Option<EndpointId>) -> Option<(String, Role)> {
-        let state = self.shared.state();
-        let (name, role) = state.membership.node_of(peer?)?;
-        Some((name.to_owned(), role))
-    }
-
-    /// Whether what only a certain node may say came from somebody else: directly, as nodes of a cluster pass nothing on.
-    fn is_foreign(&mut self, event: &ClusterEvent, peer: Option<EndpointId>) -> bool {
-        let from = self.name_of(peer);
-        let foreign = match event {
-            ClusterEvent::Hello { id, .. } => peer != Some(*id),
-            // Zeek's too says its own name and ID.
-            ClusterEvent::FullyConnected { name, id, .. } => {
-                peer != Some(*id) || from.as_ref().is_some_and(|(known, _)| known != name)
-            }
-            ClusterEvent::Started | ClusterEvent::Ready(_) | ClusterEvent::PoolMembers { .. } => {
-                !matches!(from, Some((_, Role::Manager)))
-            }
-            // It comes before the hello.
-            ClusterEvent::Masters { .. } => {
-                peer.is_none()
-                    || from
-                        .as_ref()
-                        .is_some_and(|(_, role)| *role != Role::Manager)
-            }
-            ClusterEvent::Who => peer.is_none(),
-            ClusterEvent::ForwardChanges { .. }
-            | ClusterEvent::Relay { .. }
-            | ClusterEvent::Receipt { .. } => false,
-        };
-        if foreign {
-            self.shared.refused.fetch_add(1, Ordering::Relaxed);
-            if let Some(suppressed) = self.complaints.check(std::time::Instant::now()) {
-                let from = match (&from, peer) {
-                    (Some((name, _)), _) => name.clone(),
-                    (None, Some(id)) => id.to_string(),
-                    (None, None) => "a client of this node".to_owned(),
-                };
-                let name = event.to_event().name;
-                tracing::warn!(from, suppressed, "{name} is not for it to say: ignored");
-            }
-        }
-        foreign
     }
 
     /// Clients may come and go all the time, so that the program says nothing of them.
@@ -442,27 +317,6 @@ impl Driver {
                 | ClusterEvent::PoolMembers { .. },
             )
             | None => {}
-        }
-    }
-
-    /// On the manager: a node has all it waits for. If it is ours it says so until it is told what it does not know.
-    async fn reported(&mut self, name: &str, id: EndpointId, resending: bool) {
-        let ours = self.gives_receipts(id);
-        let effects = self.shared.state().readiness.report(name, resending, ours);
-        self.readiness(effects).await;
-        if ours && self.shared.state().membership.id_of(name) == Some(id) {
-            self.tell_verdict(id).await;
-        }
-    }
-
-    /// On the manager: what was told to all, to one who may not have heard it.
-    async fn tell_verdict(&self, id: EndpointId) {
-        if let Some(threshold) = self.jury.threshold()
-            && let Some(told) = self.jury.told(&self.shared.standing(threshold))
-        {
-            let event = ClusterEvent::Ready(told).to_event();
-            self.publish(Message::new(topics::nodeid_topic(id), event))
-                .await;
         }
     }
 
@@ -630,22 +484,6 @@ impl Driver {
             };
             let topic = topics::role_topic(Role::Manager);
             self.publish(Message::new(topic, report.to_event())).await;
-        }
-    }
-
-    /// On Zeek's topic, and directly to those who do not subscribe to it.
-    async fn announce_started(&self) {
-        let event = ClusterEvent::Started.to_event();
-        self.publish(Message::new(
-            Topic::from_static(topics::STARTED),
-            event.clone(),
-        ))
-        .await;
-        for peer in self.shared.endpoint.peers() {
-            if !peer.filter.matches(topics::STARTED) {
-                self.publish(Message::new(topics::nodeid_topic(peer.id), event.clone()))
-                    .await;
-            }
         }
     }
 

@@ -1,0 +1,92 @@
+//! What the manager tells the nodes: who of a pool is up, whether the cluster is ready, that it has started.
+
+use std::time::Duration;
+
+use broker_core::{EndpointId, Message, Topic};
+
+use super::Driver;
+use crate::events::ClusterEvent;
+use crate::role::Role;
+use crate::topics;
+
+impl Driver {
+    /// On the manager: who is up is known by now, and is told to the members of pools.
+    pub(super) async fn settle(&mut self) {
+        if self.role == Role::Manager && !self.settled {
+            self.settled = true;
+            self.tell_homes(None).await;
+        }
+    }
+
+    /// On the manager: tells the members of the pools of `name`, or of all, who of them is up.
+    pub(super) async fn tell_homes(&self, name: Option<&str>) {
+        if self.settled {
+            for (id, event) in self.shared.tell_homes(name) {
+                let message = Message::new(topics::nodeid_topic(id), event.to_event());
+                self.publish(message).await;
+            }
+        }
+    }
+
+    /// On the manager: tells the cluster that enough nodes are up, or that they are not, once that is to be said.
+    pub(super) async fn judge(&mut self, now: Duration) {
+        let Some(threshold) = self.jury.threshold() else {
+            return;
+        };
+        let standing = self.shared.standing(threshold);
+        if let Some(verdict) = self.jury.observe(now, &standing) {
+            if verdict.ready {
+                tracing::info!("cluster ready: {standing}");
+            } else {
+                tracing::warn!("cluster not ready after {} s: {standing}", now.as_secs());
+            }
+            self.told(verdict.clone());
+            let event = ClusterEvent::Ready(verdict).to_event();
+            let up: Vec<EndpointId> = {
+                let state = self.shared.state();
+                state.membership.up().map(|(_, _, id)| id).collect()
+            };
+            for id in up {
+                let message = Message::new(topics::nodeid_topic(id), event.clone());
+                self.publish(message).await;
+            }
+        }
+    }
+
+    /// On the manager: what was told to all, to one who may not have heard it.
+    pub(super) async fn tell_verdict(&self, id: EndpointId) {
+        if let Some(threshold) = self.jury.threshold()
+            && let Some(told) = self.jury.told(&self.shared.standing(threshold))
+        {
+            let event = ClusterEvent::Ready(told).to_event();
+            self.publish(Message::new(topics::nodeid_topic(id), event))
+                .await;
+        }
+    }
+
+    /// On the manager: a node has all it waits for. If it is ours it says so until it is told what it does not know.
+    pub(super) async fn reported(&mut self, name: &str, id: EndpointId, resending: bool) {
+        let ours = self.gives_receipts(id);
+        let effects = self.shared.state().readiness.report(name, resending, ours);
+        self.readiness(effects).await;
+        if ours && self.shared.state().membership.id_of(name) == Some(id) {
+            self.tell_verdict(id).await;
+        }
+    }
+
+    /// On Zeek's topic, and directly to those who do not subscribe to it.
+    pub(super) async fn announce_started(&self) {
+        let event = ClusterEvent::Started.to_event();
+        self.publish(Message::new(
+            Topic::from_static(topics::STARTED),
+            event.clone(),
+        ))
+        .await;
+        for peer in self.shared.endpoint.peers() {
+            if !peer.filter.matches(topics::STARTED) {
+                self.publish(Message::new(topics::nodeid_topic(peer.id), event.clone()))
+                    .await;
+            }
+        }
+    }
+}

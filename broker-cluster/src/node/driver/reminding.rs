@@ -1,0 +1,51 @@
+//! What may have been lost on the way is asked for, or said, again, until it is known to have arrived.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use broker_core::{EndpointId, Message, PeerInfo};
+
+use super::Driver;
+use crate::events::{ClusterEvent, LOG_RECEIPTS};
+use crate::topics;
+
+/// How often that is looked at.
+pub(super) const REMIND: Duration = Duration::from_secs(5);
+
+impl Driver {
+    /// What may have been lost on queues that were full, or with a connection: peers that came and went unnoticed, hellos, our
+    /// report to the manager, and what it says in return.
+    pub(super) async fn remind(&mut self) {
+        let peers = self.shared.endpoint.peers();
+        let present: BTreeSet<EndpointId> = peers.iter().map(|peer| peer.id).collect();
+        let (effects, unnamed, manager) = {
+            let mut state = self.shared.state();
+            let unnamed: BTreeSet<EndpointId> = state.membership.unnamed().collect();
+            let effects = state.membership.reconcile(&present);
+            let manager = state.membership.id_of(&self.shared.layout.manager().name);
+            (effects, unnamed, manager)
+        };
+        let ours = |peer: &&PeerInfo| peer.features.iter().any(|feature| feature == LOG_RECEIPTS);
+        for peer in peers.iter().filter(ours) {
+            if unnamed.contains(&peer.id) {
+                let who = ClusterEvent::Who.to_event();
+                self.publish(Message::new(topics::nodeid_topic(peer.id), who))
+                    .await;
+            }
+        }
+        self.membership(effects).await;
+        if !peers
+            .iter()
+            .filter(ours)
+            .any(|peer| Some(peer.id) == manager)
+        {
+            return;
+        }
+        let verdict_open = self.shared.current_layout().ready().is_some() && {
+            let verdict = self.shared.verdict.borrow();
+            !verdict.as_ref().is_some_and(|verdict| verdict.ready)
+        };
+        let reminder = self.shared.state().readiness.remind(verdict_open);
+        self.readiness(reminder.into_iter().collect()).await;
+    }
+}
