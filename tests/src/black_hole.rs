@@ -90,7 +90,8 @@ async fn serve(client: TcpStream, target: SocketAddr, mut phase: watch::Receiver
     }
 }
 
-async fn pass(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
+/// Passes on what one side says until either ends.
+pub(crate) async fn pass(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         if to.write_all(&buffer[..read]).await.is_err() {

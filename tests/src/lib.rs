@@ -11,6 +11,8 @@ mod certificates;
 mod cluster;
 #[cfg(feature = "replay")]
 pub mod golden;
+#[cfg(feature = "replay")]
+mod one_way;
 mod ports;
 mod process;
 mod program;
@@ -19,6 +21,8 @@ mod program;
 pub use black_hole::BlackHole;
 pub use certificates::{Certificates, PASSPHRASE};
 pub use cluster::Cluster;
+#[cfg(feature = "replay")]
+pub use one_way::OneWay;
 pub use ports::free_ports;
 pub use process::{Done, Running};
 pub use program::{broker, program_path};

@@ -1,6 +1,9 @@
 //! Real logs of Zeek through two loggers, one of which is killed and started again half-way: every record comes out at
 //! least once and equal value by value, and what came out more often is what the batch numbers say.
 //!
+//! That some come out twice is made sure of: a proxy holds the answers of the one that is killed back, so that the writer does not hear
+//! of batches that are in its files, and sends them to the other one.
+//!
 //! The logs are those in the tree, each written so many times over that the kill falls into the middle. With
 //! `BROKER_ZEEK_LOGS` set to a directory of logs, those are taken as well.
 
@@ -14,7 +17,7 @@ use std::path::{Path, PathBuf};
 use broker_cluster::log::{LogItem, LogReader, Record};
 use broker_cluster::logging::{LogSpec, LogStream, audit_logs};
 use broker_tests::PATIENCE;
-use logging_lab::{Lab, files, until};
+use logging_lab::{Lab, batches, files, until};
 
 /// How often each file is written.
 const ROUNDS: u64 = 30;
@@ -42,7 +45,7 @@ fn count(counted: &mut Counted, log: &str, record: &Record) {
 }
 
 async fn through_two_loggers(inputs: Vec<PathBuf>) {
-    let mut lab = Lab::new(2, "[logging]\nnode_streams = false\n");
+    let (mut lab, proxy) = Lab::behind_proxy(2, "[logging]\nnode_streams = false\n").await;
     for name in ["manager", "logger-1", "logger-2"] {
         lab.start(name);
     }
@@ -58,11 +61,29 @@ async fn through_two_loggers(inputs: Vec<PathBuf>) {
         logs.push((name, worker.logs().stream(spec).await.unwrap(), records));
     }
     let mut written = 0;
+    let mut acknowledged = BTreeMap::new();
+    let mut unheard = BTreeMap::new();
     for round in 0..ROUNDS {
         match round {
             // Both loggers have files by now.
             1 => assert!(worker.logs().drained(PATIENCE).await),
-            _ if round == ROUNDS / 2 => lab.kill("logger-1"),
+            _ if round == ROUNDS / 2 => {
+                assert!(worker.logs().drained(PATIENCE).await);
+                acknowledged = batches(&lab.logs("logger-1"));
+                proxy.mute();
+            }
+            _ if round == ROUNDS / 2 + 1 => {
+                worker.logs().flush();
+                let there = || batches(&lab.logs("logger-1")).len() - acknowledged.len();
+                until("it has batches of which nobody hears", || {
+                    there() >= logs.len()
+                })
+                .await;
+                lab.kill("logger-1");
+                unheard = batches(&lab.logs("logger-1"));
+                unheard.retain(|batch, _| !acknowledged.contains_key(batch));
+                proxy.unmute();
+            }
             _ if round == ROUNDS * 3 / 4 => {
                 lab.start("logger-1");
                 until("it is known again", || worker.id_of("logger-1").is_some()).await;
@@ -116,7 +137,22 @@ async fn through_two_loggers(inputs: Vec<PathBuf>) {
     assert_eq!(found.len(), expected.len(), "every record is there");
     let audit = audit_logs(&lab.path().join("logs")).unwrap();
     assert_eq!((audit.records(), audit.duplicates()), (written, twice));
-    println!("{written} records of {} logs, {twice} twice", inputs.len());
+    // All of them are told apart by writer and number.
+    let other = batches(&lab.logs("logger-2"));
+    let again: u64 = unheard.values().sum();
+    assert!(again > 0, "some are certain");
+    assert!(unheard.keys().all(|batch| other.contains_key(batch)));
+    let both = batches(&lab.logs("logger-1"));
+    let both = both.iter().filter(|(batch, _)| other.contains_key(batch));
+    assert_eq!(
+        both.map(|(_, records)| records).sum::<u64>() + audit.unacknowledged,
+        twice
+    );
+    println!(
+        "{written} records of {} logs, {twice} twice, {again} of them made sure of in {} batches",
+        inputs.len(),
+        unheard.len()
+    );
 }
 
 /// The logs in the tree, and those of the directory that the environment names.

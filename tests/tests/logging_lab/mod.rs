@@ -12,7 +12,7 @@ use broker_cluster::log::{Column, ColumnType, LogValue, Schema};
 use broker_cluster::logging::{LogSpec, LogStream};
 use broker_cluster::{ClusterNode, Layout};
 use broker_core::Endpoint;
-use broker_tests::{Cluster, Done, PATIENCE, Running, broker, free_ports};
+use broker_tests::{Cluster, Done, OneWay, PATIENCE, Running, broker, free_ports};
 use broker_wire::GrpcTransport;
 use serde_json::Value;
 
@@ -24,14 +24,34 @@ pub(crate) struct Lab {
 impl Lab {
     /// A layout with a manager, so many loggers and a worker; `logging` goes in front. Nothing is started.
     pub(crate) fn new(loggers: usize, logging: &str) -> Self {
-        let mut ports = free_ports(loggers + 1).into_iter();
-        let mut node = |name: &str, role: &str| {
-            let port = ports.next().unwrap();
-            format!("[node.{name}]\nrole = \"{role}\"\nlisten = [\"grpc://127.0.0.1:{port}\"]\n")
-        };
-        let mut text = format!("{logging}\n{}", node("manager", "manager"));
-        for number in 1..=loggers {
-            text.push_str(&node(&format!("logger-{number}"), "logger"));
+        let ports = free_ports(loggers + 1);
+        Self::of(&ports, logging, |_| String::new())
+    }
+
+    /// The same where all others reach the first logger through a proxy.
+    pub(crate) async fn behind_proxy(loggers: usize, logging: &str) -> (Self, OneWay) {
+        let ports = free_ports(loggers + 1);
+        let proxy = OneWay::start(([127, 0, 0, 1], ports[1]).into()).await;
+        let advertise = format!("advertise = [\"grpc://{}\"]\n", proxy.address());
+        let lab = Self::of(&ports, logging, |name| match name {
+            "logger-1" => advertise.clone(),
+            _ => String::new(),
+        });
+        (lab, proxy)
+    }
+
+    /// A port each for the manager and the loggers; `more` is what else the layout says of a node.
+    fn of(ports: &[u16], logging: &str, more: impl Fn(&str) -> String) -> Self {
+        let mut text = format!("{logging}\n");
+        for (number, port) in ports.iter().enumerate() {
+            let (name, role) = match number {
+                0 => ("manager".to_owned(), "manager"),
+                _ => (format!("logger-{number}"), "logger"),
+            };
+            text.push_str(&format!(
+                "[node.{name}]\nrole = \"{role}\"\nlisten = [\"grpc://127.0.0.1:{port}\"]\n{}",
+                more(&name)
+            ));
         }
         text.push_str("[node.worker-1]\nrole = \"worker\"\nlisten = [\"grpc://127.0.0.1:0\"]\n");
         Self {
@@ -126,6 +146,24 @@ pub(crate) async fn write(log: &mut LogStream, numbers: std::ops::Range<u64>) {
     for n in numbers {
         log.write(&[LogValue::Count(n)]).await.unwrap();
     }
+}
+
+/// The batches that the journals of a logger name: writer and number, and how many records.
+pub(crate) fn batches(dir: &Path) -> BTreeMap<(String, u64), u64> {
+    let mut all = BTreeMap::new();
+    for path in files(dir, ".batches") {
+        for line in std::fs::read_to_string(path).unwrap().lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            // The last line may be half written while the logger runs.
+            if let [writer, number, records, _] = words[..]
+                && writer.len() == 36
+            {
+                let (number, records) = (number.parse().unwrap(), records.parse().unwrap());
+                all.insert((writer.to_owned(), number), records);
+            }
+        }
+    }
+    all
 }
 
 /// Waits until something is so.
