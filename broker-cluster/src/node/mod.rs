@@ -437,7 +437,7 @@ impl ClusterNode {
     /// there is none); writes to tables are answered by the manager (at most [`TABLE_DRAIN_TIMEOUT`]); a logger writes what
     /// has arrived and closes its files; queues to peers drain, goodbye. Returns what became of the log records.
     ///
-    /// Handlers end with the node: one that awaits this waits for itself, and is cut off when its time is over. Spawn it there.
+    /// Not to be awaited in a handler, which it would wait for: a handler that is to end the node spawns a task that does.
     ///
     /// # Cancel safety
     /// A dropped future leaves the node half way down; call again to finish.
