@@ -132,6 +132,12 @@ async fn what_the_manager_says_is_believed_from_it_alone() {
         for event in [started(), ready(), members(&["proxy-1"])] {
             other.say(&proxy, event).await;
         }
+        let batch = Data::vector([1u64, 1, 0].map(Data::Count));
+        let batches = Data::Vector(vec![batch]);
+        let receipt = vec![Data::from("manager"), batches];
+        other
+            .say(&proxy, Event::new("BrokerRs::log_receipt", receipt))
+            .await;
     }
     // A hello is for its own process only: nobody can have another taken for the manager.
     stranger
@@ -144,7 +150,7 @@ async fn what_the_manager_says_is_believed_from_it_alone() {
         .publish(Message::new(topic, started()))
         .await
         .unwrap();
-    wait_for(|| refused(&proxy) == 8).await;
+    wait_for(|| refused(&proxy) == 10).await;
     assert!(!proxy.nodes_up().contains_key("manager"));
     let no_time = Duration::from_millis(1);
     assert!(!proxy.cluster_started(no_time).await);
@@ -170,7 +176,7 @@ async fn what_the_manager_says_is_believed_from_it_alone() {
     assert!(proxy.cluster_started(LIMIT).await);
     assert!(proxy.cluster_ready(LIMIT).await.unwrap().ready);
     wait_for(|| proxy.homes("proxy").unwrap().is_up("proxy-1")).await;
-    assert_eq!(refused(&proxy), 8);
+    assert_eq!(refused(&proxy), 10);
     proxy.shutdown().await;
 }
 

@@ -36,10 +36,12 @@ impl Driver {
                         .as_ref()
                         .is_some_and(|(_, role)| *role != Role::Manager)
             }
+            // It would be the end of records that are nowhere.
+            ClusterEvent::Receipt { logger, .. } => {
+                from.as_ref().is_none_or(|(name, _)| name != logger)
+            }
             ClusterEvent::Who => peer.is_none(),
-            ClusterEvent::ForwardChanges { .. }
-            | ClusterEvent::Relay { .. }
-            | ClusterEvent::Receipt { .. } => false,
+            ClusterEvent::ForwardChanges { .. } | ClusterEvent::Relay { .. } => false,
         };
         if foreign {
             self.shared.refused.fetch_add(1, Ordering::Relaxed);
