@@ -50,7 +50,7 @@ pub(crate) struct Mark {
 }
 
 impl LogFile {
-    /// Opens `dir/stem.suffix` and its journal. `header` is what a new file begins with.
+    /// Opens `dir/stem.suffix` and its journal. `header` is what a new file begins with, which counts from `now` on.
     pub(crate) fn open(
         dir: &Path,
         stem: &str,
@@ -154,9 +154,16 @@ impl LogFile {
         self.end
     }
 
-    /// When it was begun, by whichever process.
+    /// What it counts from, whichever process opened it.
     pub(crate) const fn opened(&self) -> Timestamp {
         self.opened
+    }
+
+    /// The file, which has no records yet, counts from `time` on.
+    pub(crate) fn count_from(&mut self, time: Timestamp) -> io::Result<()> {
+        debug_assert!(!self.has_records, "it has counted already");
+        self.opened = time;
+        self.note_open(time)
     }
 
     /// Whether there is a record in it.

@@ -159,7 +159,10 @@ impl Summary {
             Entry::Open { time, suffix, .. } => {
                 self.suffix.clone_from(suffix);
                 let time = time.and_then(|time| Timestamp::from_second(time).ok());
-                self.opened = self.opened.or(time);
+                // As long as it has no records it can begin anew.
+                if self.opened.is_none() || !self.has_records {
+                    self.opened = time;
+                }
             }
             Entry::Batch { records, .. } => self.has_records |= *records > 0,
             Entry::Rotate { .. } | Entry::Close { .. } => {}

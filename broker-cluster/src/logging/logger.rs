@@ -485,7 +485,7 @@ impl Logger {
         let stem = self.free_stem(&schema.path);
         let stream = create.stream.to_str_lossy().into_owned();
         let rule = self.options.rule_of(&stream);
-        let opened = self.open_file(&writer, &stem, now);
+        let opened = self.open_file(&writer, &stem, now.wall, now);
         let file = opened.map_err(|reason| Refusal::File {
             path: self.log_path(&stem).display().to_string(),
             reason,
@@ -522,11 +522,18 @@ impl Logger {
         Ok(self.logs.len() - 1)
     }
 
-    fn open_file(&mut self, writer: &LogWriter, stem: &str, now: Now) -> io::Result<LogFile> {
+    /// Opens a log's file, which counts from `since` on if it is new.
+    fn open_file(
+        &mut self,
+        writer: &LogWriter,
+        stem: &str,
+        since: Timestamp,
+        now: Now,
+    ) -> io::Result<LogFile> {
         self.make_room();
         let mut header = Vec::new();
         writer.begin(&meta_time(&self.local(now)), &mut header);
-        LogFile::open(&self.dir, stem, &self.options.suffix, &header, now.wall)
+        LogFile::open(&self.dir, stem, &self.options.suffix, &header, since)
     }
 
     /// Where the log of this stem is.
@@ -626,15 +633,13 @@ impl Logger {
             Some(file) if file.is_parked() => self.make_room(),
             Some(_) => {}
             None => {
+                let wall = self.local(now);
+                let rotation = self.logs[at].rotation.as_mut();
+                let since = rotation.map_or(now.wall, |rotation| rotation.reopen(&wall));
                 let log = &self.logs[at];
                 let (writer, stem) = (log.writer.clone(), log.stem.clone());
-                let file = self.open_file(&writer, &stem, now)?;
-                let opened = file.opened().to_zoned(self.zone.clone());
-                let log = &mut self.logs[at];
-                log.file = Some(file);
-                if let Some(rotation) = &mut log.rotation {
-                    rotation.begin(&opened);
-                }
+                let file = self.open_file(&writer, &stem, since, now)?;
+                self.logs[at].file = Some(file);
             }
         }
         self.writes += 1;

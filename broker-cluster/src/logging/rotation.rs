@@ -3,6 +3,9 @@
 //! Intervals are aligned: a file of an hour ends at the full hour of local time, whenever it was begun. Boundaries are
 //! multiples of the interval counted from the start of the local day, so that after midnight they are counted anew, as
 //! Zeek does. Neither reads a clock nor touches a file.
+//!
+//! A file counts, and is named, from the boundary before its first record: records of nine to ten o'clock are in the file
+//! of nine o'clock, even if the first came at twenty past. Only the first file of a log counts from when it was opened.
 
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use crate::log::meta_time;
 pub(crate) struct Rotation {
     rule: RotationRule,
     base: Duration,
+    since: Timestamp,
     due: Option<Timestamp>,
 }
 
@@ -25,14 +29,34 @@ impl Rotation {
         let mut rotation = Self {
             rule,
             base,
+            since: opened.timestamp(),
             due: None,
         };
         rotation.begin(opened);
         rotation
     }
 
-    /// Counts from `now` on: a new file, or one that was empty at its boundary.
+    /// Counts from `now` on: after a rotation, or for a file that was empty at its boundary.
     pub(crate) fn begin(&mut self, now: &Zoned) {
+        self.since = now.timestamp();
+        self.schedule(now);
+    }
+
+    /// A file is opened some time after a rotation. Returns what it counts from: the boundary before it if there was one since
+    /// the rotation, else the rotation; by size alone the moment itself.
+    pub(crate) fn reopen(&mut self, now: &Zoned) -> Timestamp {
+        self.since = match self.rule.interval {
+            Some(interval) => self
+                .since
+                .max(last_boundary(now, interval, self.base))
+                .min(now.timestamp()),
+            None => now.timestamp(),
+        };
+        self.schedule(now);
+        self.since
+    }
+
+    fn schedule(&mut self, now: &Zoned) {
         self.due = self
             .rule
             .interval
@@ -66,6 +90,16 @@ impl Rotation {
 
 /// The first multiple of `interval` after `now`, counted from `base` after the start of the local day.
 pub(crate) fn next_boundary(now: &Zoned, interval: Duration, base: Duration) -> Timestamp {
+    boundary(now, interval, base, 1)
+}
+
+/// The last multiple of `interval` until `now`, counted in the same way.
+fn last_boundary(now: &Zoned, interval: Duration, base: Duration) -> Timestamp {
+    boundary(now, interval, base, 0)
+}
+
+/// The boundary until `now`, or the `ahead`th after it.
+fn boundary(now: &Zoned, interval: Duration, base: Duration, ahead: i64) -> Timestamp {
     let interval = i64::try_from(interval.as_secs()).unwrap_or(i64::MAX).max(1);
     let base = i64::try_from(base.as_secs()).unwrap_or(0);
     // Start of day fails only at the ends of the calendar.
@@ -76,8 +110,8 @@ pub(crate) fn next_boundary(now: &Zoned, interval: Duration, base: Duration) -> 
         .saturating_add(base);
     let since = now.timestamp().as_second().saturating_sub(origin);
     let passed = since.div_euclid(interval);
-    let next = origin.saturating_add(passed.saturating_add(1).saturating_mul(interval));
-    Timestamp::from_second(next).unwrap_or(Timestamp::MAX)
+    let at = origin.saturating_add(passed.saturating_add(ahead).saturating_mul(interval));
+    Timestamp::from_second(at).unwrap_or(Timestamp::MAX)
 }
 
 /// The name of a rotated file without suffix; `nth` counts files that would have the same name, from 1.
@@ -171,6 +205,25 @@ mod tests {
         let mut never = Rotation::new(rule(None, None), Duration::ZERO, &at(9, 0, 0));
         assert!(!never.is_due(&at(23, 0, 0), u64::MAX));
         assert_eq!(never.due(), None);
+    }
+
+    #[test]
+    fn a_file_counts_from_the_boundary_before_its_first_record() {
+        let mut hourly = Rotation::new(rule(Some(HOUR), None), Duration::ZERO, &at(9, 30, 0));
+        hourly.begin(&at(10, 0, 1));
+        // Within the hour of the rotation: from the rotation on, which is a moment after its boundary.
+        assert_eq!(hourly.reopen(&at(10, 20, 0)), at(10, 0, 1).timestamp());
+        assert_eq!(hourly.due(), Some(at(11, 0, 0).timestamp()));
+        // Hours without a record later.
+        assert_eq!(hourly.reopen(&at(13, 20, 0)), at(13, 0, 0).timestamp());
+        assert_eq!(hourly.due(), Some(at(14, 0, 0).timestamp()));
+        // The clock was set back behind the rotation.
+        hourly.begin(&at(14, 0, 0));
+        assert_eq!(hourly.reopen(&at(9, 20, 0)), at(9, 20, 0).timestamp());
+
+        let mut by_size = Rotation::new(rule(None, Some(10)), Duration::ZERO, &at(9, 30, 0));
+        by_size.begin(&at(10, 0, 0));
+        assert_eq!(by_size.reopen(&at(10, 20, 0)), at(10, 20, 0).timestamp());
     }
 
     #[test]

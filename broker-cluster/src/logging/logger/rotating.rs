@@ -34,9 +34,18 @@ impl Logger {
             self.commit_log(at, now);
             self.let_go(at);
             let log = &mut self.logs[at];
-            match (&log.file, &mut log.rotation) {
-                // A file without records is no file: it goes on.
-                (Some(file), Some(rotation)) if !file.has_records() => rotation.begin(&wall),
+            match (&mut log.file, &mut log.rotation) {
+                // A file without records is no file: it goes on, and counts from here.
+                (Some(file), Some(rotation)) if !file.has_records() => {
+                    rotation.begin(&wall);
+                    let counted = file.count_from(now.wall);
+                    if let Err(error) = counted {
+                        self.fail(
+                            now,
+                            &format_args!("cannot note when a log file begins: {error}"),
+                        );
+                    }
+                }
                 (None, Some(_)) => {}
                 _ => self.rotate_log(at, false, now),
             }
@@ -149,6 +158,10 @@ impl Logger {
         let time = meta_time(&self.local(now));
         self.logs[at].writer.end(&time, &mut footer);
         let path = self.logs[at].stem.clone();
+        let wall = self.local(now);
+        if let Some(rotation) = &mut self.logs[at].rotation {
+            rotation.begin(&wall);
+        }
         if let Err(failed) = self.move_file(file, &footer, &path, terminating, now) {
             let NotRotated { file, error } = *failed;
             self.fail(

@@ -783,6 +783,18 @@ mod rotating {
         f.numbered(1, &two_columns(), &[record("one", 1)]);
         assert_eq!(f.commit(), [(1, 1, 0)], "known, and acknowledged again");
         assert_eq!(f.rows("test.log"), ["three\t3"]);
+        // As Zeek names it: the file of eleven o'clock, though the first record came at twenty to twelve. A kill in between
+        // makes no difference.
+        f.restart();
+        f.numbered(4, &two_columns(), &[record("four", 4)]);
+        later(&mut f, 20);
+        f.logger.rotate(f.now);
+        let content = text(&f, "test.2026-11-27-11-00-00.log");
+        assert!(
+            content.contains("#open\t2026-11-27-11-40-35\n"),
+            "{content}"
+        );
+        assert!(content.contains("three\t3\nfour\t4\n"), "{content}");
     }
 
     #[test]
@@ -820,6 +832,11 @@ mod rotating {
             f.logger.next_rotation(),
             Some("2026-11-27T12:00:00Z".parse().unwrap())
         );
+        f.numbered(1, &two_columns(), &[record("one", 1)]);
+        f.commit();
+        later(&mut f, 60);
+        f.logger.rotate(f.now);
+        assert_eq!(f.rows("test.2026-11-27-11-14-35.log"), ["one\t1"]);
     }
 
     #[test]
