@@ -456,7 +456,11 @@ impl ClusterNode {
         if !shared.logs.retreat(LOG_DRAIN_TIMEOUT).await {
             tracing::warn!("log records did not get into the spool at shutdown");
         }
-        let unsent = pending(shared.logs.counters().into_iter().map(|(_, log)| log));
+        let given_up = || -> u64 {
+            let counters = shared.logs.counters();
+            counters.iter().map(|(_, log)| log.dropped).sum()
+        };
+        let given_up_before = given_up();
         shared.logs.close();
         if let Some(receiver) = &shared.receiver {
             receiver.close().await;
@@ -474,7 +478,7 @@ impl ClusterNode {
             log_records: sum(|log| log.received),
             acknowledged: sum(|log| log.written),
             spooled: sum(|log| log.spooled),
-            left: unsent + pending(logs.into_values()),
+            left: given_up().saturating_sub(given_up_before) + pending(logs.into_values()),
         }
     }
 
