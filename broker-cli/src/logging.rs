@@ -82,7 +82,46 @@ impl fmt::Debug for Logging {
 }
 
 fn filter(directives: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::builder().parse(directives).map_err(|error| {
-        misuse(format!("log level {directives:?}: {error} (levels: off, error, warn, info, debug, trace; or directives such as info,broker_wire=debug)"))
-    })
+    let refused = |why: String| {
+        misuse(format!(
+            "log level {directives:?}: {why} (levels: off, error, warn, info, debug, trace; or directives such as info,broker_wire=debug)"
+        ))
+    };
+    let word = directives.trim().to_ascii_lowercase();
+    let expanded = match word.as_str() {
+        // What the libraries of HTTP/2 say about every frame is nobody's wish.
+        "debug" | "trace" => format!("info,broker={word}"),
+        // One word alone would otherwise be taken for the name of a module, and nothing be logged.
+        _ if word.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !LEVELS.contains(&&*word) => {
+            return Err(refused("there is no such level".to_owned()));
+        }
+        _ => directives.to_owned(),
+    };
+    EnvFilter::builder()
+        .parse(expanded)
+        .map_err(|error| refused(error.to_string()))
+}
+
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_that_of_our_own_modules_and_a_word_that_is_none_is_refused() {
+        let text = |directives: &str| filter(directives).map(|filter| filter.to_string());
+        for (level, expected) in [
+            ("debug", "broker=debug,info"),
+            ("TRACE", "broker=trace,info"),
+            ("warn", "warn"),
+            ("h2=debug,broker_wire=trace", "broker_wire=trace,h2=debug"),
+        ] {
+            assert_eq!(text(level).expect("a level"), expected);
+        }
+        for wrong in ["verbose", "5", "", "info,broker=loud"] {
+            let error = text(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("levels: off"), "{error}");
+        }
+    }
 }
