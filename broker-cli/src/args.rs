@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches as _, Parser, Subcommand};
 
 use crate::failure::{FAILED, MISUSED, complain};
 use crate::logging::Logging;
@@ -107,7 +107,8 @@ pub(crate) enum Invocation {
 /// Reads the arguments. A mistake becomes one line on stderr.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
     let args = options_first(args.into_iter().collect());
-    let error = match Cli::try_parse_from(&args) {
+    let read = reflowed(Cli::command()).try_get_matches_from(&args);
+    let error = match read.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => return Invocation::Run(Box::new(cli)),
         Err(error) => error,
     };
@@ -128,6 +129,40 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
         }
     };
     Invocation::Answered(ExitCode::from(code))
+}
+
+/// The program with paragraphs in its help that are wrapped where the terminal ends, not where they are in the source.
+fn reflowed(command: clap::Command) -> clap::Command {
+    let text = command
+        .get_after_help()
+        .map(|text| joined(&text.to_string()));
+    let command = match text {
+        Some(text) => command.after_help(text),
+        None => command,
+    };
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|below| below.get_name().to_owned())
+        .collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, reflowed)
+    })
+}
+
+/// Puts lines together that belong to one paragraph: neither indented, the first as long as where lines are wrapped in the source.
+fn joined(text: &str) -> String {
+    const WRAPPED: usize = 75;
+    let mut joined = String::new();
+    let mut goes_on = false;
+    for line in text.lines() {
+        let starts = line.is_empty() || line.starts_with(' ');
+        if !joined.is_empty() {
+            joined.push(if goes_on && !starts { ' ' } else { '\n' });
+        }
+        joined.push_str(line);
+        goes_on = !line.starts_with(' ') && line.len() >= WRAPPED;
+    }
+    joined
 }
 
 /// Brings the options of `pub`, `event` and `pool` to the front: there a VALUE may begin with a hyphen (`-5s`), so that clap takes
@@ -279,6 +314,7 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
         Cli::command().debug_assert();
+        reflowed(Cli::command()).debug_assert();
     }
 
     #[test]
@@ -368,5 +404,30 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn paragraphs_of_help_are_one_line_and_lists_stay_as_they_are() {
+        let long = "x".repeat(80);
+        let text = format!("{long}\nand so on.\n\nList:\n  {long}\n  b\nshort\nshort\n");
+        assert_eq!(
+            joined(&text),
+            format!("{long} and so on.\n\nList:\n  {long}\n  b\nshort\nshort")
+        );
+    }
+
+    #[test]
+    fn options_of_a_command_stand_under_no_heading_of_others() {
+        fn check(command: &clap::Command) {
+            for arg in command.get_arguments() {
+                let name = arg.get_long().unwrap_or_default();
+                if ["json", "timeout", "metrics", "count", "stdin"].contains(&name) {
+                    let heading = arg.get_help_heading();
+                    assert_eq!(heading, None, "{} --{name}", command.get_name());
+                }
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 }

@@ -8,18 +8,20 @@ use broker_cluster::{Layout, LayoutFormat, LayoutSource, ZeekOptions};
 
 use crate::failure::misuse;
 
+/// What these options stand under in the help. Each names it: said for all of them, it would be said of those that follow too.
+const HEADING: &str = "Layouts of Zeek's: node.cfg, cluster-layout.zeek";
+
 /// How to read the layout.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Layouts of Zeek's: node.cfg, cluster-layout.zeek")]
 pub(crate) struct LayoutArgs {
     /// What the layout is written in: toml, node-cfg or zeek [default: by its name or content]
-    #[arg(long, value_name = "FORMAT", requires = "config")]
+    #[arg(long, help_heading = HEADING, value_name = "FORMAT", requires = "config")]
     layout_format: Option<LayoutFormat>,
     /// A TOML file with what a layout of Zeek's cannot say: log_dir, stores, further addresses, certificates
-    #[arg(long = "with", value_name = "FILE", requires = "config")]
+    #[arg(long = "with", help_heading = HEADING, value_name = "FILE", requires = "config")]
     with: Option<PathBuf>,
     /// Nodes of a layout of Zeek's speak broker://, for a cluster with Broker::disable_ssl
-    #[arg(long, requires = "config")]
+    #[arg(long, help_heading = HEADING, requires = "config")]
     no_tls: bool,
 }
 

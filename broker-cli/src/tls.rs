@@ -10,29 +10,30 @@ use broker_wire::tls::{TlsError, TlsOptions};
 
 use crate::failure::misuse;
 
+/// What these options stand under in the help. Each names it: said for all of them, it would be said of those that follow too.
+const HEADING: &str =
+    "TLS: grpcs:// and wss:// need some of these; brokers:// is anonymous without any";
+
 /// Certificates, and whom to trust.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(
-    next_help_heading = "TLS: grpcs:// and wss:// need some of these; brokers:// is anonymous without any"
-)]
 pub(crate) struct TlsArgs {
     /// Show this certificate (PEM, with those between it and the CA)
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, help_heading = HEADING, global = true, value_name = "FILE")]
     tls_certificate: Option<PathBuf>,
     /// The private key of the certificate (PEM)
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, help_heading = HEADING, global = true, value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// A file whose first line decrypts the key; or BROKER_TLS_PASSPHRASE
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, help_heading = HEADING, global = true, value_name = "FILE")]
     tls_passphrase_file: Option<PathBuf>,
     /// Trust certificates of the CAs in this file (PEM)
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, help_heading = HEADING, global = true, value_name = "FILE")]
     tls_cafile: Option<PathBuf>,
     /// Trust certificates of the CAs in this directory, as `openssl rehash` leaves it
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, help_heading = HEADING, global = true, value_name = "DIR")]
     tls_capath: Option<PathBuf>,
     /// grpcs:// and wss://: take a certificate that names another host than the one dialled
-    #[arg(long, global = true)]
+    #[arg(long, help_heading = HEADING, global = true)]
     tls_any_host: bool,
 }
 

@@ -4,16 +4,17 @@ use broker_cluster::WsSpec;
 
 use crate::tls;
 
+/// What these options stand under in the help. Each names it: said for all of them, it would be said of those that follow too.
+const HEADING: &str = "WebSocket: who may connect to ws:// and wss:// addresses of this node";
+
 /// Who may be a WebSocket client of this node.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(
-    next_help_heading = "WebSocket: who may connect to ws:// and wss:// addresses of this node"
-)]
 pub(crate) struct WsArgs {
     /// Ask clients for this token. Other users of this machine can read it here; the environment or the token_file of
     /// a layout hide it
     #[arg(
         long,
+        help_heading = HEADING,
         env = "BROKER_WS_TOKEN",
         hide_env_values = true,
         value_name = "TOKEN"
@@ -22,16 +23,17 @@ pub(crate) struct WsArgs {
     /// Show this token to nodes that are dialled at ws:// or wss://
     #[arg(
         long,
+        help_heading = HEADING,
         env = "BROKER_WS_PEER_TOKEN",
         hide_env_values = true,
         value_name = "TOKEN"
     )]
     ws_peer_token: Option<String>,
     /// Listen without a token on addresses that other machines can reach
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     ws_allow_unauthenticated: bool,
     /// Let web pages of this origin connect, such as `https://dashboard.example`; * is any [default: none]
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, help_heading = HEADING, value_name = "ORIGIN")]
     ws_allow_origin: Vec<String>,
 }
 

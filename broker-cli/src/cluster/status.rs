@@ -201,9 +201,10 @@ fn reachable(url: &PeerUrl) -> PeerUrl {
 const HELP: &str = "\
 A node is up if it answers, its supervisor or at an address of its own, or if another node that answers says so; `-` is what
 cannot be known then. Exit 1 if any node is not up. With NODE: the tables and keys of `broker status`, a node after the other.
+
 --json keys: cluster, supervisor {pid, uptime_s} or null, nodes [name, role, host, state (up, starting, down,
-  unknown), how (answers, supervised, seen, or why not), pid, uptime_s, restarts, metrics, peers, peers_expected,
-  waiting_for, last_end, stores [name, role, entries, lag], logs {stream: in, written, dropped}], not_up.";
+unknown), how (answers, seen, or why not), pid, uptime_s, restarts, metrics, peers, peers_expected,
+waiting_for, last_end, stores [name, role, entries, lag], logs {stream: in, written, dropped}], not_up.";
 
 #[cfg(test)]
 mod tests {

@@ -140,7 +140,7 @@ impl Report {
     pub(super) fn table(&self) -> String {
         let supervisor = self.supervisor.as_ref().map_or_else(
             || "none of its nodes is under `broker cluster up` here".to_owned(),
-            |up| format!("supervisor {} up {:.0} s", up.pid, up.uptime_s),
+            |up| format!("supervisor {} up {}", up.pid, span(up.uptime_s)),
         );
         let mut text = format!("{}  {supervisor}\n", self.cluster);
         let mut table = Table::new();
@@ -263,8 +263,7 @@ impl Node {
             self.role.to_owned(),
             self.state.word().to_owned(),
             number(self.pid.map(u64::from)),
-            self.uptime_s
-                .map_or_else(dash, |seconds| format!("{seconds:.0} s")),
+            self.uptime_s.map_or_else(dash, span),
             match self.peers {
                 Some(peers) => format!("{peers}/{}", self.peers_expected),
                 None => format!("-/{}", self.peers_expected),
@@ -352,6 +351,19 @@ fn logs(status: &status::Report) -> BTreeMap<String, Log> {
     status.logs.iter().flatten().map(named).collect()
 }
 
+/// A time as people say it: two units at most.
+fn span(seconds: f64) -> String {
+    // A negative or endless time does not come; `as` makes them 0 and very many.
+    let seconds = seconds.round() as u64;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..86_400 => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
 fn or_none(words: Vec<String>) -> String {
     if words.is_empty() {
         "none".to_owned()
@@ -403,6 +415,15 @@ mod tests {
         assert!(
             table.contains("1/2") && table.contains("worker-2: it listens nowhere"),
             "{table}"
+        );
+    }
+
+    #[test]
+    fn times_are_told_in_two_units_at_most() {
+        let told = [0.4, 119.0, 125.0, 7199.0, 7260.0, 100_000.0].map(span);
+        assert_eq!(
+            told,
+            ["0 s", "119 s", "2 min", "119 min", "2 h 1 min", "1 d 3 h"]
         );
     }
 
