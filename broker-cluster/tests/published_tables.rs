@@ -256,3 +256,61 @@ async fn a_change_waits_for_its_batch_no_longer_than_the_delay() {
     node.shutdown().await;
     assert!(changes.recv().await.is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_table_that_is_sent_undoes_nothing_that_is_written_meanwhile() {
+    let network = MemNetwork::new();
+    let node = |name: &str| {
+        let transport = MemTransport::new(&network);
+        let builder = Endpoint::builder()
+            .name(name)
+            .peer_queue(QueueOptions::local());
+        builder.transport(transport).start()
+    };
+    let (own, peer) = (node("own"), node("peer"));
+    let tables: Filter = [Topic::from_static("zeek/table/t/")].into_iter().collect();
+    let mut heard = peer.subscribe(tables, QueueOptions::local());
+    own.listen(&"mem://own".parse().unwrap()).await.unwrap();
+    let table = PublishedTable::<u64, u64>::builder(&own, "t")
+        .max_batch_size(0)
+        .open()
+        .unwrap();
+    // Enough of them that sending takes a while; the one that is written comes last.
+    for key in 0..5000 {
+        table.insert(key, 0).unwrap();
+    }
+    peer.connect("mem://own".parse().unwrap()).await.unwrap();
+    wait_for(|| own.peers().iter().any(|other| other.id == peer.id())).await;
+    let sender = table.clone();
+    let sending = tokio::task::spawn_blocking(move || {
+        for _ in 0..10 {
+            assert_eq!(
+                sender.publish_table(&Topic::from_static("zeek/table/t/")),
+                5000
+            );
+        }
+    });
+    let mut last = 0;
+    while !sending.is_finished() {
+        last += 1;
+        table.insert(4999, last).unwrap();
+        tokio::time::sleep(Duration::from_micros(200)).await;
+    }
+    sending.await.unwrap();
+    let (mut seen, mut wholes) = (0, 0);
+    while seen < last || wholes < 10 {
+        let message = tokio::time::timeout(LIMIT, heard.recv()).await;
+        let message = message.unwrap().unwrap();
+        let Ok(ZeekMessage::Event(event)) = ZeekMessage::from_data(message.data().unwrap()) else {
+            panic!("{message:?}")
+        };
+        let infos = event.args[1].as_vector().unwrap();
+        wholes += usize::from(infos.len() == 5000);
+        let value = infos.last().unwrap().as_vector().unwrap()[3].as_count();
+        assert!(value.unwrap() >= seen, "{value:?} behind {seen}");
+        seen = value.unwrap();
+    }
+    for node in [peer, own] {
+        node.shutdown().await;
+    }
+}

@@ -17,7 +17,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant as StdInstant};
 
 use broker_core::zeek::Event;
@@ -81,7 +81,7 @@ struct Inner<K, V> {
     /// Workers do not see each other: the manager publishes for them.
     forwards: bool,
     state: RwLock<PublishedState<K, V>>,
-    /// Held while batches are taken from the state and published, so that they go out in order.
+    /// Held while changes or all elements are taken from the state and published, so that they go out in order.
     publishing: Mutex<()>,
     wake: Notify,
     listeners: Listeners<K, V>,
@@ -104,6 +104,12 @@ impl<K, V> Inner<K, V> {
 
     fn write(&self) -> RwLockWriteGuard<'_, PublishedState<K, V>> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
+        self.publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn complain(&self, what: &str) {
@@ -153,10 +159,7 @@ where
 {
     /// Publishes what is to go out.
     fn publish_outgoing(&self) {
-        let _one_at_a_time = self
-            .publishing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.one_at_a_time();
         let batches: Vec<Batch> = self.write().take_outgoing();
         for (topic, infos) in batches {
             self.publish(Timestamp::now(), topic, infos);
@@ -257,9 +260,12 @@ where
     }
 
     /// Sends all elements to `topic` as new ones, for a node that has none yet, 10 000 at a time; the lives of elements begin
-    /// anew there. Its own nodeid topic is one that every node with the table hears. Returns how many elements were sent.
+    /// anew there. Its own nodeid topic is one that every node with the table hears. Writers wait meanwhile. Returns how many
+    /// elements were sent.
     pub fn publish_table(&self, topic: &Topic) -> usize {
         let ts = Timestamp::now();
+        // What is written meanwhile goes out behind it, or it would be undone by what was read before.
+        let _one_at_a_time = self.inner.one_at_a_time();
         let batches = self.inner.read().batches(ts, WHOLE_TABLE_BATCH);
         let count = batches.iter().map(Vec::len).sum();
         for infos in batches {
