@@ -208,6 +208,7 @@ impl Peering {
         if self.ended {
             return;
         }
+        self.forgive_own_absence(now);
         if self.leaving.is_some_and(|bye| now >= bye) {
             return self.end(Ended::LeftWithoutAnswer);
         }
@@ -220,6 +221,16 @@ impl Peering {
             self.outstanding = Some((self.counter, now));
             self.transmit
                 .push_back(Transmit::Ping(self.numbered(HEARTBEAT, self.counter)));
+        }
+    }
+
+    /// A process that was stopped, or a machine that slept, heard nothing because it did not listen: what the peer sent
+    /// meanwhile waits unread. So who wakes up more than an interval late counts the peer's silence from now on.
+    fn forgive_own_absence(&mut self, now: Instant) {
+        let due = self.next_ping.min(self.last_heard + self.heartbeat.timeout);
+        if now > due + self.heartbeat.interval {
+            self.last_heard = now;
+            self.next_ping = now;
         }
     }
 
@@ -347,6 +358,24 @@ mod tests {
         pair.advance(MILLISECOND);
         assert_eq!(Pair::ended(&mut pair.left), Some(Ended::Silent));
         assert_eq!(pair.left.next_timeout(), None);
+    }
+
+    #[test]
+    fn own_absence_is_no_silence_of_the_peer() {
+        let mut pair = Pair::connected();
+        pair.cut = true;
+        // Stopped for a minute: the peer is asked at once, and has its time to answer.
+        let awake = pair.now + Duration::from_secs(60);
+        pair.left.handle_timeout(awake);
+        assert_eq!(Pair::ended(&mut pair.left), None);
+        assert!(matches!(pair.left.poll_transmit(), Some(Transmit::Ping(_))));
+        let mut now = awake;
+        while let Some(next) = pair.left.next_timeout() {
+            now = next;
+            pair.left.handle_timeout(now);
+        }
+        assert_eq!(Pair::ended(&mut pair.left), Some(Ended::Silent));
+        assert_eq!(now, awake + Heartbeat::default().timeout);
     }
 
     #[test]
