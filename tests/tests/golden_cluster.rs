@@ -137,6 +137,9 @@ async fn a_zeek_worker_meets_our_manager() {
             id: worker,
         };
         assert_eq!(nodes.recv().await.unwrap(), up);
+        // Version 1 has no names in its handshake: the hello says who the peer is.
+        let peers = node.endpoint().peers();
+        assert_eq!(peers[0].name, "worker-1");
         let (topic, heard) = events.recv().await.unwrap();
         assert_eq!(topic.as_bytes(), b"zeek/cluster/manager");
         assert_eq!(heard, event("to_manager", vec!["worker-1".into()]));

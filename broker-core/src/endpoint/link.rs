@@ -71,6 +71,8 @@ pub(crate) struct Link {
     /// The filter the peer announced last. Changed only under the endpoint's control lock.
     pub(crate) filter: Mutex<Arc<Filter>>,
     pub(crate) wishes: mpsc::Sender<Wish>,
+    /// What the peer turned out to be called after its handshake, which has no name in version 1.
+    learned_name: OnceLock<String>,
     pub(crate) received: AtomicU64,
     pub(crate) rejected: AtomicU64,
     rtt_nanos: AtomicU64,
@@ -111,6 +113,7 @@ impl Link {
             queue,
             filter,
             wishes,
+            learned_name: OnceLock::new(),
             received: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             rtt_nanos: AtomicU64::new(0),
@@ -130,10 +133,25 @@ impl Link {
 
     /// The name for people: the peer's, else its ID.
     pub(crate) fn label(&self) -> String {
+        match self.name() {
+            "" => self.peer.id.to_string(),
+            name => name.to_owned(),
+        }
+    }
+
+    /// What the peer is called: by itself in the handshake, else as was learned later; empty if neither.
+    pub(crate) fn name(&self) -> &str {
         if self.peer.name.is_empty() {
-            self.peer.id.to_string()
+            self.learned_name.get().map_or("", String::as_str)
         } else {
-            self.peer.name.clone()
+            &self.peer.name
+        }
+    }
+
+    /// Notes the name of a peer that told none. The first one stays.
+    pub(crate) fn learn_name(&self, name: &str) {
+        if self.peer.name.is_empty() {
+            let _ = self.learned_name.set(name.to_owned());
         }
     }
 

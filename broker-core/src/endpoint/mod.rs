@@ -635,6 +635,16 @@ impl Endpoint {
         self.shared.totals()
     }
 
+    /// Notes what a peer is called that told no name in its handshake, as version 1 of the protocol has none: status and logs
+    /// call it so from now on. A name the peer told itself, or one learned before, stays. Nothing happens if `id` is no peer.
+    pub fn learn_peer_name(&self, id: EndpointId, name: &str) {
+        for link in self.shared.control().peers.links() {
+            if link.id() == id {
+                link.learn_name(name);
+            }
+        }
+    }
+
     /// The queues towards the peers of this moment: by ID and name, their figures. The most that waited lately is of the
     /// period between the last two calls of [`roll_queue_maxima`](Self::roll_queue_maxima), and since.
     #[must_use]
@@ -642,7 +652,7 @@ impl Endpoint {
         let control = self.shared.control();
         let links = control.peers.links();
         links
-            .map(|link| (link.id(), link.peer.name.clone(), link.queue.counters()))
+            .map(|link| (link.id(), link.name().to_owned(), link.queue.counters()))
             .collect()
     }
 
@@ -733,7 +743,7 @@ fn peer_status(link: &Link) -> PeerStatus {
     let counters = link.queue.counters();
     PeerStatus {
         id: link.id(),
-        name: link.peer.name.clone(),
+        name: link.name().to_owned(),
         url: link.url.to_string(),
         state: if link.has_ended() {
             "disconnected"

@@ -68,7 +68,7 @@ impl PeeringHandle {
 pub(super) fn peer_info(link: &Link) -> PeerInfo {
     PeerInfo {
         id: link.id(),
-        name: link.peer.name.clone(),
+        name: link.name().to_owned(),
         software: link.peer.software.clone(),
         url: link.url.clone(),
         inbound: link.inbound,

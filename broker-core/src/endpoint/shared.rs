@@ -660,7 +660,7 @@ impl Shared {
         let event = StatusEvent {
             code,
             endpoint: Some(link.id()),
-            name: link.peer.name.clone(),
+            name: link.name().to_owned(),
             url,
             message: message.to_owned(),
         };

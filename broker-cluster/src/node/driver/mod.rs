@@ -258,6 +258,9 @@ impl Driver {
         }
         match event {
             Some(ClusterEvent::Hello { name, id }) => {
+                if self.shared.current_layout().node(&name).is_some() {
+                    self.shared.endpoint.learn_peer_name(id, &name);
+                }
                 let effects = self.shared.state().membership.hello(&name, id);
                 self.membership(effects).await;
                 self.shared.greetings.done(id);
