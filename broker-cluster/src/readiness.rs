@@ -9,8 +9,9 @@
 //!
 //! A node waits for the nodes it dials; the manager's node_up makes it look again, so that it reports
 //! once the manager can hear it. A logger waits for nobody, so the manager takes a logger's node_up as
-//! its report: a Zeek logger has no way to report. A restarted manager learns from a report marked
-//! "resending" that the cluster had started, and does not announce it again.
+//! its report: a Zeek logger has no way to report. Nor has a node of Zeek's whose scripts do not load
+//! `policy/frameworks/cluster/experimental`, and it does not subscribe to what it would be told. A restarted manager
+//! learns from a report marked "resending" that the cluster had started, and does not announce it again.
 
 use std::collections::BTreeSet;
 
@@ -133,8 +134,8 @@ impl Readiness {
         self.check()
     }
 
-    /// A node came up.
-    pub fn node_up(&mut self, name: &str) -> Vec<ReadinessEffect> {
+    /// A node came up, which `reports` when it is fully connected or has no way to.
+    pub fn node_up(&mut self, name: &str, reports: bool) -> Vec<ReadinessEffect> {
         self.waits_for.remove(name);
         let is_manager = name == self.manager;
         if is_manager {
@@ -146,7 +147,7 @@ impl Readiness {
         let mut effects = Vec::new();
         if self.is_manager {
             self.up.insert(name.to_owned());
-            if self.loggers.contains(name) {
+            if !reports || self.loggers.contains(name) {
                 self.pending.remove(name);
                 effects.extend(self.decide());
             }
@@ -306,10 +307,10 @@ mod tests {
             worker.waiting_for().collect::<Vec<_>>(),
             ["logger-1", "manager", "proxy-1"]
         );
-        assert_eq!(worker.node_up("manager"), []);
-        assert_eq!(worker.node_up("logger-1"), []);
-        assert_eq!(worker.node_up("proxy-1"), [REPORT]);
-        assert_eq!(worker.node_up("proxy-1"), []);
+        assert_eq!(worker.node_up("manager", true), []);
+        assert_eq!(worker.node_up("logger-1", true), []);
+        assert_eq!(worker.node_up("proxy-1", true), [REPORT]);
+        assert_eq!(worker.node_up("proxy-1", true), []);
         assert_eq!(worker.announced(), Some(HEARD));
         assert_eq!(worker.announced(), None);
     }
@@ -318,8 +319,8 @@ mod tests {
     fn a_logger_reports_when_the_manager_can_hear_it() {
         let mut logger = Readiness::new(&layout(CLUSTER), "logger-1");
         assert_eq!(logger.begin(), []);
-        assert_eq!(logger.node_up("worker-1"), []);
-        assert_eq!(logger.node_up("manager"), [REPORT]);
+        assert_eq!(logger.node_up("worker-1", true), []);
+        assert_eq!(logger.node_up("manager", true), [REPORT]);
     }
 
     #[test]
@@ -327,7 +328,7 @@ mod tests {
         let mut manager = Readiness::new(&layout(CLUSTER), "manager");
         assert_eq!(manager.begin(), []);
         assert_eq!(manager.report("worker-1", false, true), []);
-        assert_eq!(manager.node_up("logger-1"), [REPORT]);
+        assert_eq!(manager.node_up("logger-1", true), [REPORT]);
         assert_eq!(manager.pending().collect::<Vec<_>>(), ["proxy-1"]);
         assert_eq!(manager.report("proxy-1", false, true), [STARTED]);
     }
@@ -337,11 +338,11 @@ mod tests {
         let mut worker = Readiness::new(&layout(CLUSTER), "worker-1");
         ["logger-1", "proxy-1", "manager"]
             .iter()
-            .for_each(|name| drop(worker.node_up(name)));
+            .for_each(|name| drop(worker.node_up(name, true)));
         worker.announced();
         worker.node_down("manager");
         assert_eq!(
-            worker.node_up("manager"),
+            worker.node_up("manager", true),
             [ReadinessEffect::FullyConnected { resending: true }]
         );
         let mut manager = Readiness::new(&layout(CLUSTER), "manager");
@@ -351,7 +352,7 @@ mod tests {
             [HEARD, answer("worker-1")]
         );
         assert!(!manager.is_complete(), "others have not found it yet");
-        manager.node_up("logger-1");
+        manager.node_up("logger-1", true);
         assert_eq!(manager.report("proxy-1", true, true), [answer("proxy-1")]);
         assert!(manager.is_complete());
     }
@@ -366,19 +367,19 @@ mod tests {
     fn a_node_reports_until_the_manager_of_now_has_answered() {
         let again = |resending| Some(ReadinessEffect::Remind { resending });
         let mut worker = Readiness::new(&layout(CLUSTER), "worker-1");
-        worker.node_up("manager");
-        worker.node_up("logger-1");
+        worker.node_up("manager", true);
+        worker.node_up("logger-1", true);
         assert_eq!(worker.remind(false), None);
-        worker.node_up("proxy-1");
+        worker.node_up("proxy-1", true);
         assert_eq!(worker.remind(false), again(false));
         worker.node_down("manager");
         assert_eq!(worker.remind(false), None);
-        worker.node_up("manager");
+        worker.node_up("manager", true);
         assert_eq!(worker.remind(false), again(false));
         worker.announced();
         assert_eq!(worker.remind(false), None);
         worker.node_down("manager");
-        worker.node_up("manager");
+        worker.node_up("manager", true);
         assert_eq!(worker.remind(false), again(true));
         assert_eq!(worker.announced(), None);
         assert_eq!(worker.remind(false), None);
@@ -390,7 +391,7 @@ mod tests {
         let mut manager = Readiness::new(&layout(CLUSTER), "manager");
         manager.begin();
         for name in ["logger-1", "worker-1", "proxy-1"] {
-            manager.node_up(name);
+            manager.node_up(name, true);
         }
         manager.report("worker-1", false, false);
         assert_eq!(manager.report("proxy-1", false, true), [STARTED]);
@@ -398,7 +399,7 @@ mod tests {
         assert_eq!(manager.report("worker-1", false, false), []);
         // The worker is started again.
         manager.node_down("worker-1");
-        manager.node_up("worker-1");
+        manager.node_up("worker-1", true);
         assert_eq!(
             manager.report("worker-1", false, false),
             [answer("worker-1")]
@@ -411,18 +412,18 @@ mod tests {
     fn nodes_that_leave_the_layout_are_not_waited_for_and_those_that_come_are() {
         let without_proxy = layout(&CLUSTER.replace("proxy-1", "proxy-2"));
         let mut worker = Readiness::new(&layout(CLUSTER), "worker-1");
-        worker.node_up("manager");
-        worker.node_up("logger-1");
+        worker.node_up("manager", true);
+        worker.node_up("logger-1", true);
         assert_eq!(worker.replace_nodes(&without_proxy), []);
         assert_eq!(worker.waiting_for().collect::<Vec<_>>(), ["proxy-2"]);
-        assert_eq!(worker.node_up("proxy-2"), [REPORT]);
+        assert_eq!(worker.node_up("proxy-2", true), [REPORT]);
         // Who has all it waited for waits for nobody who comes later.
         assert_eq!(worker.replace_nodes(&layout(CLUSTER)), []);
         assert_eq!(worker.waiting_for().count(), 0);
 
         let mut manager = Readiness::new(&layout(CLUSTER), "manager");
         manager.begin();
-        manager.node_up("logger-1");
+        manager.node_up("logger-1", true);
         manager.report("worker-1", false, true);
         assert_eq!(manager.replace_nodes(&without_proxy), []);
         assert_eq!(manager.pending().collect::<Vec<_>>(), ["proxy-2"]);
@@ -430,6 +431,17 @@ mod tests {
         assert_eq!(manager.replace_nodes(&layout(alone)), [STARTED]);
         assert_eq!(manager.replace_nodes(&layout(CLUSTER)), []);
         assert!(manager.is_complete());
+    }
+
+    #[test]
+    fn a_node_that_cannot_report_counts_when_it_is_up() {
+        let mut manager = Readiness::new(&layout(CLUSTER), "manager");
+        manager.begin();
+        assert_eq!(manager.node_up("worker-1", false), []);
+        assert_eq!(manager.node_up("proxy-1", true), []);
+        assert_eq!(manager.node_up("logger-1", false), [REPORT]);
+        assert_eq!(manager.pending().collect::<Vec<_>>(), ["proxy-1"]);
+        assert_eq!(manager.report("proxy-1", false, true), [STARTED]);
     }
 
     #[test]

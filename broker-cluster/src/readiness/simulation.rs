@@ -204,14 +204,14 @@ impl Network {
                     self.send(own, to, Word::Hello(name.to_owned()));
                     Vec::new()
                 }
-                Effect::NodeUp { name, .. } => process.readiness.node_up(&name),
+                Effect::NodeUp { name, .. } => process.readiness.node_up(&name, true),
                 Effect::NodeDown { name, .. } => {
                     process.readiness.node_down(&name);
                     Vec::new()
                 }
                 Effect::Replaced { name, .. } => {
                     process.readiness.node_down(&name);
-                    process.readiness.node_up(&name)
+                    process.readiness.node_up(&name, true)
                 }
                 Effect::Again { .. } | Effect::UnknownDown { .. } => Vec::new(),
                 Effect::Unexpected { name } => panic!("{name} is in the layout"),

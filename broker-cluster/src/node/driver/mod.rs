@@ -340,10 +340,11 @@ impl Driver {
                         .logs
                         .logger_up(&name, new, self.gives_receipts(new));
                     // The new process has been told nothing yet, and has told nothing.
+                    let reports = self.reports_readiness(new);
                     let effects = {
                         let mut state = self.shared.state();
                         state.readiness.node_down(&name);
-                        state.readiness.node_up(&name)
+                        state.readiness.node_up(&name, reports)
                     };
                     self.readiness(effects).await;
                     self.tell_verdict(new).await;
@@ -379,10 +380,11 @@ impl Driver {
     async fn node_up(&mut self, name: String, id: EndpointId) {
         self.shared.say(&format!("got hello from {name} ({id})"));
         let receipts = self.gives_receipts(id);
+        let reports = self.reports_readiness(id);
         let effects = {
             let mut state = self.shared.state();
             state.pools.iter_mut().for_each(|pool| pool.node_up(&name));
-            state.readiness.node_up(&name)
+            state.readiness.node_up(&name, reports)
         };
         self.shared.logs.logger_up(&name, id, receipts);
         self.shared.see_homes(self.role);
@@ -502,6 +504,16 @@ impl Driver {
         peers.iter().any(|peer| {
             peer.id == id && peer.features.iter().any(|feature| feature == LOG_RECEIPTS)
         })
+    }
+
+    /// Whether a node tells the manager when it is fully connected. Ours do, and say in the handshake what they are; a node of
+    /// Zeek's does if it loads the script for it, which subscribes to what the manager then says.
+    fn reports_readiness(&self, id: EndpointId) -> bool {
+        let peers = self.shared.endpoint.peers();
+        peers
+            .iter()
+            .filter(|peer| peer.id == id)
+            .all(|peer| !peer.software.is_empty() || peer.filter.matches(topics::STARTED))
     }
 
     fn say_waiting(&mut self, now: Duration) {
