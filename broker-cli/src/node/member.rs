@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use broker_cluster::{ClusterNode, LayoutFormat, StartError};
+use broker_cluster::{ClusterNode, StartError};
 use broker_core::{Filter, ListenError, QueueOptions};
 use broker_store::{BackendError, Problem};
 
@@ -73,8 +73,6 @@ pub(super) async fn run(
             .listen_retry(settings.listen_retry)
             .subscribe(prefixes.clone())
             .keep_id(keep_id)
-            // A Zeek manager may say on its own topic that the cluster has started.
-            .hear_started(layout.format() != LayoutFormat::Toml)
             .node_streams(true)
             // A Zeek manager that loads the experimental script says it only where it is asked for.
             .hear_started(true)
