@@ -13,6 +13,7 @@
 //! post_timeout = "60 s"                  # further: post_jobs = 2
 //! spool_dir = "spool"                    # writers keep what no logger takes; default: in memory only
 //! spool_bytes = "1 GiB"                  # further: spool_full = drop_newest | drop_oldest
+//! spool_when = "down"                    # down | always
 //! log_local = false                      # the defaults of both depend on the role
 //! log_remote = true
 //! limits = "none"                        # none | zeek; further: max_field_string_bytes and so on
@@ -277,8 +278,9 @@ fn archive(table: &Table<'_>) -> Result<ArchiveOptions, LayoutError> {
 fn spool(table: &Table<'_>, base: &Path) -> Result<Option<SpoolOptions>, LayoutError> {
     let max_bytes = size(table, "spool_bytes")?;
     let full = table.word("spool_full", &["drop_newest", "drop_oldest"])?;
+    let when = table.word("spool_when", &["down", "always"])?;
     let Some(dir) = directory(table, "spool_dir", base)? else {
-        if max_bytes.is_some() || full.is_some() {
+        if max_bytes.is_some() || full.is_some() || when.is_some() {
             return Err(table.missing("spool_dir", "spool_dir = \"spool\""));
         }
         return Ok(None);
@@ -296,6 +298,7 @@ fn spool(table: &Table<'_>, base: &Path) -> Result<Option<SpoolOptions>, LayoutE
         options.max_bytes = max_bytes;
     }
     options.drop_oldest = full.is_some_and(|word| word.text == "drop_oldest");
+    options.always = when.is_some_and(|word| word.text == "always");
     Ok(Some(options))
 }
 
@@ -494,6 +497,7 @@ const KEYS: &[&str] = &[
     "spool_dir",
     "spool_bytes",
     "spool_full",
+    "spool_when",
     "log_local",
     "log_remote",
     "limits",
@@ -555,6 +559,7 @@ mod tests {
             spool_dir = "spool"
             spool_bytes = "1 MiB"
             spool_full = "drop_oldest"
+            spool_when = "always"
             log_local = true
             log_remote = false
             limits = "zeek"
@@ -601,6 +606,7 @@ mod tests {
         let spool = spec.spool_of("worker-1").unwrap();
         assert_eq!(spool.dir, Path::new("/etc/spool/worker-1"));
         assert_eq!((spool.max_bytes, spool.drop_oldest), (1 << 20, true));
+        assert!(spool.always);
         let settings = spec.log_settings(false);
         assert_eq!((settings.log_local, settings.log_remote), (true, false));
         assert_eq!(settings.limits.unwrap().field_bytes, 10);
@@ -649,6 +655,8 @@ mod tests {
             ("[logging]\nlog_suffix = \"gz\"", "not batches, pending, gz"),
             ("[logging]\nlog_suffix = \"\"", "the end of a file name"),
             ("[logging]\nspool_bytes = 100000", "spool_dir"),
+            ("[logging]\nspool_when = \"always\"", "spool_dir"),
+            ("[logging]\nspool_when = \"now\"", "down, always"),
             ("[logging]\nspool_dir = \"x\"\nspool_bytes = 1", "65536"),
             (
                 "[logging]\nrotate = 1",

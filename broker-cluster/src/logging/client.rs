@@ -14,11 +14,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::hook::{LogHook, LogOrigin};
-use super::outbox::{FLUSH_INTERVAL, Outbox, OutboxOptions, StreamKey, Switches, Transmit};
+use super::outbox::{
+    FLUSH_INTERVAL, Outbox, OutboxOptions, SpoolUse, StreamKey, Switches, Transmit,
+};
 use super::receiver::Input;
 use super::settings::LogSettings;
 use super::spec::{ASCII_WRITER, LogSpec};
-use super::spool::{Spool, SpooledBatch};
+use super::spool::{Spool, SpooledBatch, Stored};
 use super::wire::MAX_RECORD;
 use crate::events::BatchReceipt;
 use crate::log::{Column, Limits, LogValue, Record, Schema, serial};
@@ -117,7 +119,11 @@ impl LogClient {
             writer: spool.as_ref().map_or(id, Spool::identity),
             reply_to: id,
             first_number: spool.as_ref().map_or(1, Spool::first_number),
-            spool: spool.is_some(),
+            spool: match &spool {
+                None => SpoolUse::Never,
+                Some(spool) if spool.takes_all() => SpoolUse::Always,
+                Some(_) => SpoolUse::WithoutLogger,
+            },
             loggers,
             hold,
         });
@@ -404,8 +410,8 @@ impl LogClient {
                     }
                     self.shared.progress.notify_waiters();
                 }
-                Some(Transmit::SpoolRewind { number }) => {
-                    self.with_spool(move |spool| spool.rewind(number)).await;
+                Some(Transmit::SpoolAgain { number }) => {
+                    self.with_spool(move |spool| spool.give_again(number)).await;
                 }
             }
         }
@@ -425,10 +431,25 @@ impl LogClient {
                 self.outbox().spool_lost(&lost);
                 match &stored {
                     Err(error) => self.fail(&format_args!("log spool cannot be written: {error}")),
-                    Ok(stored) if !stored || !lost.is_empty() => {
+                    Ok(Stored::Full) if self.outbox().has_logger() => {
+                        self.fail(&format_args!(
+                            "log spool is full: writers wait for the loggers"
+                        ));
+                    }
+                    Ok(Stored::TooLarge) => {
+                        self.fail(&format_args!(
+                            "log spool is too small for a batch: it is dropped"
+                        ));
+                    }
+                    Ok(Stored::Full) => {
                         self.fail(&format_args!("log spool is full: records are dropped"));
                     }
-                    Ok(_) => {}
+                    Ok(Stored::Kept) if !lost.is_empty() => {
+                        self.fail(&format_args!(
+                            "log spool is full: the oldest records are dropped"
+                        ));
+                    }
+                    Ok(Stored::Kept) => {}
                 }
                 stored.map_err(|_| ())
             }

@@ -39,7 +39,7 @@ pub use logger::{MAX_LOGS, UNKNOWN};
 pub use options::{ArchiveOptions, LoggerOptions, RotatedNames, RotationOptions, RotationRule};
 pub use outbox::{
     BATCH_BYTES, BATCH_RECORDS, FLUSH_INTERVAL, MAX_BATCH_BYTES, MAX_BATCHES, MAX_DRAINING,
-    MAX_SPAN, MAX_STREAMS, RECEIPT_TIMEOUT,
+    MAX_SPAN, MAX_SPOOLING, MAX_STREAMS, RECEIPT_TIMEOUT,
 };
 pub use receiver::{CLOSE_LIMIT, LogReceiver};
 pub use settings::{LogSettings, StreamSettings};

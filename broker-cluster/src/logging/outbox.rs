@@ -11,17 +11,18 @@
 //! [`OutboxOptions::hold`]; after that, and always outside a cluster, it goes to the stream's own topic, where whoever
 //! subscribed gets it.
 //!
-//! With a disk spool a batch for which there is no logger goes there instead. As long as the spool is not empty everything
-//! else goes there too, so that records stay in order, and batches are read from it [`MAX_DRAINING`] at a time; one is removed
-//! from it when it is where it belongs.
+//! With a disk spool a batch for which there is no logger goes there instead, or every batch ([`SpoolUse`]). As long as the
+//! spool is not empty everything else goes there too, so that records stay in order, and batches are read from it
+//! [`MAX_DRAINING`] at a time, in turn with those that are written; one is removed from it when it is where it belongs. A batch
+//! for which the spool has no room waits here while a logger is up, and holds up the writers.
 //!
 //! A stream may also be written on this node, beside the loggers or instead of them.
 //!
 //! Holds no socket and no file and reads no clock: the driver calls, then drains [`Outbox::next_transmit`].
 //!
 //! **Invariant:** records accepted = written + dropped + spooled + buffered + in batches not done with. No more than
-//! [`MAX_BATCHES`] batches are not done with, besides one per stream and logger that a flush adds; a full outbox
-//! refuses records until receipts make room.
+//! [`MAX_BATCHES`] batches are not done with, and where all go through the spool no more than [`MAX_SPOOLING`] are on their way
+//! there, besides one per stream and logger that a flush adds; a full outbox refuses records until there is room.
 
 mod spooling;
 
@@ -58,6 +59,10 @@ pub const MAX_STREAMS: usize = 4096;
 /// Batches of the spool that are on their way to a logger at a time.
 pub const MAX_DRAINING: usize = 16;
 
+/// Batches on their way into a spool through which all go, at most: what the death of the process costs beside what is
+/// buffered.
+pub const MAX_SPOOLING: usize = 4;
+
 /// Zeek's name for the sequence that deals log records over loggers.
 const SEQUENCE: &str = "Cluster::rr_log_topic";
 
@@ -69,12 +74,23 @@ pub(crate) struct OutboxOptions {
     pub(crate) reply_to: EndpointId,
     /// The first number to use.
     pub(crate) first_number: u64,
-    /// Whether there is a spool.
-    pub(crate) spool: bool,
+    /// What the spool is for.
+    pub(crate) spool: SpoolUse,
     /// The loggers of the cluster; none outside a cluster.
     pub(crate) loggers: Option<Pool>,
     /// How long a batch waits for any logger to be up.
     pub(crate) hold: Duration,
+}
+
+/// Which batches go into the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpoolUse {
+    /// None: there is no spool.
+    Never,
+    /// Those for which no logger is up.
+    WithoutLogger,
+    /// All.
+    Always,
 }
 
 /// Which log a stream's records go to.
@@ -122,8 +138,8 @@ pub(crate) enum Transmit {
     Unspool,
     /// A batch of the spool is where it belongs.
     SpoolDone { number: u64 },
-    /// Batches of the spool from this number on are wanted again.
-    SpoolRewind { number: u64 },
+    /// A batch of the spool is wanted again.
+    SpoolAgain { number: u64 },
 }
 
 /// The state of one process's remote logging.
@@ -146,6 +162,12 @@ pub(crate) struct Outbox {
     spooling: usize,
     /// Batches of the spool on their way to a logger.
     draining: usize,
+    /// Batches for which the spool had no room, in order.
+    crowded: VecDeque<u64>,
+    /// The one of them that the spool is asked to take again.
+    retrying: Option<u64>,
+    /// It is the turn of a batch of the spool, not of one for it.
+    unspool_turn: bool,
     /// A batch of the spool was asked for and has not come yet.
     unspooling: bool,
     /// The last batch of the spool could not be sent: no further one before the next tick.
@@ -248,6 +270,9 @@ impl Outbox {
             untaken: 0,
             spooling: 0,
             draining: 0,
+            crowded: VecDeque::new(),
+            retrying: None,
+            unspool_turn: false,
             unspooling: false,
             drain_paused: false,
             unacknowledged: BTreeMap::new(),
@@ -304,6 +329,8 @@ impl Outbox {
         let next = self.issued + 1;
         let oldest = self.issues.first().copied().unwrap_or(next);
         self.unacknowledged.len() + self.plain_pending >= MAX_BATCHES + self.draining
+            || (self.options.spool == SpoolUse::Always
+                && self.spooling + self.crowded.len() >= MAX_SPOOLING)
             || self.unacknowledged_bytes >= MAX_BATCH_BYTES
             || next - oldest >= MAX_SPAN
     }
@@ -376,6 +403,7 @@ impl Outbox {
     /// Gives batches whose logger is silent to another one, and those nobody took to the stream's topic.
     pub(crate) fn tick(&mut self, now: Instant) {
         self.drain_paused = false;
+        self.retry_crowded();
         let late: Vec<u64> = self
             .unacknowledged
             .iter()
@@ -453,8 +481,7 @@ impl Outbox {
                 if batch.on_disk {
                     self.left_spool(batch.stream, batch.records);
                     let number = receipt.number;
-                    self.ready
-                        .push_back(Ready::Spool(Transmit::SpoolDone { number }));
+                    self.spool_done(number);
                 }
                 self.done.insert(
                     receipt.number,
@@ -497,8 +524,7 @@ impl Outbox {
                 return;
             }
             self.left_spool(stream, records);
-            self.ready
-                .push_back(Ready::Spool(Transmit::SpoolDone { number }));
+            self.spool_done(number);
         }
         let counters = &mut self.streams[stream].counters;
         if reached > 0 {
@@ -511,13 +537,12 @@ impl Outbox {
     /// The next thing to send.
     pub(crate) fn next_transmit(&mut self) -> Option<Transmit> {
         loop {
-            let Some(next) = self.ready.pop_front() else {
-                if self.wants_spooled() {
-                    self.unspooling = true;
-                    return Some(Transmit::Unspool);
-                }
-                return None;
-            };
+            if (self.unspool_turn || self.ready.is_empty()) && self.wants_spooled() {
+                self.unspool_turn = false;
+                self.unspooling = true;
+                return Some(Transmit::Unspool);
+            }
+            let next = self.ready.pop_front()?;
             match next {
                 Ready::Spool(transmit) => return Some(transmit),
                 Ready::Plain {
@@ -537,9 +562,21 @@ impl Outbox {
                 }
                 Ready::Numbered(number) => {
                     let Some(batch) = self.unacknowledged.get_mut(&number) else {
+                        if self.not_retrying(number) {
+                            self.retry_crowded();
+                        }
                         continue;
                     };
                     batch.queued = false;
+                    if batch.target == Target::Spool
+                        && !self.crowded.is_empty()
+                        && self.retrying != Some(number)
+                    {
+                        // Not before those that wait already.
+                        self.spooling = self.spooling.saturating_sub(1);
+                        self.crowded.push_back(number);
+                        continue;
+                    }
                     let payload = || {
                         wire::numbered_batch(
                             wire::BatchHead {
@@ -568,6 +605,7 @@ impl Outbox {
                             });
                         }
                         Target::Spool => {
+                            self.unspool_turn = true;
                             return Some(Transmit::Spool(SpooledBatch {
                                 key: self.streams[batch.stream].key.clone(),
                                 number,
@@ -598,6 +636,8 @@ impl Outbox {
         self.issues.clear();
         self.unacknowledged_bytes = 0;
         self.draining = 0;
+        self.crowded.clear();
+        self.retrying = None;
         for stream in &mut self.streams {
             let buffers = std::mem::take(&mut stream.buffers);
             let remote = buffers
@@ -643,8 +683,10 @@ impl Outbox {
         if self.options.loggers.is_none() {
             return Target::Topic;
         }
-        if self.options.spool && (self.untaken > 0 || self.spooling > 0) {
-            return Target::Nobody;
+        match self.options.spool {
+            SpoolUse::Always => return Target::Nobody,
+            SpoolUse::WithoutLogger if self.holds_spooled() => return Target::Nobody,
+            SpoolUse::WithoutLogger | SpoolUse::Never => {}
         }
         self.next_logger().map_or(Target::Nobody, Target::Logger)
     }
@@ -710,7 +752,7 @@ impl Outbox {
             },
         );
         self.ready.push_back(Ready::Numbered(number));
-        if target == Target::Nobody && self.options.spool {
+        if target == Target::Nobody && self.has_spool() {
             self.send_to_spool(number);
         }
     }
@@ -780,6 +822,7 @@ impl Outbox {
             self.take_out(number, |_| topic);
             return;
         }
+        let has_spool = self.has_spool();
         let Some(batch) = self.unacknowledged.get_mut(&number) else {
             return;
         };
@@ -790,7 +833,7 @@ impl Outbox {
             }
             return;
         }
-        if target == Target::Nobody && self.options.spool && old != Target::Nobody {
+        if target == Target::Nobody && has_spool && old != Target::Nobody {
             self.send_to_spool(number);
             return;
         }

@@ -16,7 +16,7 @@
 //! What is written survives the death of the process, not that of the machine. An entry that a kill left half written
 //! is cut off; one whose checksum is wrong is given up and counted. Does file I/O and nothing else.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -35,9 +35,12 @@ pub struct SpoolOptions {
     pub dir: PathBuf,
     /// Bytes on disk at most. Default: 1 GiB.
     pub max_bytes: u64,
-    /// Whether the oldest batches give way to new ones when it is full; otherwise the new ones are dropped. Default: the new
-    /// ones are dropped.
+    /// Whether the oldest batches give way to new ones when it is full; otherwise the new ones are dropped if no logger is up,
+    /// and writers wait if one is. Default: the new ones are dropped.
     pub drop_oldest: bool,
+    /// Whether every batch goes through the spool, also while a logger is up, so that the death of the process costs
+    /// hardly more than what had not become a batch. It costs a write and a read for each batch. Default: no.
+    pub always: bool,
 }
 
 impl SpoolOptions {
@@ -47,8 +50,20 @@ impl SpoolOptions {
             dir: dir.into(),
             max_bytes: 1 << 30,
             drop_oldest: false,
+            always: false,
         }
     }
+}
+
+/// What became of a batch that was to go into a spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// It is there.
+    Kept,
+    /// There is no room now.
+    Full,
+    /// There never will be.
+    TooLarge,
 }
 
 /// A batch as the spool has it.
@@ -87,8 +102,8 @@ pub(crate) struct Spool {
     next_segment: u64,
     /// What waits, by number.
     slots: BTreeMap<u64, Slot>,
-    /// What [`Spool::next`] gives next is not below this.
-    cursor: u64,
+    /// What of it [`Spool::next`] has not given, or is to give again.
+    untaken: BTreeSet<u64>,
     keys: Vec<StreamKey>,
     bytes: u64,
 }
@@ -131,7 +146,7 @@ impl Spool {
             segments: VecDeque::new(),
             next_segment: 1,
             slots: BTreeMap::new(),
-            cursor: 0,
+            untaken: BTreeSet::new(),
             keys: Vec::new(),
             bytes: 0,
             options: options.clone(),
@@ -148,6 +163,11 @@ impl Spool {
     /// The first number this process may give a batch.
     pub(crate) const fn first_number(&self) -> u64 {
         self.first_number
+    }
+
+    /// Whether every batch goes through it.
+    pub(crate) const fn takes_all(&self) -> bool {
+        self.options.always
     }
 
     /// What waits, by stream.
@@ -178,7 +198,7 @@ impl Spool {
         Ok(all.into_values().collect())
     }
 
-    /// Adds a batch. `Ok(false)`: there is no room and the new one is dropped. What gave way to it is put into `lost`.
+    /// Adds a batch, if there is room. What gave way to it is put into `lost`.
     ///
     /// # Errors
     /// It cannot be written; then it is not in the spool.
@@ -186,15 +206,15 @@ impl Spool {
         &mut self,
         batch: &SpooledBatch,
         lost: &mut Vec<Lost>,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Stored> {
         let body = body_of(batch);
         let needed = HEAD + body.len() as u64;
         if needed > self.options.max_bytes {
-            return Ok(false);
+            return Ok(Stored::TooLarge);
         }
         while self.bytes + needed > self.options.max_bytes || self.slots.len() >= MAX_SLOTS {
             if !self.options.drop_oldest {
-                return Ok(false);
+                return Ok(Stored::Full);
             }
             self.drop_segment(lost)?;
         }
@@ -230,8 +250,8 @@ impl Spool {
                 key,
             },
         );
-        self.cursor = self.cursor.min(batch.number);
-        Ok(true)
+        self.untaken.insert(batch.number);
+        Ok(Stored::Kept)
     }
 
     /// The next batch in order that this has not given yet. What turns out to be damaged is put into `lost`.
@@ -239,10 +259,13 @@ impl Spool {
     /// # Errors
     /// The segment cannot be read.
     pub(crate) fn next(&mut self, lost: &mut Vec<Lost>) -> io::Result<Option<SpooledBatch>> {
-        while let Some((number, slot)) = self.slots.range(self.cursor..).next() {
-            let (number, slot) = (*number, *slot);
+        while let Some(number) = self.untaken.first().copied() {
+            let Some(slot) = self.slots.get(&number).copied() else {
+                self.untaken.remove(&number);
+                continue;
+            };
             let read = self.read(number, &slot)?;
-            self.cursor = number + 1;
+            self.untaken.remove(&number);
             if let Some(batch) = read {
                 return Ok(Some(batch));
             }
@@ -258,9 +281,11 @@ impl Spool {
         Ok(None)
     }
 
-    /// Gives batches from `number` on again.
-    pub(crate) fn rewind(&mut self, number: u64) {
-        self.cursor = self.cursor.min(number);
+    /// Gives a batch again that it has given.
+    pub(crate) fn give_again(&mut self, number: u64) {
+        if self.slots.contains_key(&number) {
+            self.untaken.insert(number);
+        }
     }
 
     /// A batch is where it belongs.
@@ -271,6 +296,7 @@ impl Spool {
         let Some(slot) = self.slots.remove(&number) else {
             return Ok(());
         };
+        self.untaken.remove(&number);
         let last = self.segments.back().map(|segment| segment.id);
         let Some(at) = self
             .segments
@@ -337,6 +363,7 @@ impl Spool {
             if let Some((number, records, key)) = entry.waiting {
                 let key = self.key(&key);
                 live += 1;
+                self.untaken.insert(number);
                 self.slots.insert(
                     number,
                     Slot {
@@ -410,6 +437,7 @@ impl Spool {
             .map(|(number, _)| *number)
             .collect();
         for number in numbers {
+            self.untaken.remove(&number);
             if let Some(slot) = self.slots.remove(&number) {
                 lost.push(Lost {
                     key: self.keys[slot.key].clone(),
@@ -600,7 +628,8 @@ mod tests {
 
     fn fill(spool: &mut Spool, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
-            assert!(spool.append(&batch(number, 100), &mut Vec::new()).unwrap());
+            let stored = spool.append(&batch(number, 100), &mut Vec::new());
+            assert_eq!(stored.unwrap(), Stored::Kept);
         }
     }
 
@@ -612,8 +641,9 @@ mod tests {
         fill(&mut spool, [3, 1, 2, 5, 4]);
         assert_eq!(spool.next(&mut Vec::new()).unwrap(), Some(batch(1, 100)));
         assert_eq!(numbers(&mut spool), [2, 3, 4, 5]);
-        spool.rewind(4);
-        assert_eq!(numbers(&mut spool), [4, 5]);
+        spool.give_again(4);
+        spool.give_again(99);
+        assert_eq!(numbers(&mut spool), [4]);
         for number in [1, 3] {
             spool.done(number).unwrap();
         }
@@ -643,8 +673,10 @@ mod tests {
             let mut lost = Vec::new();
             let mut refused = 0;
             for number in 1..=200 {
-                if !spool.append(&batch(number, 400), &mut lost).unwrap() {
-                    refused += 1;
+                match spool.append(&batch(number, 400), &mut lost).unwrap() {
+                    Stored::Kept => {}
+                    Stored::Full => refused += 1,
+                    Stored::TooLarge => panic!("it would fit"),
                 }
             }
             let kept = numbers(&mut spool);
@@ -664,7 +696,8 @@ mod tests {
                 assert_eq!(lost, []);
                 assert_eq!(kept[0], 1);
             }
-            assert!(!spool.append(&batch(999, 20_000), &mut lost).unwrap());
+            let stored = spool.append(&batch(999, 20_000), &mut lost);
+            assert_eq!(stored.unwrap(), Stored::TooLarge);
         }
     }
 

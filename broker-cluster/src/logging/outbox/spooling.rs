@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::super::spool::{Backlog, Lost, SpooledBatch};
-use super::{Batch, MAX_DRAINING, Outbox, Ready, StreamKey, Switches, Target, Transmit};
+use super::super::spool::{Backlog, Lost, SpooledBatch, Stored};
+use super::{Batch, MAX_DRAINING, Outbox, Ready, SpoolUse, StreamKey, Switches, Target, Transmit};
 
 impl Outbox {
     /// What a spool held when it was opened.
@@ -32,15 +32,37 @@ impl Outbox {
         }
     }
 
-    /// What became of a batch for the spool: it is there, or there was no room (`Ok(false)`), or it cannot be
-    /// written; then it waits for a logger here.
-    pub(crate) fn spooled(&mut self, number: u64, stored: Result<bool, ()>, now: Instant) {
+    /// What became of a batch for the spool. Where it cannot be written it waits for a logger here.
+    pub(crate) fn spooled(&mut self, number: u64, stored: Result<Stored, ()>, now: Instant) {
         self.spooling = self.spooling.saturating_sub(1);
+        let again = self.not_retrying(number);
+        if stored == Ok(Stored::Full)
+            && self.has_logger()
+            && self.unacknowledged.contains_key(&number)
+        {
+            if again {
+                self.crowded.push_front(number);
+            } else {
+                self.crowded.push_back(number);
+            }
+            return;
+        }
+        self.settle(number, stored, now);
+        self.retry_crowded();
+    }
+
+    /// The spool is not asked for this batch any more. Whether it was asked once more.
+    pub(super) fn not_retrying(&mut self, number: u64) -> bool {
+        self.retrying
+            .take_if(|retried| *retried == number)
+            .is_some()
+    }
+
+    fn settle(&mut self, number: u64, stored: Result<Stored, ()>, now: Instant) {
         let Some(batch) = self.unacknowledged.get_mut(&number) else {
             // Its receipt came meanwhile.
-            if stored == Ok(true) {
-                self.ready
-                    .push_back(Ready::Spool(Transmit::SpoolDone { number }));
+            if stored == Ok(Stored::Kept) {
+                self.spool_done(number);
             }
             return;
         };
@@ -55,7 +77,7 @@ impl Outbox {
         };
         self.forget(&batch);
         let counters = &mut self.streams[batch.stream].counters;
-        if stored == Ok(true) {
+        if stored == Ok(Stored::Kept) {
             // The spool knows streams by their keys.
             let first = self.streams[batch.stream].first;
             self.streams[first].counters.spooled += u64::from(batch.records);
@@ -88,7 +110,9 @@ impl Outbox {
     pub(crate) fn unspooled(&mut self, batch: Option<SpooledBatch>, now: Instant) {
         self.unspooling = false;
         let Some(batch) = batch else {
-            self.untaken = 0;
+            if !self.tells_spool() {
+                self.untaken = 0;
+            }
             return;
         };
         self.untaken = self.untaken.saturating_sub(1);
@@ -123,7 +147,7 @@ impl Outbox {
     /// The end is near: what waits for a logger or a receipt goes into the spool, if there is one.
     pub(crate) fn retreat(&mut self, now: Instant) {
         self.flush(now);
-        if !self.options.spool {
+        if !self.has_spool() {
             return;
         }
         let numbers: Vec<u64> = self
@@ -146,9 +170,47 @@ impl Outbox {
         self.untaken > 0
             && !self.unspooling
             && !self.drain_paused
-            && self.spooling == 0
+            && !self.tells_spool()
             && self.draining < MAX_DRAINING
-            && self.loggers.iter().any(Option::is_some)
+            && self.has_logger()
+    }
+
+    /// Whether a logger is up.
+    pub(crate) fn has_logger(&self) -> bool {
+        self.loggers.iter().any(Option::is_some)
+    }
+
+    pub(super) fn has_spool(&self) -> bool {
+        self.options.spool != SpoolUse::Never
+    }
+
+    /// Whether there is something in the spool that was not sent, or on its way there.
+    pub(super) fn holds_spooled(&self) -> bool {
+        self.untaken > 0 || self.spooling > 0 || !self.crowded.is_empty()
+    }
+
+    /// A batch of the spool is where it belongs, so that there may be room for another one.
+    pub(super) fn spool_done(&mut self, number: u64) {
+        self.ready
+            .push_front(Ready::Spool(Transmit::SpoolDone { number }));
+        self.retry_crowded();
+    }
+
+    /// Has the spool asked once more to take the first of the batches for which it had no room.
+    pub(super) fn retry_crowded(&mut self) {
+        while self.retrying.is_none()
+            && let Some(number) = self.crowded.pop_front()
+        {
+            // Its receipt may have come meanwhile.
+            if let Some(batch) = self.unacknowledged.get_mut(&number)
+                && batch.target == Target::Spool
+            {
+                batch.queued = true;
+                self.spooling += 1;
+                self.retrying = Some(number);
+                self.ready.push_back(Ready::Numbered(number));
+            }
+        }
     }
 
     pub(super) fn left_spool(&mut self, stream: usize, records: u32) {
@@ -161,7 +223,13 @@ impl Outbox {
     pub(super) fn put_back(&mut self, number: u64) {
         self.untaken += 1;
         self.ready
-            .push_back(Ready::Spool(Transmit::SpoolRewind { number }));
+            .push_front(Ready::Spool(Transmit::SpoolAgain { number }));
+    }
+
+    /// Whether the spool is about to be told something. That is always in front, so that what is read from it next is what has
+    /// to come next.
+    fn tells_spool(&self) -> bool {
+        matches!(self.ready.front(), Some(Ready::Spool(_)))
     }
 
     /// Sends a batch to the spool.

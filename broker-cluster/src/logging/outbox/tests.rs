@@ -4,7 +4,7 @@ use broker_core::DataView;
 use broker_core::zeek::MessageView;
 use proptest::prelude::*;
 
-use super::super::spool::Backlog;
+use super::super::spool::{Backlog, Stored};
 use super::*;
 use crate::pools::PoolSpec;
 use crate::role::Role;
@@ -22,17 +22,17 @@ fn options(loggers: Option<Pool>) -> OutboxOptions {
         writer: id(9),
         reply_to: id(9),
         first_number: 1,
-        spool: false,
+        spool: SpoolUse::Never,
         loggers,
         hold: HOLD,
     }
 }
 
 fn outbox(loggers: &[&str]) -> Outbox {
-    outbox_with(loggers, false)
+    outbox_with(loggers, SpoolUse::Never)
 }
 
-fn outbox_with(loggers: &[&str], spool: bool) -> Outbox {
+fn outbox_with(loggers: &[&str], spool: SpoolUse) -> Outbox {
     let pool = Pool::new(
         PoolSpec::new("logger", topics::POOL_LOGGER, Role::Logger),
         loggers.iter().map(|name| (*name, 1)),
@@ -67,12 +67,35 @@ fn write(outbox: &mut Outbox, records: usize, now: Instant) {
 }
 
 /// A spool without files.
-#[derive(Default)]
 struct Disk {
     batches: BTreeMap<u64, SpooledBatch>,
-    cursor: u64,
+    given: BTreeSet<u64>,
+    /// How many batches it holds.
+    room: usize,
     full: bool,
     broken: bool,
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            batches: BTreeMap::new(),
+            given: BTreeSet::new(),
+            room: usize::MAX,
+            full: false,
+            broken: false,
+        }
+    }
+}
+
+impl Disk {
+    /// The first batch that was not given, or is to be given again.
+    fn next(&mut self) -> Option<SpooledBatch> {
+        let mut all = self.batches.values();
+        let next = all.find(|batch| !self.given.contains(&batch.number))?;
+        self.given.insert(next.number);
+        Some(next.clone())
+    }
 }
 
 /// What is sent: to whom, number (0: none) and records.
@@ -105,32 +128,28 @@ fn sent_with(outbox: &mut Outbox, disk: &mut Disk) -> Vec<(String, u64, usize)> 
                 (topic.to_string(), number(&payload).0, number(&payload).1)
             }
             Transmit::Spool(batch) => {
-                let stored = match (disk.broken, disk.full) {
-                    (true, _) => Err(()),
-                    (_, true) => Ok(false),
-                    _ => Ok(true),
+                let stored = match disk.broken {
+                    true => Err(()),
+                    _ if disk.full || disk.batches.len() >= disk.room => Ok(Stored::Full),
+                    _ => Ok(Stored::Kept),
                 };
                 let number = batch.number;
-                if stored == Ok(true) {
-                    disk.cursor = disk.cursor.min(number);
+                if stored == Ok(Stored::Kept) {
                     disk.batches.insert(number, batch);
                 }
                 outbox.spooled(number, stored, now);
                 continue;
             }
             Transmit::Unspool => {
-                let next = disk.batches.range(disk.cursor..).next();
-                let next = next.map(|(_, batch)| batch.clone());
-                disk.cursor = next.as_ref().map_or(disk.cursor, |batch| batch.number + 1);
-                outbox.unspooled(next, now);
+                outbox.unspooled(disk.next(), now);
                 continue;
             }
             Transmit::SpoolDone { number } => {
                 assert!(disk.batches.remove(&number).is_some());
                 continue;
             }
-            Transmit::SpoolRewind { number } => {
-                disk.cursor = disk.cursor.min(number);
+            Transmit::SpoolAgain { number } => {
+                assert!(disk.given.remove(&number));
                 continue;
             }
             Transmit::Local { payload } => {
@@ -354,7 +373,7 @@ fn a_stream_may_go_both_ways_or_nowhere() {
 #[test]
 fn without_a_logger_batches_are_spooled_and_come_back_in_order_before_what_is_new() {
     let now = Instant::now();
-    let mut outbox = outbox_with(&["logger-1", "logger-2"], true);
+    let mut outbox = outbox_with(&["logger-1", "logger-2"], SpoolUse::WithoutLogger);
     let mut disk = Disk::default();
     outbox.logger_up("logger-1", id(1), true, now);
     write(&mut outbox, 400, now);
@@ -403,7 +422,7 @@ fn without_a_logger_batches_are_spooled_and_come_back_in_order_before_what_is_ne
 #[test]
 fn a_full_spool_and_one_that_cannot_be_written_are_accounted_for() {
     let now = Instant::now();
-    let mut outbox = outbox_with(&["logger-1"], true);
+    let mut outbox = outbox_with(&["logger-1"], SpoolUse::WithoutLogger);
     let mut disk = Disk {
         full: true,
         ..Disk::default()
@@ -427,9 +446,111 @@ fn a_full_spool_and_one_that_cannot_be_written_are_accounted_for() {
 }
 
 #[test]
+fn a_spool_for_all_takes_every_batch_before_a_logger_does() {
+    let now = Instant::now();
+    let mut outbox = outbox_with(&["logger-1"], SpoolUse::Always);
+    outbox.logger_up("logger-1", id(1), true, now);
+    write(&mut outbox, 400, now);
+    let Some(Transmit::Spool(batch)) = outbox.next_transmit() else {
+        panic!("to the spool")
+    };
+    assert_eq!(outbox.next_transmit(), None);
+    outbox.spooled(batch.number, Ok(Stored::Kept), now);
+    assert_eq!(outbox.next_transmit(), Some(Transmit::Unspool));
+    outbox.unspooled(Some(batch), now);
+    assert!(matches!(
+        outbox.next_transmit(),
+        Some(Transmit::Numbered { .. })
+    ));
+    assert!(!outbox.is_idle());
+    outbox.receipt("logger-1", receipt(1, 400));
+    assert_eq!(
+        outbox.next_transmit(),
+        Some(Transmit::SpoolDone { number: 1 })
+    );
+    assert!(outbox.is_idle());
+    // No more of them are on the way there than the death of the process may cost.
+    let accepted = (0..10_000).map_while(|_| outbox.write(0, b"record", now).ok());
+    assert_eq!(accepted.count(), MAX_SPOOLING * BATCH_RECORDS);
+}
+
+#[test]
+fn writing_to_the_spool_and_reading_from_it_take_turns() {
+    let now = Instant::now();
+    let mut outbox = outbox_with(&["logger-1"], SpoolUse::Always);
+    let mut disk = Disk::default();
+    write(&mut outbox, 400, now);
+    drop(sent_with(&mut outbox, &mut disk));
+    outbox.logger_up("logger-1", id(1), true, now);
+    write(&mut outbox, 3 * 400, now);
+    let mut turns = Vec::new();
+    while let Some(transmit) = outbox.next_transmit() {
+        match transmit {
+            Transmit::Spool(batch) => {
+                turns.push('w');
+                let number = batch.number;
+                disk.batches.insert(number, batch);
+                outbox.spooled(number, Ok(Stored::Kept), now);
+            }
+            Transmit::Unspool => {
+                turns.push('r');
+                outbox.unspooled(disk.next(), now);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(turns.iter().collect::<String>(), "rwrwrwr");
+}
+
+#[test]
+fn a_full_spool_holds_writers_up_while_a_logger_is_up_and_nothing_is_dropped() {
+    let now = Instant::now();
+    let mut outbox = outbox_with(&["logger-1"], SpoolUse::Always);
+    let mut disk = Disk {
+        room: 2,
+        ..Disk::default()
+    };
+    outbox.logger_up("logger-1", id(1), true, now);
+    let mut sent: VecDeque<(u64, usize)> = VecDeque::new();
+    let mut order = Vec::new();
+    let (mut accepted, mut held_up) = (0, 0);
+    for _ in 0..100 {
+        let taken = (0..2000)
+            .map_while(|_| outbox.write(0, b"record", now).ok())
+            .count() as u64;
+        accepted += taken;
+        held_up += u64::from(taken < 2000);
+        for (_, number, records) in sent_with(&mut outbox, &mut disk) {
+            sent.push_back((number, records));
+            order.push(number);
+        }
+        if let Some((number, records)) = sent.pop_front() {
+            outbox.receipt("logger-1", receipt(number, records as u64));
+        }
+    }
+    assert!(held_up > 90, "it waits for the logger: {held_up}");
+    assert_eq!(outbox.counters().next().unwrap().1.dropped, 0);
+    assert!(order.is_sorted() && order.len() > 90, "{order:?}");
+    // The logger goes, and with it the reason to wait.
+    outbox.logger_down("logger-1", now);
+    outbox.tick(now);
+    drop(sent_with(&mut outbox, &mut disk));
+    outbox.flush(now);
+    drop(sent_with(&mut outbox, &mut disk));
+    let counters = outbox.counters().next().unwrap().1;
+    assert_eq!(counters.received, accepted);
+    assert_eq!(
+        counters.written + counters.spooled + counters.dropped,
+        accepted
+    );
+    assert!(counters.dropped <= (MAX_SPOOLING * BATCH_RECORDS + BATCH_RECORDS) as u64);
+    assert!(outbox.is_idle());
+}
+
+#[test]
 fn at_the_end_what_has_no_receipt_goes_into_the_spool_and_the_next_process_sends_it() {
     let now = Instant::now();
-    let mut outbox = outbox_with(&["logger-1"], true);
+    let mut outbox = outbox_with(&["logger-1"], SpoolUse::WithoutLogger);
     let mut disk = Disk::default();
     outbox.logger_up("logger-1", id(1), true, now);
     write(&mut outbox, 450, now);
@@ -441,7 +562,7 @@ fn at_the_end_what_has_no_receipt_goes_into_the_spool_and_the_next_process_sends
     let counters = outbox.counters().next().unwrap().1;
     assert_eq!((counters.spooled, counters.dropped), (450, 0));
 
-    let mut next = outbox_with(&["logger-1"], true);
+    let mut next = outbox_with(&["logger-1"], SpoolUse::WithoutLogger);
     next.next_number = 1000;
     let one = disk.batches.values().next().unwrap().clone();
     next.recover(vec![Backlog {
@@ -450,7 +571,7 @@ fn at_the_end_what_has_no_receipt_goes_into_the_spool_and_the_next_process_sends
         batches: disk.batches.len() as u64,
         records: 450,
     }]);
-    disk.cursor = 0;
+    disk.given.clear();
     // The same stream, opened again by the new process.
     let again = next
         .add_stream(next.streams[0].key.clone(), wire::batch(&[], 0), REMOTE)
@@ -482,7 +603,7 @@ fn at_the_end_what_has_no_receipt_goes_into_the_spool_and_the_next_process_sends
 #[test]
 fn a_logger_without_receipts_drains_the_spool_too() {
     let now = Instant::now();
-    let mut outbox = outbox_with(&["logger-1"], true);
+    let mut outbox = outbox_with(&["logger-1"], SpoolUse::WithoutLogger);
     let mut disk = Disk::default();
     write(&mut outbox, 400 * 40, now);
     drop(sent_with(&mut outbox, &mut disk));
@@ -563,11 +684,16 @@ proptest! {
     #[test]
     fn every_record_accepted_is_accounted_for_whatever_happens(
         steps in prop::collection::vec(step(), 1..60),
-        spool in any::<bool>(),
+        spool in prop_oneof![
+            Just(SpoolUse::Never),
+            Just(SpoolUse::WithoutLogger),
+            Just(SpoolUse::Always),
+        ],
+        room in prop_oneof![Just(usize::MAX), 1_usize..5],
     ) {
         const NAMES: [&str; 2] = ["logger-1", "logger-2"];
         let mut outbox = outbox_with(&NAMES, spool);
-        let mut disk = Disk::default();
+        let mut disk = Disk { room, ..Disk::default() };
         let mut now = Instant::now();
         let mut accepted = 0_u64;
         let mut numbers: Vec<(u64, u64)> = Vec::new();
@@ -616,7 +742,9 @@ proptest! {
         transmit(&mut outbox);
         let counters = outbox.counters().next().unwrap().1;
         prop_assert!(outbox.is_idle());
-        prop_assert_eq!((counters.received, counters.written, counters.dropped), (accepted, accepted, 0));
+        prop_assert_eq!((counters.received, counters.written + counters.dropped), (accepted, accepted));
+        // What a full spool drops without a logger is counted, and nothing else is dropped.
+        prop_assert!(counters.dropped == 0 || (spool != SpoolUse::Never && room != usize::MAX));
         prop_assert_eq!(counters.spooled, 0);
         prop_assert!(disk.batches.is_empty());
     }
