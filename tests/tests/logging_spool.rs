@@ -10,7 +10,7 @@ use broker_cluster::ClusterNode;
 use broker_cluster::logging::audit_logs;
 use broker_core::LogCounters;
 use broker_tests::PATIENCE;
-use logging_lab::{Lab, numbers, rows, until, write};
+use logging_lab::{Lab, batches, numbers, rows, until, write};
 
 const SPOOL: &str = "[logging]\nnode_streams = false\nspool_dir = \"spool\"\n";
 
@@ -49,6 +49,42 @@ async fn records_of_an_outage_wait_on_disk_and_arrive_in_order() {
     assert!(rows(&text).into_iter().eq(0..61_000), "in order, each once");
     let audit = audit_logs(&lab.path().join("logs")).unwrap();
     assert_eq!((audit.records(), audit.duplicates()), (61_000, 0));
+}
+
+/// The answers of the logger that is killed are held back, so that it has batches of which the writer does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_a_killed_logger_is_written_again_only_by_another_one_and_told_apart() {
+    for back in ["logger-1", "logger-2"] {
+        let (mut lab, proxy) = Lab::behind_proxy(2, SPOOL).await;
+        lab.start("manager");
+        lab.start("logger-1");
+        let worker = lab.worker().await;
+        until("the logger is known", || worker.id_of("logger-1").is_some()).await;
+        let mut log = numbers(&worker).await;
+        write(&mut log, 0..2000).await;
+        assert!(worker.logs().drained(PATIENCE).await);
+        let acknowledged = batches(&lab.logs("logger-1"));
+        proxy.mute();
+        write(&mut log, 2000..6000).await;
+        let there = || batches(&lab.logs("logger-1")).len() - acknowledged.len();
+        until("it has batches of which nobody hears", || there() >= 10).await;
+        lab.kill("logger-1");
+        let unheard: u64 = batches(&lab.logs("logger-1"))
+            .into_iter()
+            .filter(|(batch, _)| !acknowledged.contains_key(batch))
+            .map(|(_, records)| records)
+            .sum();
+        proxy.unmute();
+        until("they are spooled", || counted(&worker).spooled == 4000).await;
+        lab.start(back);
+        until("everything is written", || counted(&worker).written == 6000).await;
+        worker.shutdown().await;
+        lab.stop_all();
+        let audit = audit_logs(&lab.path().join("logs")).unwrap();
+        let twice = if back == "logger-1" { 0 } else { unheard };
+        assert_eq!((audit.records(), audit.duplicates()), (6000, twice));
+        println!("{unheard} records unheard, {twice} twice by {back}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,6 +172,8 @@ pub(crate) struct Outbox {
     unspooling: bool,
     /// The last batch of the spool could not be sent: no further one before the next tick.
     drain_paused: bool,
+    /// Batches in the spool that a logger was given before, and may have.
+    given: BTreeMap<u64, Given>,
     /// Which logger had a batch first, for batches done with lately.
     done: BTreeMap<u64, Receipted>,
 }
@@ -225,12 +227,20 @@ struct Batch {
     issue: u64,
     /// Whether the spool has it, too.
     on_disk: bool,
+    /// The logger that it was sent to last, by place in the pool.
+    given: Option<usize>,
     entries: Bytes,
     records: u32,
     /// Since when it is with its target, or without one.
     since: Instant,
     /// Whether it is among what is ready to be sent.
     queued: bool,
+}
+
+struct Given {
+    logger: usize,
+    stream: usize,
+    records: u32,
 }
 
 struct Receipted {
@@ -279,6 +289,7 @@ impl Outbox {
             unacknowledged_bytes: 0,
             ready: VecDeque::new(),
             plain_pending: 0,
+            given: BTreeMap::new(),
             done: BTreeMap::new(),
         }
     }
@@ -467,43 +478,44 @@ impl Outbox {
 
     /// A logger has a batch in its file.
     pub(crate) fn receipt(&mut self, logger: &str, receipt: BatchReceipt) {
-        match self.unacknowledged.remove(&receipt.number) {
-            Some(batch) => {
-                self.forget(&batch);
-                // What a logger says about numbers is bounded by what it was given.
-                let written = receipt.written.min(u64::from(batch.records));
-                // What is written here the logger here counts.
-                if batch.target != Target::Local {
-                    let counters = &mut self.streams[batch.stream].counters;
-                    counters.written += written;
-                    counters.dropped += u64::from(batch.records) - written;
-                }
-                if batch.on_disk {
-                    self.left_spool(batch.stream, batch.records);
-                    let number = receipt.number;
-                    self.spool_done(number);
-                }
-                self.done.insert(
-                    receipt.number,
-                    Receipted {
-                        stream: batch.stream,
-                        logger: logger.to_owned(),
-                    },
-                );
-                while self.done.len() as u64 > MAX_SPAN {
-                    self.done.pop_first();
-                }
+        let number = receipt.number;
+        if let Some(batch) = self.unacknowledged.remove(&number) {
+            self.forget(&batch);
+            // What is written here the logger here counts.
+            if batch.target != Target::Local {
+                self.count(batch.stream, batch.records, receipt);
             }
-            None => {
-                // Two loggers have it: the first was slow, not dead.
-                if let Some(done) = self
-                    .done
-                    .get(&receipt.number)
-                    .filter(|done| done.logger != logger)
-                {
-                    self.streams[done.stream].counters.duplicates += receipt.written;
-                }
+            if batch.on_disk {
+                self.left_spool(batch.stream, batch.records);
+                self.spool_done(number);
             }
+            self.note_done(number, batch.stream, logger);
+        } else if let Some(given) = self.given.remove(&number) {
+            // Late, but before it was sent to another one.
+            self.count(given.stream, given.records, receipt);
+            self.untaken = self.untaken.saturating_sub(1);
+            self.left_spool(given.stream, given.records);
+            self.spool_done(number);
+            self.note_done(number, given.stream, logger);
+        } else if let Some(done) = self.done.get(&number).filter(|done| done.logger != logger) {
+            // Two loggers have it: the first was slow, not dead.
+            self.streams[done.stream].counters.duplicates += receipt.written;
+        }
+    }
+
+    /// Counts what a receipt says. What a logger says about numbers is bounded by what it was given.
+    fn count(&mut self, stream: usize, records: u32, receipt: BatchReceipt) {
+        let written = receipt.written.min(u64::from(records));
+        let counters = &mut self.streams[stream].counters;
+        counters.written += written;
+        counters.dropped += u64::from(records) - written;
+    }
+
+    fn note_done(&mut self, number: u64, stream: usize, logger: &str) {
+        let logger = logger.to_owned();
+        self.done.insert(number, Receipted { stream, logger });
+        while self.done.len() as u64 > MAX_SPAN {
+            self.done.pop_first();
         }
     }
 
@@ -598,6 +610,7 @@ impl Outbox {
                                 continue;
                             };
                             let topic = pool.nodes()[at].topic.clone();
+                            batch.given = Some(at);
                             return Some(Transmit::Numbered {
                                 logger: logger.id,
                                 topic,
@@ -700,6 +713,14 @@ impl Outbox {
             .find(|at| self.loggers[*at].is_some())
     }
 
+    /// The logger for a batch: the one that was given it before, who knows whether it has it, or the next.
+    fn logger_for(&mut self, given: Option<usize>) -> Option<usize> {
+        match given.filter(|at| self.loggers[*at].is_some()) {
+            Some(at) => Some(at),
+            None => self.next_logger(),
+        }
+    }
+
     fn flush_stream(&mut self, stream: usize, now: Instant) {
         let state = &mut self.streams[stream];
         state.buffered = 0;
@@ -745,6 +766,7 @@ impl Outbox {
                 create,
                 issue: 0,
                 on_disk: false,
+                given: None,
                 entries,
                 records,
                 since: now,
@@ -805,13 +827,16 @@ impl Outbox {
     /// Gives a batch to the next logger that is up, to another one than `silent` if there is one; without one to the spool,
     /// or nobody.
     fn reassign(&mut self, number: u64, silent: Option<Target>, now: Instant) {
-        let Some(old) = self.unacknowledged.get(&number).map(|batch| batch.target) else {
+        let batch = self.unacknowledged.get(&number);
+        let Some((old, given)) = batch.map(|batch| (batch.target, batch.given)) else {
             return;
         };
         let mut target = match old {
             // This node writes it, however long that takes.
             Target::Local => Target::Local,
-            _ => self.next_logger().map_or(Target::Nobody, Target::Logger),
+            _ => self
+                .logger_for(given)
+                .map_or(Target::Nobody, Target::Logger),
         };
         if Some(target) == silent && target != Target::Local {
             target = self.next_logger().map_or(Target::Nobody, Target::Logger);
@@ -829,6 +854,7 @@ impl Outbox {
         if target == Target::Nobody && batch.on_disk {
             if let Some(batch) = self.unacknowledged.remove(&number) {
                 self.forget(&batch);
+                self.remember_given(number, &batch);
                 self.put_back(number);
             }
             return;

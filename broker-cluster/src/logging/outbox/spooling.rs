@@ -4,7 +4,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::super::spool::{Backlog, Lost, SpooledBatch, Stored};
-use super::{Batch, MAX_DRAINING, Outbox, Ready, SpoolUse, StreamKey, Switches, Target, Transmit};
+use super::{
+    Batch, Given, MAX_DRAINING, MAX_SPAN, Outbox, Ready, SpoolUse, StreamKey, Switches, Target,
+    Transmit,
+};
 
 impl Outbox {
     /// What a spool held when it was opened.
@@ -76,6 +79,9 @@ impl Outbox {
             return;
         };
         self.forget(&batch);
+        if stored == Ok(Stored::Kept) {
+            self.remember_given(number, &batch);
+        }
         let counters = &mut self.streams[batch.stream].counters;
         if stored == Ok(Stored::Kept) {
             // The spool knows streams by their keys.
@@ -91,6 +97,7 @@ impl Outbox {
     pub(crate) fn spool_lost(&mut self, lost: &[Lost]) {
         for part in lost {
             let stream = self.stream_for(&part.key, Bytes::new());
+            self.given.remove(&part.number);
             self.left_spool(stream, part.records);
             match self.unacknowledged.get_mut(&part.number) {
                 // On its way: it may still arrive.
@@ -115,12 +122,18 @@ impl Outbox {
             }
             return;
         };
-        self.untaken = self.untaken.saturating_sub(1);
+        if self.done.contains_key(&batch.number) {
+            // Its receipt came while it was being read.
+            return;
+        }
         let stream = self.stream_for(&batch.key, batch.create.clone());
-        let Some(at) = self.next_logger() else {
+        let given = self.given.get(&batch.number).map(|given| given.logger);
+        self.untaken = self.untaken.saturating_sub(1);
+        let Some(at) = self.logger_for(given) else {
             self.put_back(batch.number);
             return;
         };
+        self.given.remove(&batch.number);
         self.draining += 1;
         if let Some(topic) = self.plain_topic(at) {
             let number = Some(batch.number);
@@ -135,6 +148,7 @@ impl Outbox {
                 create: batch.create,
                 issue: 0,
                 on_disk: true,
+                given,
                 entries: batch.entries,
                 records: batch.records,
                 since: now,
@@ -224,6 +238,22 @@ impl Outbox {
         self.untaken += 1;
         self.ready
             .push_front(Ready::Spool(Transmit::SpoolAgain { number }));
+    }
+
+    /// A batch goes into the spool or stays there, though a logger may have it.
+    pub(super) fn remember_given(&mut self, number: u64, batch: &Batch) {
+        if let Some(logger) = batch.given {
+            let (stream, records) = (batch.stream, batch.records);
+            let given = Given {
+                logger,
+                stream,
+                records,
+            };
+            self.given.insert(number, given);
+            while self.given.len() as u64 > MAX_SPAN {
+                self.given.pop_first();
+            }
+        }
     }
 
     /// Whether the spool is about to be told something. That is always in front, so that what is read from it next is what has

@@ -547,6 +547,84 @@ fn a_full_spool_holds_writers_up_while_a_logger_is_up_and_nothing_is_dropped() {
     assert!(outbox.is_idle());
 }
 
+/// An outbox whose batch was sent to the first of two loggers, which then went down, and is in the spool.
+fn sent_and_spooled(now: Instant) -> (Outbox, Disk) {
+    let mut outbox = outbox_with(&["logger-1", "logger-2"], SpoolUse::WithoutLogger);
+    let mut disk = Disk::default();
+    outbox.logger_up("logger-1", id(1), true, now);
+    write(&mut outbox, 400, now);
+    assert_eq!(sent_with(&mut outbox, &mut disk), [(L1.to_owned(), 1, 400)]);
+    outbox.logger_down("logger-1", now);
+    assert_eq!(sent_with(&mut outbox, &mut disk), []);
+    assert_eq!(disk.batches.len(), 1);
+    (outbox, disk)
+}
+
+#[test]
+fn a_late_receipt_takes_a_batch_out_of_the_spool_and_it_is_not_written_twice() {
+    let now = Instant::now();
+    let (mut outbox, mut disk) = sent_and_spooled(now);
+    outbox.receipt("logger-1", receipt(1, 400));
+    outbox.logger_up("logger-2", id(2), true, now);
+    assert_eq!(sent_with(&mut outbox, &mut disk), []);
+    assert!(disk.batches.is_empty() && outbox.is_idle());
+    let counters = outbox.counters().next().unwrap().1;
+    assert_eq!((counters.written, counters.spooled), (400, 0));
+    assert_eq!((counters.dropped, counters.duplicates), (0, 0));
+
+    // The same while the batch is being read for another logger.
+    let (mut outbox, mut disk) = sent_and_spooled(now);
+    outbox.logger_up("logger-2", id(2), true, now);
+    assert_eq!(outbox.next_transmit(), Some(Transmit::Unspool));
+    let read = disk.next();
+    outbox.receipt("logger-1", receipt(1, 400));
+    outbox.unspooled(read, now);
+    assert_eq!(sent_with(&mut outbox, &mut disk), []);
+    assert!(disk.batches.is_empty() && outbox.is_idle());
+    let counters = outbox.counters().next().unwrap().1;
+    assert_eq!((counters.written, counters.spooled), (400, 0));
+}
+
+#[test]
+fn a_batch_of_the_spool_goes_back_to_the_logger_that_may_have_it() {
+    let now = Instant::now();
+    for turn in 0..2 {
+        let (mut outbox, mut disk) = sent_and_spooled(now);
+        outbox.logger_up("logger-2", id(2), true, now);
+        outbox.logger_up("logger-1", id(1), true, now);
+        for _ in 0..turn {
+            outbox.next_logger();
+        }
+        assert_eq!(sent_with(&mut outbox, &mut disk), [(L1.to_owned(), 1, 400)]);
+    }
+    // The same without a spool.
+    let mut outbox = outbox(&["logger-1", "logger-2"]);
+    outbox.logger_up("logger-1", id(1), true, now);
+    write(&mut outbox, 400, now);
+    drop(sent(&mut outbox));
+    outbox.logger_down("logger-1", now);
+    outbox.logger_up("logger-1", id(1), true, now);
+    assert_eq!(sent(&mut outbox), [(L1.to_owned(), 1, 400)]);
+}
+
+#[test]
+fn where_only_another_logger_is_there_both_may_have_a_batch_and_it_is_counted() {
+    let now = Instant::now();
+    let (mut outbox, mut disk) = sent_and_spooled(now);
+    outbox.logger_up("logger-2", id(2), true, now);
+    assert_eq!(
+        sent_with(&mut outbox, &mut disk),
+        [(L2.to_owned(), 1, 400)],
+        "under its number"
+    );
+    outbox.receipt("logger-1", receipt(1, 400));
+    outbox.receipt("logger-2", receipt(1, 400));
+    drop(sent_with(&mut outbox, &mut disk));
+    let counters = outbox.counters().next().unwrap().1;
+    assert_eq!((counters.written, counters.duplicates), (400, 400));
+    assert!(disk.batches.is_empty() && outbox.is_idle());
+}
+
 #[test]
 fn at_the_end_what_has_no_receipt_goes_into_the_spool_and_the_next_process_sends_it() {
     let now = Instant::now();
