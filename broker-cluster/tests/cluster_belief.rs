@@ -4,10 +4,11 @@
 
 mod support;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_cluster::{ClusterNode, Layout, topics};
+use broker_cluster::{ClusterNode, Layout, Role, topics};
 use broker_core::zeek::{Event, Message as ZeekMessage};
 use broker_core::{
     Data, Endpoint, Filter, MemNetwork, MemTransport, Message, QueueOptions, Subscriber, Topic,
@@ -256,4 +257,46 @@ async fn a_node_that_starts_again_learns_that_the_cluster_has_started() {
         assert!(node.cluster_started(LIMIT).await, "{name}");
     }
     cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_up_in_a_pool_is_told_again_to_a_member_whose_queue_had_no_room_for_it() {
+    const TWO: &str = "[node.manager]\nrole = \"manager\"\nlisten = [\"mem://manager\"]\n\
+                       queue_messages = 64\nqueue_policy = \"drop_newest\"\n\
+                       [node.proxy-1]\nrole = \"proxy\"\nlisten = [\"mem://proxy-1\"]\n\
+                       [node.proxy-2]\nrole = \"proxy\"\nlisten = [\"mem://proxy-2\"]\n";
+    let mut cluster = Cluster::new(TWO);
+    let manager = cluster.start_node("manager", |builder| builder).await;
+    let second = cluster.start_node("proxy-2", |builder| builder).await;
+    let mut first = Other::new(&cluster.network, "proxy-1", true);
+    let everything: Filter = [Topic::from_static("zeek/cluster/proxy")]
+        .into_iter()
+        .collect();
+    // It takes nothing in while this is full.
+    let narrow = QueueOptions::local()
+        .max_messages(NonZeroUsize::MIN)
+        .block_timeout(Duration::from_secs(3600));
+    let mut stuck = first.endpoint.subscribe(everything, narrow);
+    let at = "mem://manager".parse().unwrap();
+    first.endpoint.connect(at).await.unwrap();
+    first.hello(&manager, "proxy-1").await;
+    let pool = |event: &Event| match &event.args[1] {
+        Data::Set(names) => names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        other => panic!("{other}"),
+    };
+    while pool(&first.hears("BrokerRs::pool_members").await).len() < 2 {}
+    // Until nothing moves any more: then the queue towards it is full.
+    for number in 0..10_000u64 {
+        let event = ("Test::flood", (number,));
+        manager.publish_to_role(Role::Proxy, event).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    second.shutdown().await;
+    wait_for(|| manager.id_of("proxy-2").is_none()).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let taking = tokio::spawn(async move { while stuck.recv().await.is_some() {} });
+    while pool(&first.hears("BrokerRs::pool_members").await).len() > 1 {}
+    first.endpoint.shutdown().await;
+    taking.await.unwrap();
+    manager.shutdown().await;
 }

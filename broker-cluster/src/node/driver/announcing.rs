@@ -28,6 +28,25 @@ impl Driver {
         }
     }
 
+    /// On the manager: tells one node who is up in the pools that it is in.
+    pub(super) async fn tell_again(&self, id: EndpointId) {
+        if self.settled {
+            let told = self.shared.tell_homes(None);
+            for (_, event) in told.into_iter().filter(|(to, _)| *to == id) {
+                let message = Message::new(topics::nodeid_topic(id), event.to_event());
+                self.publish(message).await;
+            }
+        }
+    }
+
+    /// On the manager: tells one node which tables have their masters here.
+    pub(super) async fn tell_masters(&self, id: EndpointId) {
+        let names = self.shared.tables.masters();
+        let masters = ClusterEvent::Masters { names };
+        self.publish(Message::new(topics::nodeid_topic(id), masters.to_event()))
+            .await;
+    }
+
     /// On the manager: tells the cluster that enough nodes are up, or that they are not, once that is to be said.
     pub(super) async fn judge(&mut self, now: Duration) {
         let Some(threshold) = self.jury.threshold() else {

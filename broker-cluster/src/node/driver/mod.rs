@@ -5,7 +5,7 @@ mod announcing;
 mod belief;
 mod reminding;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ pub(super) struct Driver {
     adoptions: mpsc::Receiver<Adoption>,
     /// How often is said that somebody says what only another may say.
     complaints: RateLimit,
+    /// On the manager: what the queue towards each peer had dropped when it was looked at last.
+    dropped: HashMap<EndpointId, u64>,
 }
 
 impl Driver {
@@ -85,6 +87,7 @@ impl Driver {
             jury,
             adoptions,
             complaints: RateLimit::new(5, Duration::from_secs(60)),
+            dropped: HashMap::new(),
         }
     }
 
@@ -331,6 +334,8 @@ impl Driver {
                 Effect::NodeDown { name, id } => self.node_down(name, id).await,
                 Effect::Again { name, id } => {
                     self.shared.say(&format!("got hello from {name} ({id})"));
+                    // It may have been away, though not down.
+                    self.tell_again(id).await;
                 }
                 Effect::Replaced { name, old, new } => {
                     tracing::error!("got hello from duplicate node {name} ({new}, before {old})");
@@ -364,10 +369,7 @@ impl Driver {
     async fn greet(&self, id: EndpointId) {
         self.shared.logs.announce_to(id).await;
         if self.role == Role::Manager {
-            let names = self.shared.tables.masters();
-            let masters = ClusterEvent::Masters { names };
-            self.publish(Message::new(topics::nodeid_topic(id), masters.to_event()))
-                .await;
+            self.tell_masters(id).await;
         }
         let hello = ClusterEvent::Hello {
             name: self.shared.name.clone(),

@@ -7,6 +7,7 @@ use broker_core::{EndpointId, Message, PeerInfo};
 
 use super::Driver;
 use crate::events::{ClusterEvent, LOG_RECEIPTS};
+use crate::role::Role;
 use crate::topics;
 
 /// How often that is looked at.
@@ -34,6 +35,10 @@ impl Driver {
             }
         }
         self.membership(effects).await;
+        if self.role == Role::Manager {
+            let ours = peers.iter().filter(ours).map(|peer| peer.id).collect();
+            self.make_up_for_drops(&ours).await;
+        }
         if !peers
             .iter()
             .filter(ours)
@@ -47,5 +52,26 @@ impl Driver {
         };
         let reminder = self.shared.state().readiness.remind(verdict_open);
         self.readiness(reminder.into_iter().collect()).await;
+    }
+
+    /// On the manager: what it has told once may be among what the queue towards a peer has dropped since the last look.
+    async fn make_up_for_drops(&mut self, ours: &BTreeSet<EndpointId>) {
+        let queues = self.shared.endpoint.peer_queues().into_iter();
+        let dropped = queues
+            .filter(|(id, ..)| ours.contains(id))
+            .map(|(id, _, queue)| (id, queue.dropped_total()))
+            .collect();
+        // Taken before anything is told again: if that is dropped, too, the next look sees it.
+        let before = std::mem::replace(&mut self.dropped, dropped);
+        let missed: Vec<EndpointId> = self
+            .dropped
+            .iter()
+            .filter(|(id, dropped)| before.get(id).copied().unwrap_or(0) != **dropped)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in missed {
+            self.tell_masters(id).await;
+            self.tell_again(id).await;
+        }
     }
 }
