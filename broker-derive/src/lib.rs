@@ -23,10 +23,21 @@
 //! | type | `#[broker(crate = "path::to::broker_core")]` | where the traits are; default `::broker_core` |
 //! | variant | `#[broker(name = "Conn::S0")]` | the full name, module and renaming left aside |
 //! | field | `#[broker(default)]` | none is read as the type's default, as Zeek does for fields with `&default` |
+//!
+//! # Logs
+//!
+//! `#[derive(LogRecord, FromLogRecord)]` makes records of logs of structs, and `#[derive(LogField, FromLogField)]` columns of
+//! enums and structs of one. Use them through broker-cluster, whose module `log::typed` says what becomes of what. They have
+//! attributes of their own beside these; each derive reads all of them and takes no notice of what is for others.
 
 mod attributes;
 mod enumeration;
+mod log_field;
+mod log_record;
+mod names;
 mod structure;
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
@@ -45,6 +56,43 @@ pub fn derive_to_data(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(FromData, attributes(broker))]
 pub fn derive_from_data(input: TokenStream) -> TokenStream {
     expand(parse_macro_input!(input as DeriveInput), Which::FromData)
+}
+
+/// Makes a struct the record of a log; see `log::typed` of broker-cluster.
+#[proc_macro_derive(LogRecord, attributes(broker))]
+pub fn derive_log_record(input: TokenStream) -> TokenStream {
+    expand_log(
+        parse_macro_input!(input as DeriveInput),
+        log_record::written,
+    )
+}
+
+/// Reads the record of a log into a struct; see `log::typed` of broker-cluster.
+#[proc_macro_derive(FromLogRecord, attributes(broker))]
+pub fn derive_from_log_record(input: TokenStream) -> TokenStream {
+    expand_log(parse_macro_input!(input as DeriveInput), log_record::read)
+}
+
+/// Makes an enum or a struct of one the column of a log; see `log::typed` of broker-cluster.
+#[proc_macro_derive(LogField, attributes(broker))]
+pub fn derive_log_field(input: TokenStream) -> TokenStream {
+    expand_log(parse_macro_input!(input as DeriveInput), log_field::written)
+}
+
+/// Reads an enum or a struct of one from the column of a log; see `log::typed` of broker-cluster.
+#[proc_macro_derive(FromLogField, attributes(broker))]
+pub fn derive_from_log_field(input: TokenStream) -> TokenStream {
+    expand_log(parse_macro_input!(input as DeriveInput), log_field::read)
+}
+
+fn expand_log(
+    input: DeriveInput,
+    derive: fn(&DeriveInput, &TypeAttributes) -> syn::Result<Tokens>,
+) -> TokenStream {
+    TypeAttributes::of(&input)
+        .and_then(|attributes| derive(&input, &attributes))
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
 }
 
 /// Which of the two traits.
@@ -116,12 +164,20 @@ struct Bodies {
 
 /// Every type parameter has to be convertible itself.
 fn bounded(generics: &Generics, krate: &syn::Path, which: Which) -> Generics {
+    bounded_by(
+        generics,
+        &match which {
+            Which::ToData => quote! { #krate::convert::ToData },
+            Which::FromData => quote! { #krate::convert::FromData },
+        },
+    )
+}
+
+/// Every type parameter has the trait.
+fn bounded_by(generics: &Generics, of: &Tokens) -> Generics {
     let mut generics = generics.clone();
     for parameter in generics.type_params_mut() {
-        parameter.bounds.push(match which {
-            Which::ToData => syn::parse_quote!(#krate::convert::ToData),
-            Which::FromData => syn::parse_quote!(#krate::convert::FromData),
-        });
+        parameter.bounds.push(syn::parse_quote!(#of));
     }
     generics
 }

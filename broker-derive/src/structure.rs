@@ -5,7 +5,7 @@ use syn::ext::IdentExt;
 use syn::{DataStruct, DeriveInput, Error, Fields};
 
 use crate::Bodies;
-use crate::attributes::{TypeAttributes, has_default};
+use crate::attributes::{FieldAttributes, TypeAttributes};
 
 pub(crate) fn bodies(
     input: &DeriveInput,
@@ -46,7 +46,7 @@ fn record(data: &DataStruct, attributes: &TypeAttributes) -> syn::Result<Bodies>
         let read = quote! {
             #krate::convert::FromData::from_data(&fields[#index]).map_err(|error| error.within(#place))?
         };
-        reads.push(if has_default(field)? {
+        reads.push(if FieldAttributes::of(field)?.default {
             quote! {
                 #name: match &fields[#index] {
                     #krate::Data::None => ::core::default::Default::default(),
@@ -116,7 +116,7 @@ fn tuple(data: &DataStruct, attributes: &TypeAttributes) -> syn::Result<Bodies> 
 /// Parts of a composite have no defaults: none of them can be unset.
 fn refuse_attributes(data: &DataStruct) -> syn::Result<()> {
     for field in &data.fields {
-        if has_default(field)? {
+        if FieldAttributes::of(field)?.default {
             return Err(Error::new_spanned(
                 field,
                 "`default` is for named fields: only those of a record can be unset",

@@ -43,7 +43,10 @@ fn arrows_between_the_crates_point_down_only() {
         ("broker-core", &["broker-derive"]),
         ("broker-wire", &["broker-core"]),
         ("broker-store", &["broker-core"]),
-        ("broker-cluster", &["broker-core", "broker-store"]),
+        (
+            "broker-cluster",
+            &["broker-core", "broker-derive", "broker-store"],
+        ),
         (
             "broker-cli",
             &[

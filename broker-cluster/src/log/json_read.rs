@@ -43,9 +43,21 @@ pub(super) struct JsonFormat {
 
 impl JsonFormat {
     /// Learns the columns from these lines. `stem` is the file's name up to its first dot. Lines
-    /// that are no objects are passed over; an error if all are.
-    pub(super) fn learn(lines: &[&[u8]], stem: &str) -> Result<Self, JsonError> {
+    /// that are no objects are passed over; an error if all are. Columns that are `known` have their types, whether they
+    /// occur in these lines or not.
+    pub(super) fn learn(
+        lines: &[&[u8]],
+        stem: &str,
+        known: Option<&Schema>,
+    ) -> Result<Self, JsonError> {
         let mut scan = Scan::default();
+        let known = known.map_or(&[][..], |schema| &schema.columns);
+        scan.merge_keys(
+            &known
+                .iter()
+                .map(|column| column.name.as_bytes().to_vec())
+                .collect::<Vec<_>>(),
+        );
         let mut first_error = None;
         let mut objects = 0;
         for line in lines {
@@ -62,7 +74,8 @@ impl JsonFormat {
         }
         let names = scan.names();
         let path_key = lines.iter().find_map(|line| path_member(line));
-        let (path, types) = kind(stem, path_key.as_deref(), &names);
+        let (path, mut types) = kind(stem, path_key.as_deref(), &names);
+        types.extend(known.iter().map(|column| (column.name.as_str(), column.ty)));
         for (column, name) in scan.columns.iter_mut().zip(&names) {
             column.standard = types.get(name.as_str()).copied();
         }
@@ -462,7 +475,7 @@ mod tests {
 
     fn learn(lines: &[&str], stem: &str) -> JsonFormat {
         let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
-        JsonFormat::learn(&lines, stem).unwrap()
+        JsonFormat::learn(&lines, stem, None).unwrap()
     }
 
     fn types(format: &JsonFormat) -> String {
@@ -592,8 +605,8 @@ mod tests {
 
     #[test]
     fn a_file_without_any_object_is_no_json_log() {
-        assert!(JsonFormat::learn(&[b"{oops"], "x").is_err());
-        assert!(JsonFormat::learn(&[b"{oops", b"{}"], "x").is_ok());
+        assert!(JsonFormat::learn(&[b"{oops"], "x", None).is_err());
+        assert!(JsonFormat::learn(&[b"{oops", b"{}"], "x", None).is_ok());
     }
 
     /// What JSON does not carry: infinities and NaN are null, so are unset columns.
@@ -628,7 +641,7 @@ mod tests {
         #[test]
         fn a_learned_log_is_rewritten_as_it_was((schema, record) in record_with_schema()) {
             let first = line_of(&schema, &record);
-            let format = JsonFormat::learn(&[&first], "mine").unwrap();
+            let format = JsonFormat::learn(&[&first], "mine", None).unwrap();
             let second = line_of(format.schema(), &format.record(&first).unwrap());
             prop_assert_eq!(String::from_utf8(second).unwrap(), String::from_utf8(first).unwrap());
         }
@@ -639,7 +652,7 @@ mod tests {
             text in "\\{(\"(a|b|ts)\":[0-9\\[\\],tnul\"e.-]{0,8},?){0,4}\\}?",
         ) {
             let lines = [&line[..], text.as_bytes(), br#"{"a":1,"b":[true],"ts":5}"#];
-            let format = JsonFormat::learn(&lines, "x").unwrap();
+            let format = JsonFormat::learn(&lines, "x", None).unwrap();
             for line in lines {
                 let _ = format.record(line);
             }

@@ -43,6 +43,7 @@ mod standard;
 mod style;
 mod tsv_read;
 mod tsv_write;
+pub mod typed;
 mod value;
 
 #[cfg(test)]
@@ -58,6 +59,11 @@ pub use schema::{Column, ColumnType, LogType, MAX_PATH, Schema, is_file_stem, st
 pub use style::{LogStyle, LogWriter, StyleError};
 pub use tsv_read::MAX_COLUMNS;
 pub use tsv_write::{TsvOptions, TsvWriter};
+pub use typed::{
+    FromLogElement, FromLogField, FromLogRecord, LogColumnError, LogElement, LogField,
+    LogFieldError, LogRecord, LogRecordReader, LogRecords, LogRecordsError, LogValueError,
+    LogValues,
+};
 pub use value::{LogPort, LogSubnet, LogValue, PortProtocol, Record};
 
 /// A local time as `#open` and `#close` have it: `2026-11-23-07-15-17`.

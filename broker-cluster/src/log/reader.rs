@@ -93,12 +93,21 @@ struct Share {
 impl LogReader {
     /// Opens a file.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_file(path, None)
+    }
+
+    /// Opens a file of a log whose columns are known: those of a JSON file have these types, and may all occur in it.
+    pub fn open_as(path: &Path, known: &Schema) -> Result<Self, OpenError> {
+        Self::open_file(path, Some(known))
+    }
+
+    fn open_file(path: &Path, known: Option<&Schema>) -> Result<Self, OpenError> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(|source| OpenError::Io {
             file: name.as_str().into(),
             source,
         })?;
-        Self::from_reader(&name, BufReader::with_capacity(READ_BUFFER, file))
+        Self::from_input(&name, BufReader::with_capacity(READ_BUFFER, file), known)
     }
 
     /// Reads a log from anywhere. `name` is used in messages, and to tell which log this is where the
@@ -106,6 +115,23 @@ impl LogReader {
     pub fn from_reader(
         name: &str,
         input: impl BufRead + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        Self::from_input(name, input, None)
+    }
+
+    /// Like [`from_reader`](Self::from_reader), of a log whose columns are known: see [`open_as`](Self::open_as).
+    pub fn from_reader_as(
+        name: &str,
+        input: impl BufRead + Send + 'static,
+        known: &Schema,
+    ) -> Result<Self, OpenError> {
+        Self::from_input(name, input, Some(known))
+    }
+
+    fn from_input(
+        name: &str,
+        input: impl BufRead + Send + 'static,
+        known: Option<&Schema>,
     ) -> Result<Self, OpenError> {
         let file: Arc<str> = name.into();
         let mut lines = Lines::new(Box::new(input));
@@ -117,7 +143,7 @@ impl LogReader {
         let form = match lines.first_byte().map_err(io)? {
             None => return Err(OpenError::Empty { file }),
             Some(b'#') => Form::Tsv(open_tsv(&file, &mut lines, &mut ahead)?),
-            Some(b'{') => Form::Json(open_json(&file, &mut lines, &mut ahead)?),
+            Some(b'{') => Form::Json(open_json(&file, &mut lines, &mut ahead, known)?),
             Some(0x1f) => return Err(OpenError::Compressed { file }),
             Some(_) => {
                 return Err(OpenError::Unknown {
@@ -306,6 +332,7 @@ fn open_json(
     file: &Arc<str>,
     lines: &mut Lines,
     ahead: &mut VecDeque<(u64, Found, Vec<u8>)>,
+    known: Option<&Schema>,
 ) -> Result<JsonFormat, OpenError> {
     let mut bytes = 0;
     let first = lines.number() + 1;
@@ -325,7 +352,7 @@ fn open_json(
         .iter()
         .filter(|(_, found, line)| *found == Found::Line && !line.is_empty());
     let scanned: Vec<&[u8]> = scanned.map(|(_, _, line)| &line[..]).collect();
-    JsonFormat::learn(&scanned, stem(file)).map_err(|source| OpenError::NoObject {
+    JsonFormat::learn(&scanned, stem(file), known).map_err(|source| OpenError::NoObject {
         file: file.clone(),
         line: first,
         source,
