@@ -60,6 +60,14 @@ pub enum LogError {
         /// The name.
         column: String,
     },
+    /// Two fields of a record have the same column.
+    #[error("stream {stream} has two columns {column:?}")]
+    SameColumn {
+        /// The stream.
+        stream: String,
+        /// The name.
+        column: String,
+    },
     /// The process has too many log streams.
     #[error("too many log streams (at most {})", super::MAX_STREAMS)]
     TooManyStreams,

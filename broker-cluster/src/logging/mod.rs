@@ -3,7 +3,7 @@
 //!
 //! | side | what |
 //! |---|---|
-//! | writing | [`LogClient`], [`LogStream`]: batches, round robin over the loggers, kept until a receipt says "in the file" |
+//! | writing | [`LogClient`], [`LogStream`], [`TypedLogStream`]: batches, round robin over the loggers, kept until a receipt says "in the file" |
 //! | receiving | [`LogReceiver`]: files in Zeek's TSV or JSON, a journal of batches beside each |
 //! | counting | [`audit_logs`]: distinct and duplicate records in the files of all loggers, the dead ones' included |
 //!
@@ -29,6 +29,7 @@ mod sink;
 mod spec;
 mod spool;
 mod suffix;
+mod typed;
 pub(crate) mod wire;
 
 pub use archive::QUEUE as ARCHIVE_QUEUE;
@@ -50,6 +51,7 @@ pub use sink::{
 pub use spec::{ASCII_WRITER, LogSpec};
 pub use spool::SpoolOptions;
 pub use suffix::{LogSuffix, LogSuffixError};
+pub use typed::TypedLogStream;
 pub use wire::MAX_RECORD;
 
 pub(crate) use receiver::Place;
