@@ -101,6 +101,7 @@ const ROWS: &[Row] = &[
     ("[logging]", "post_jobs", None, "5", LOGGING),
     ("[logging]", "spool_dir", Some("\"spool\""), "\"elsewhere\"", LOGGING),
     ("[logging]", "spool_bytes", None, "\"1 MiB\"", LOGGING),
+    ("[logging]", "spool_when", None, "\"always\"", LOGGING),
     ("[logging]", "spool_full", None, "\"drop_oldest\"", LOGGING),
     ("[logging]", "log_local", None, "true", LOGGING),
     ("[logging]", "log_remote", None, "false", LOGGING),

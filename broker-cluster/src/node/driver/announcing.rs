@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use broker_core::{EndpointId, Message, Topic};
 
-use super::Driver;
+use super::{Driver, is_ours};
 use crate::events::ClusterEvent;
 use crate::role::Role;
 use crate::topics;
@@ -21,7 +21,9 @@ impl Driver {
     /// On the manager: tells the members of the pools of `name`, or of all, who of them is up.
     pub(super) async fn tell_homes(&self, name: Option<&str>) {
         if self.settled {
-            for (id, event) in self.shared.tell_homes(name) {
+            let ours = self.peers_of_ours();
+            let told = self.shared.tell_homes(name).into_iter();
+            for (id, event) in told.filter(|(id, _)| ours.contains(id)) {
                 let message = Message::new(topics::nodeid_topic(id), event.to_event());
                 self.publish(message).await;
             }
@@ -61,9 +63,11 @@ impl Driver {
             }
             self.told(verdict.clone());
             let event = ClusterEvent::Ready(verdict).to_event();
+            let ours = self.peers_of_ours();
             let up: Vec<EndpointId> = {
                 let state = self.shared.state();
-                state.membership.up().map(|(_, _, id)| id).collect()
+                let up = state.membership.up().map(|(_, _, id)| id);
+                up.filter(|id| ours.contains(id)).collect()
             };
             for id in up {
                 let message = Message::new(topics::nodeid_topic(id), event.clone());
@@ -76,6 +80,7 @@ impl Driver {
     pub(super) async fn tell_verdict(&self, id: EndpointId) {
         if let Some(threshold) = self.jury.threshold()
             && let Some(told) = self.jury.told(&self.shared.standing(threshold))
+            && self.peers_of_ours().contains(&id)
         {
             let event = ClusterEvent::Ready(told).to_event();
             self.publish(Message::new(topics::nodeid_topic(id), event))
@@ -93,7 +98,7 @@ impl Driver {
         }
     }
 
-    /// On Zeek's topic, and directly to those who do not subscribe to it.
+    /// On Zeek's topic, and directly to nodes of ours that do not subscribe to it.
     pub(super) async fn announce_started(&self) {
         let event = ClusterEvent::Started.to_event();
         self.publish(Message::new(
@@ -102,7 +107,7 @@ impl Driver {
         ))
         .await;
         for peer in self.shared.endpoint.peers() {
-            if !peer.filter.matches(topics::STARTED) {
+            if is_ours(&peer) && !peer.filter.matches(topics::STARTED) {
                 self.publish(Message::new(topics::nodeid_topic(peer.id), event.clone()))
                     .await;
             }

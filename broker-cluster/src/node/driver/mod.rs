@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use broker_core::zeek::{Event, Message as ZeekMessage, MessageView};
 use broker_core::{
-    ClientEvent, ClientSubscriber, EndpointId, Filter, Message, QueueOptions, RateLimit,
+    ClientEvent, ClientSubscriber, EndpointId, Filter, Message, PeerInfo, QueueOptions, RateLimit,
     StatusEvent, StatusEventCode, StatusSubscriber, Subscriber, Topic,
 };
 use tokio::sync::mpsc;
@@ -508,14 +508,20 @@ impl Driver {
         })
     }
 
-    /// Whether a node tells the manager when it is fully connected. Ours do, and say in the handshake what they are; a node of
-    /// Zeek's does if it loads the script for it, which subscribes to what the manager then says.
+    /// Whether a node tells the manager when it is fully connected. Ours do; a node of Zeek's does if it loads the script for it,
+    /// which subscribes to what the manager then says.
     fn reports_readiness(&self, id: EndpointId) -> bool {
         let peers = self.shared.endpoint.peers();
         peers
             .iter()
             .filter(|peer| peer.id == id)
-            .all(|peer| !peer.software.is_empty() || peer.filter.matches(topics::STARTED))
+            .all(|peer| is_ours(peer) || peer.filter.matches(topics::STARTED))
+    }
+
+    /// The peers that know the events of our own.
+    fn peers_of_ours(&self) -> BTreeSet<EndpointId> {
+        let peers = self.shared.endpoint.peers().into_iter();
+        peers.filter(is_ours).map(|peer| peer.id).collect()
     }
 
     fn say_waiting(&mut self, now: Duration) {
@@ -545,4 +551,9 @@ impl Driver {
             );
         }
     }
+}
+
+/// Whether a peer said in the handshake what software it is, for which C++ has no words.
+fn is_ours(peer: &PeerInfo) -> bool {
+    !peer.software.is_empty()
 }
