@@ -11,15 +11,18 @@ use broker_core::{Data, DataView, Filter, FilterLimits, binary, json};
 use broker_store::command::Command;
 use broker_tests::golden::{Frame, Recording};
 
-const RECORDINGS: [&str; 9] = [
+const RECORDINGS: [&str; 12] = [
     "data-types",
     "handshake-and-filters",
     "store-memory",
     "store-sqlite",
+    "zeek-all-log-types",
+    "zeek-announced-tables",
     "zeek-cluster-worker-logger",
     "zeek-cluster-worker-manager",
     "zeek-cluster-worker-proxy",
     "zeek-events-and-logs",
+    "zeek-published-tables",
     "zeek-stores",
 ];
 
@@ -71,7 +74,7 @@ fn recorded_values_read_and_write_back_in_every_form() {
         assert_eq!(message.into_data().to_bytes(), bytes);
         messages += 1;
     }
-    assert_eq!((values, messages), (83, 38));
+    assert_eq!((values, messages), (141, 96));
 }
 
 #[test]
@@ -85,7 +88,7 @@ fn recorded_commands_read_and_write_back() {
         assert_eq!(binary::check_command(&bytes), Ok(()));
         commands += 1;
     }
-    assert_eq!(commands, 582);
+    assert_eq!(commands, 600);
 }
 
 #[test]
@@ -99,7 +102,7 @@ fn recorded_filters_read_and_write_back() {
         assert_eq!(filter.to_bytes(), bytes);
         filters += 1;
     }
-    assert_eq!(filters, 23);
+    assert_eq!(filters, 31);
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn recorded_log_records_read_and_write_back_by_their_columns() {
             }
         }
     }
-    assert_eq!(records, 12);
+    assert_eq!(records, 43);
 }
 
 fn columns_of(create: &LogCreate) -> Vec<Column> {

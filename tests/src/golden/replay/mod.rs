@@ -245,6 +245,21 @@ impl Replay {
         self.unrecorded.push((reason, Box::new(is_it)));
     }
 
+    /// Takes messages of the recorded side out that ours has no reason to send.
+    pub fn leave_out(&mut self, is_left_out: impl Fn(&MessageFrame) -> bool) {
+        let ours = self.ours;
+        let before = self.recording.steps.len();
+        self.recording.steps.retain(|step| match step {
+            Step::Frame(Recorded {
+                from,
+                frame: Frame::Message(message),
+                ..
+            }) if *from == ours => !is_left_out(message),
+            _ => true,
+        });
+        self.missing -= before - self.recording.steps.len();
+    }
+
     /// Plays the whole recording. `cue` makes the calls of our side.
     ///
     /// # Panics
