@@ -237,6 +237,40 @@ fn a_node_that_stands_still_is_told_and_one_that_was_killed_is_started_again() {
 }
 
 #[test]
+fn of_many_nodes_that_are_down_ten_are_named() {
+    let workers: String = (10..30)
+        .map(|number| format!("[node.worker-{number}]\nrole = \"worker\"\n"))
+        .collect();
+    let manager = format!(
+        "[node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:{}\"]\n",
+        free_ports(1)[0]
+    );
+    let lab = Cluster::new(&(manager + &workers));
+    let done = Done::of(&mut cluster("status", &lab));
+    assert_eq!(done.code, Some(1));
+    let named = "worker-16, worker-17, worker-18 and 11 more";
+    assert!(done.stderr.contains(named), "{}", done.stderr);
+    assert!(done.stdout.contains("worker-29"), "{}", done.stdout);
+}
+
+#[test]
+fn a_spool_that_cannot_be_written_is_a_mistake_in_its_own_line() {
+    let lab = Cluster::new(
+        "[cluster]\nlog_dir = \"logs\"\n[logging]\nspool_dir = \"cluster.toml\"\n\
+         [node.manager]\nrole = \"manager\"\nlisten = [\"grpc://127.0.0.1:1\"]\n[node.worker-1]\nrole = \"worker\"\n",
+    );
+    let mut node = broker();
+    node.args(["node", "--name", "worker-1", "--config"])
+        .arg(lab.path().join("cluster.toml"));
+    let line = Done::of(&mut node).failed(2);
+    assert!(
+        line.contains("cluster.toml:4: cannot keep log records on disk"),
+        "{line}"
+    );
+    assert!(line.ends_with("in spool_dir"), "{line}");
+}
+
+#[test]
 fn a_node_that_is_down_is_told_and_others_wait_for_it() {
     let lab = Cluster::new(&layout(&free_ports(3)));
     let (_manager, _) = lab.node("manager");

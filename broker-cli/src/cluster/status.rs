@@ -86,7 +86,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     match report.not_up() {
         [] => Ok(()),
         names => {
-            complain(&format!("not up: {}", names.join(", ")));
+            let named = names.iter().take(NAMED).map(|name| &**name);
+            let mut text = named.collect::<Vec<_>>().join(", ");
+            if names.len() > NAMED {
+                text.push_str(&format!(" and {} more", names.len() - NAMED));
+            }
+            complain(&format!("not up: {text}"));
             Err(AlreadyReported.into())
         }
     }
@@ -197,6 +202,9 @@ fn reachable(url: &PeerUrl) -> PeerUrl {
         _ => url.clone(),
     }
 }
+
+/// Nodes that are named at most when they are not up; the table names them all.
+const NAMED: usize = 10;
 
 const HELP: &str = "\
 A node is up if it answers, its supervisor or at an address of its own, or if another node that answers says so; `-` is what

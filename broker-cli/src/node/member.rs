@@ -163,7 +163,9 @@ fn view(node: &ClusterNode) -> View {
 /// Whether another process has what the node needs, such as the last one of this node, which still stops. Trying again helps.
 fn is_taken(error: &StartError) -> bool {
     match error {
-        StartError::Logs(source) => source.kind() == ErrorKind::ResourceBusy,
+        StartError::Logs(source) | StartError::Spool(source) => {
+            source.kind() == ErrorKind::ResourceBusy
+        }
         StartError::Backend {
             source: BackendError::Open { problem, .. },
             ..
@@ -186,6 +188,11 @@ fn explain(error: StartError, config: &Path) -> anyhow::Error {
         StartError::Logs(_) => (
             "cluster".to_owned(),
             "log_dir",
+            "name a directory that this node may write to",
+        ),
+        StartError::Spool(_) => (
+            "logging".to_owned(),
+            "spool_dir",
             "name a directory that this node may write to",
         ),
         StartError::Sink(error) => (

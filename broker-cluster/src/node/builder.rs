@@ -377,7 +377,7 @@ async fn open_spool(options: SpoolOptions) -> Result<Spool, StartError> {
     spawn_blocking(|| Spool::open(options))
         .await
         .map_err(StartError::Runtime)?
-        .map_err(StartError::Logs)
+        .map_err(StartError::Spool)
 }
 
 /// The loggers as the outbox deals records over them: with a turn of its own, apart from what the program publishes.

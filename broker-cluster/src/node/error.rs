@@ -22,6 +22,9 @@ pub enum StartError {
     /// The log directory cannot be used.
     #[error("cannot write logs")]
     Logs(#[source] io::Error),
+    /// The spool of log records cannot be used.
+    #[error("cannot keep log records on disk")]
+    Spool(#[source] io::Error),
     /// A sink of the logger cannot be used.
     #[error(transparent)]
     Sink(#[from] crate::logging::SinkSetupError),
