@@ -38,7 +38,7 @@ use super::known::KnownBatches;
 use super::lock::{is_locked_by, lock};
 use super::options::LoggerOptions;
 use super::rotation::Rotation;
-use super::sink::{SinkFeed, SinkLines};
+use super::sink::{SinkFeed, SinkRecords};
 use super::wire;
 use crate::events::{BatchReceipt, LOG_BATCH};
 use crate::log::{
@@ -120,7 +120,7 @@ struct OpenLog {
     marks: Vec<Mark>,
     waiting: Vec<Waiting>,
     /// The same records for the sinks, if one wants them.
-    lines: Option<SinkLines>,
+    for_sinks: Option<SinkRecords>,
     /// [`Logger::writes`] when it was written last.
     written: u64,
     /// Records in `data` that came without a number.
@@ -397,10 +397,10 @@ impl Logger {
             Ok(values) => {
                 let before = log.data.len();
                 log.writer.record(&values, &mut log.data);
-                if let Some(lines) = &mut log.lines {
-                    lines.record(&values);
-                }
                 self.pending_bytes += log.data.len() - before;
+                if let Some(for_sinks) = &mut log.for_sinks {
+                    for_sinks.record(values);
+                }
                 true
             }
             Err(error) => {
@@ -496,8 +496,7 @@ impl Logger {
             let opened = file.opened().to_zoned(self.zone.clone());
             Rotation::new(rule, self.options.rotation.base, &opened)
         });
-        let wanted = self.sinks.iter().any(|sink| sink.wants(&stream));
-        let lines = wanted.then(|| SinkLines::new(&schema));
+        let for_sinks = SinkRecords::wanted(&self.sinks, &stream, &schema);
         self.counters
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -513,7 +512,7 @@ impl Logger {
             data: Vec::new(),
             marks: Vec::new(),
             waiting: Vec::new(),
-            lines,
+            for_sinks,
             written: self.writes,
             unnumbered: 0,
             received: 0,
@@ -595,7 +594,7 @@ impl Logger {
         (log.unnumbered, log.received, log.skipped) = (0, 0, 0);
         let stream = log.stream.clone();
         let stem = log.stem.clone();
-        let lines = log.lines.as_mut().map(SinkLines::take);
+        let for_sinks = log.for_sinks.as_mut().map(SinkRecords::take);
         self.count(&stream, |counters| {
             counters.received += change.received;
             counters.written += change.written;
@@ -607,9 +606,9 @@ impl Logger {
                     .into_iter()
                     .map(|batch| (batch.reply_to, batch.receipt));
                 self.receipts.extend(receipts);
-                if let Some((lines, records)) = lines {
+                if let Some(records) = for_sinks {
                     for sink in self.sinks.iter().filter(|sink| sink.wants(&stream)) {
-                        sink.offer(&lines, records);
+                        sink.offer(&records);
                     }
                 }
             }

@@ -45,8 +45,9 @@ pub use outbox::{
 pub use receiver::{CLOSE_LIMIT, LogReceiver};
 pub use settings::{LogSettings, StreamSettings};
 pub use sink::{
-    HostPort, HttpAddress, SINK_CHUNK, SinkClient, SinkCounters, SinkOptions, SinkSetupError,
-    SinkStream, SinkTarget, SinkTargetError, SinkTls, SinkTlsError,
+    HostPort, HttpAddress, LogBatch, LogSink, LogSinkError, LogSinkSpec, SINK_CHUNK, SinkClient,
+    SinkCounters, SinkOptions, SinkSetupError, SinkStream, SinkTarget, SinkTargetError, SinkTls,
+    SinkTlsError,
 };
 pub use spec::{ASCII_WRITER, LogSpec};
 pub use spool::SpoolOptions;

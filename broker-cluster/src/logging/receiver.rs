@@ -25,7 +25,7 @@ use super::archive::{ArchiveCounters, ArchiveQueue, Archiver};
 use super::client::LogClient;
 use super::logger::{Logger, Now, SharedCounters};
 use super::options::LoggerOptions;
-use super::sink::{Prepared, Sink, SinkCounters, prepare};
+use super::sink::{LogSinkSpec, Prepared, Sink, SinkCounters, prepare};
 use crate::events::{BatchReceipt, ClusterEvent};
 use crate::log::LogFormat;
 use crate::topics;
@@ -105,12 +105,30 @@ impl LogReceiver {
         dir: &Path,
         options: LoggerOptions,
     ) -> io::Result<Self> {
+        Self::start_with_sinks(endpoint, name, dir, options, Vec::new())
+    }
+
+    /// Like [`start_with`](Self::start_with), with sinks of the program beside those of the options.
+    ///
+    /// # Errors
+    /// As of `start_with`; the system gives no thread for a sink.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime; with sinks or a program for rotated files, one without I/O.
+    pub fn start_with_sinks(
+        endpoint: &Endpoint,
+        name: &str,
+        dir: &Path,
+        options: LoggerOptions,
+        sinks: Vec<LogSinkSpec>,
+    ) -> io::Result<Self> {
         let place = Place {
             own: None,
             for_peers: true,
             stop: CancellationToken::new(),
         };
-        let sinks = prepare(&options.sinks, options.tls.as_ref()).map_err(io::Error::other)?;
+        let sinks =
+            prepare(&options.sinks, sinks, options.tls.as_ref()).map_err(io::Error::other)?;
         Self::start_at(endpoint, name, dir, options, sinks, place)
     }
 
@@ -123,7 +141,8 @@ impl LogReceiver {
         place: Place,
     ) -> io::Result<Self> {
         let counters = SharedCounters::default();
-        let sinks: Vec<Sink> = sinks.into_iter().map(Sink::start).collect();
+        let sinks = sinks.into_iter().map(Sink::start);
+        let sinks = sinks.collect::<io::Result<Vec<Sink>>>()?;
         let feeds = sinks.iter().map(Sink::feed).collect();
         let archive = options.archive.clone();
         let logger = Logger::open(dir, name, options, feeds, counters.clone(), now())?;
@@ -207,6 +226,8 @@ impl LogReceiver {
         }
         let Beside { archiver, sinks } = std::mem::take(&mut *self.beside());
         let deadline = tokio::time::Instant::now() + CLOSE_LIMIT;
+        // All at once: none is to wait for the others.
+        sinks.iter().for_each(Sink::finish);
         for sink in sinks {
             sink.close(deadline).await;
         }

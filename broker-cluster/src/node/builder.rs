@@ -24,8 +24,8 @@ use crate::events::LOG_RECEIPTS;
 use crate::handlers::Handlers;
 use crate::layout::{Layout, dial_url};
 use crate::logging::{
-    DEFAULT_HOLD, LogClient, LogReceiver, LogSuffix, Place, SinkTls, Spool, SpoolOptions,
-    prepare_sinks,
+    DEFAULT_HOLD, LogClient, LogReceiver, LogSinkSpec, LogSuffix, Place, SinkTls, Spool,
+    SpoolOptions, prepare_sinks,
 };
 use crate::membership::Membership;
 use crate::pools::{AllocationError, Pool, PoolSpec};
@@ -48,6 +48,7 @@ pub struct ClusterNodeBuilder {
     log_locally: Option<bool>,
     log_suffix: Option<LogSuffix>,
     sink_tls: Option<SinkTls>,
+    log_sinks: Vec<LogSinkSpec>,
     node_streams: bool,
     hear_started: bool,
     forwarding: bool,
@@ -70,6 +71,7 @@ impl ClusterNodeBuilder {
             log_locally: None,
             log_suffix: None,
             sink_tls: None,
+            log_sinks: Vec::new(),
             node_streams: false,
             hear_started: false,
             forwarding: false,
@@ -146,6 +148,13 @@ impl ClusterNodeBuilder {
     /// not start.
     pub fn sink_tls(mut self, tls: SinkTls) -> Self {
         self.sink_tls = Some(tls);
+        self
+    }
+
+    /// Gives the records that this node writes into files to the program as well, beside the sinks of the layout; default
+    /// none. A node that writes no files gives it nothing. See [`LogSink`](crate::logging::LogSink).
+    pub fn log_sink(mut self, sink: LogSinkSpec) -> Self {
+        self.log_sinks.push(sink);
         self
     }
 
@@ -257,7 +266,7 @@ impl ClusterNodeBuilder {
                 options.suffix = suffix;
             }
             options.tls = self.sink_tls;
-            let sinks = prepare_sinks(&options.sinks, options.tls.as_ref())?;
+            let sinks = prepare_sinks(&options.sinks, self.log_sinks, options.tls.as_ref())?;
             let started = LogReceiver::start_at(&endpoint, &self.name, &dir, options, sinks, place);
             Some(started.map_err(StartError::Logs)?)
         } else {

@@ -17,6 +17,13 @@ pub(super) enum Outcome {
         status: u16,
         retry_after: Option<Duration>,
     },
+    /// The program's own sink cannot take the records now, and may have asked for a wait.
+    Later {
+        reason: String,
+        after: Option<Duration>,
+    },
+    /// It will never take them.
+    Refused(String),
 }
 
 /// What to do about it.
@@ -56,12 +63,10 @@ impl Delivery {
                     recovered: std::mem::take(&mut self.failing),
                 };
             }
-            Outcome::Answered { status, .. } if !is_temporary(*status) => {
-                self.backoff.reset();
-                self.failing = false;
-                return Verdict::GiveUp;
-            }
+            Outcome::Answered { status, .. } if !is_temporary(*status) => return self.give_up(),
+            Outcome::Refused(_) => return self.give_up(),
             Outcome::Answered { retry_after, .. } => *retry_after,
+            Outcome::Later { after, .. } => *after,
             Outcome::Failed(_) => None,
         };
         if self.backoff.attempts() == 0 {
@@ -74,13 +79,21 @@ impl Delivery {
             first: !std::mem::replace(&mut self.failing, true),
         }
     }
+
+    fn give_up(&mut self) -> Verdict {
+        self.backoff.reset();
+        self.failing = false;
+        Verdict::GiveUp
+    }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Taken => f.write_str("taken"),
-            Self::Failed(reason) => f.write_str(reason),
+            Self::Failed(reason) | Self::Later { reason, .. } | Self::Refused(reason) => {
+                f.write_str(reason)
+            }
             Self::Answered { status, .. } => write!(f, "answer {status}"),
         }
     }

@@ -1,4 +1,4 @@
-//! Sinks: where a logger sends its records beside the files, as JSON lines.
+//! Sinks: where a logger sends its records beside the files: elsewhere as JSON lines, or to the program itself.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -7,6 +7,10 @@
 //! | `delivery` | state machine: what an outcome means, and when to try again |
 //! | `line_stream` | lines over TCP or a Unix socket |
 //! | `http_post` | batches of lines as HTTP requests |
+//! | `own`, `own_thread` | sinks of the program: what it implements, and the thread that calls it |
+//! | `batch` | what these get |
+//! | `gather` | records and lines of a log, until they are in its file |
+//! | `attempts`, `ledger` | what is done about an outcome; the counters |
 //!
 //! A record goes to the sinks once it is in its file. Each sink has a queue of its own, bounded in bytes; when it is full the
 //! oldest or the newest records are dropped, as it is set, and counted. A sink never holds up the files or other sinks. For each
@@ -15,15 +19,21 @@
 //! What is sent twice: records whose request got no answer, or that were being written when a connection broke. What is
 //! lost without being counted: what a TCP or Unix socket had taken and its other end has not read when it goes away.
 
+mod attempts;
+mod batch;
 mod delivery;
+mod gather;
 mod http_post;
+mod ledger;
 mod line_stream;
+mod own;
+mod own_thread;
 mod secure;
 mod target;
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use broker_core::queue::{self, Receiver, Sender, Weigh};
@@ -32,17 +42,26 @@ use bytes::{Bytes, BytesMut};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use self::delivery::{Delivery, Outcome, Verdict};
+use self::attempts::Attempts;
+pub use self::batch::LogBatch;
+use self::delivery::Outcome;
+use self::gather::Collected;
+pub(crate) use self::gather::SinkRecords;
 use self::http_post::HttpPost;
+use self::ledger::Ledger;
+pub use self::ledger::SinkCounters;
 use self::line_stream::LineStream;
+pub use self::own::{LogSink, LogSinkError, LogSinkSpec};
+use self::own_thread::OwnThread;
 pub(crate) use self::secure::{Prepared, prepare};
 pub use self::secure::{SinkClient, SinkSetupError, SinkStream, SinkTls, SinkTlsError};
 pub use self::target::{HostPort, HttpAddress, SinkTarget, SinkTargetError};
 use crate::layout::TlsSpec;
-use crate::log::{JsonOptions, JsonWriter, LogValue, Schema};
 
 /// Bytes of lines that are sent at a time, if no single line is longer.
 pub const SINK_CHUNK: usize = 1 << 20;
+/// Bytes that wait for a sink, if it is not said.
+const DEFAULT_QUEUE_BYTES: NonZeroUsize = NonZeroUsize::new(64 << 20).expect("not zero");
 /// Chunks in a sink's queue, beside its bound in bytes.
 const QUEUE_CHUNKS: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");
 
@@ -72,42 +91,11 @@ impl SinkOptions {
             name: name.into(),
             target,
             streams: Vec::new(),
-            max_bytes: NonZeroUsize::new(64 << 20).expect("not zero"),
+            max_bytes: DEFAULT_QUEUE_BYTES,
             drop_oldest: true,
             tls: TlsSpec::default(),
         }
     }
-}
-
-/// What has become of a sink's records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SinkCounters {
-    /// Records it was to get.
-    pub offered: u64,
-    /// Records it got, as far as can be known.
-    pub sent: u64,
-    /// Records dropped: no room, refused, or left at the end.
-    pub dropped: u64,
-    /// Attempts that failed and were made again.
-    pub retries: u64,
-}
-
-impl SinkCounters {
-    /// Records that wait or are on their way.
-    #[must_use]
-    pub const fn queued(&self) -> u64 {
-        self.offered
-            .saturating_sub(self.sent)
-            .saturating_sub(self.dropped)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    offered: AtomicU64,
-    sent: AtomicU64,
-    dropped: AtomicU64,
-    retries: AtomicU64,
 }
 
 /// Lines of one log, on their way to sinks.
@@ -123,53 +111,19 @@ impl Weigh for Chunk {
     }
 }
 
-/// The records of one log as JSON lines, collected until they are in the file. Each line has the log's path as `_path`.
-#[derive(Debug)]
-pub(crate) struct SinkLines {
-    writer: JsonWriter,
-    begin: Vec<u8>,
-    lines: Vec<u8>,
-    records: u64,
-}
-
-impl SinkLines {
-    pub(crate) fn new(schema: &Schema) -> Self {
-        let path = serde_json::Value::from(schema.path.as_str());
-        Self {
-            writer: JsonWriter::new(JsonOptions::default(), schema),
-            begin: format!("{{\"_path\":{path}").into_bytes(),
-            lines: Vec::new(),
-            records: 0,
-        }
-    }
-
-    pub(crate) fn record(&mut self, record: &[LogValue]) {
-        self.lines.extend_from_slice(&self.begin);
-        let brace = self.lines.len();
-        self.writer.record(record, &mut self.lines);
-        if self.lines.get(brace + 1) == Some(&b'}') {
-            self.lines.remove(brace);
-        } else {
-            self.lines[brace] = b',';
-        }
-        self.records += 1;
-    }
-
-    /// What has been collected, and how many records that is.
-    pub(crate) fn take(&mut self) -> (Bytes, u64) {
-        (
-            Bytes::from(std::mem::take(&mut self.lines)),
-            std::mem::take(&mut self.records),
-        )
-    }
-}
-
 /// The logger's end of a sink.
 #[derive(Clone, Debug)]
 pub(crate) struct SinkFeed {
     streams: Arc<[String]>,
-    queue: Sender<Chunk>,
-    counts: Arc<Counts>,
+    queue: Queue,
+    ledger: Arc<Ledger>,
+}
+
+/// What waits for a sink.
+#[derive(Clone, Debug)]
+enum Queue {
+    Lines(Sender<Chunk>),
+    Records(Sender<LogBatch>),
 }
 
 impl SinkFeed {
@@ -177,15 +131,40 @@ impl SinkFeed {
         self.streams.is_empty() || self.streams.iter().any(|wanted| wanted == stream)
     }
 
-    /// Takes lines, in chunks of about [`SINK_CHUNK`]. Never waits.
-    pub(crate) fn offer(&self, lines: &Bytes, records: u64) {
-        self.counts.offered.fetch_add(records, Ordering::Relaxed);
-        for chunk in chunks(lines, records) {
-            let records = chunk.records;
-            // What the queue drops it counts itself.
-            if let queue::Offer::Full(_) | queue::Offer::Closed(_) = self.queue.offer(chunk) {
-                self.counts.dropped.fetch_add(records, Ordering::Relaxed);
+    /// Whether it gets lines; otherwise it gets records.
+    fn takes_lines(&self) -> bool {
+        matches!(self.queue, Queue::Lines(_))
+    }
+
+    /// Takes the records of a log, in pieces of about [`SINK_CHUNK`]. Never waits.
+    pub(crate) fn offer(&self, collected: &Collected) {
+        self.ledger.offered(collected.records);
+        match &self.queue {
+            Queue::Lines(queue) => {
+                for chunk in chunks(&collected.lines, collected.records) {
+                    let records = chunk.records;
+                    self.put(queue, chunk, records);
+                }
             }
+            Queue::Records(queue) => {
+                for batch in &collected.batches {
+                    self.put(queue, batch.clone(), batch.len());
+                }
+            }
+        }
+    }
+
+    fn put<T: Weigh>(&self, queue: &Sender<T>, piece: T, records: u64) {
+        // What the queue drops it counts itself.
+        if let queue::Offer::Full(_) | queue::Offer::Closed(_) = queue.offer(piece) {
+            self.ledger.dropped(records);
+        }
+    }
+
+    fn close(&self) {
+        match &self.queue {
+            Queue::Lines(queue) => queue.close(),
+            Queue::Records(queue) => queue.close(),
         }
     }
 }
@@ -225,41 +204,64 @@ fn chunks(lines: &Bytes, records: u64) -> Vec<Chunk> {
 pub(crate) struct Sink {
     name: String,
     feed: SinkFeed,
-    task: JoinHandle<()>,
+    work: Work,
+}
+
+/// What empties its queue.
+#[derive(Debug)]
+enum Work {
+    Task(JoinHandle<()>),
+    Own(OwnThread),
 }
 
 impl Sink {
     /// Starts it on the current runtime.
-    pub(crate) fn start(prepared: Prepared) -> Self {
-        let Prepared { options, client } = prepared;
-        let counts = Arc::new(Counts::default());
-        let policy = if options.drop_oldest {
-            OverflowPolicy::DropOldest
-        } else {
-            OverflowPolicy::DropNewest
-        };
-        let bounds = QueueOptions::peer()
-            .max_messages(QUEUE_CHUNKS)
-            .max_bytes(options.max_bytes)
-            .policy(policy);
-        let dropped = Arc::clone(&counts);
-        let (queue, chunks) = queue::channel_with(bounds, move |chunk: &Chunk, _| {
-            dropped.dropped.fetch_add(chunk.records, Ordering::Relaxed);
-        });
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub(crate) fn start(prepared: Prepared) -> io::Result<Self> {
+        match prepared {
+            Prepared::Elsewhere { options, client } => Ok(Self::start_task(&options, client)),
+            Prepared::Own(spec) => Self::start_own(spec),
+        }
+    }
+
+    fn start_task(options: &SinkOptions, client: Option<Arc<dyn SinkClient>>) -> Self {
+        let ledger = Arc::new(Ledger::default());
+        let (queue, chunks) = queue(
+            options.max_bytes,
+            options.drop_oldest,
+            &ledger,
+            |chunk: &Chunk| chunk.records,
+        );
         let worker = Worker {
-            name: options.name.clone(),
             connection: Connection::to(&options.target, client),
-            counts: Arc::clone(&counts),
+            attempts: Attempts::new(&options.name, Arc::clone(&ledger)),
         };
         Self {
             name: options.name.clone(),
             feed: SinkFeed {
                 streams: options.streams.as_slice().into(),
-                queue,
-                counts,
+                queue: Queue::Lines(queue),
+                ledger,
             },
-            task: tokio::spawn(worker.run(chunks)),
+            work: Work::Task(tokio::spawn(worker.run(chunks))),
         }
+    }
+
+    fn start_own(spec: LogSinkSpec) -> io::Result<Self> {
+        let ledger = Arc::new(Ledger::default());
+        let (queue, batches) = queue(spec.max_bytes, spec.drop_oldest, &ledger, LogBatch::len);
+        let attempts = Attempts::new(&spec.name, Arc::clone(&ledger));
+        Ok(Self {
+            work: Work::Own(OwnThread::start(spec.sink, attempts, batches)?),
+            name: spec.name,
+            feed: SinkFeed {
+                streams: spec.streams.into(),
+                queue: Queue::Records(queue),
+                ledger,
+            },
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -271,41 +273,60 @@ impl Sink {
     }
 
     pub(crate) fn counters(&self) -> SinkCounters {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let counts = &self.feed.counts;
-        // Read in an order in which no record is seen as done before it is seen as offered.
-        let (sent, dropped) = (read(&counts.sent), read(&counts.dropped));
-        SinkCounters {
-            offered: read(&counts.offered),
-            sent,
-            dropped,
-            retries: read(&counts.retries),
-        }
+        self.feed.ledger.counters()
+    }
+
+    /// Lets it end once it has what waits for it. Nothing is taken any more.
+    pub(crate) fn finish(&self) {
+        self.feed.close();
     }
 
     /// Sends what waits until `deadline`; what is left then is dropped. Nothing is taken any more.
     pub(crate) async fn close(mut self, deadline: Instant) {
-        self.feed.queue.close();
-        if timeout_at(deadline, &mut self.task).await.is_err() {
+        self.finish();
+        let ended = match &mut self.work {
+            Work::Task(task) => timeout_at(deadline, task).await.is_ok(),
+            Work::Own(thread) => timeout_at(deadline, &mut thread.ended).await.is_ok(),
+        };
+        if !ended {
             let left = self.counters().queued();
             tracing::warn!(
                 sink = self.name,
                 records = left,
                 "log sink closed with records left"
             );
-            self.task.abort();
-            let _ = (&mut self.task).await;
-            // The queue counted what was in it; this is what was on its way.
-            let left = self.counters().queued();
-            self.feed.counts.dropped.fetch_add(left, Ordering::Relaxed);
         }
+        if let (Work::Task(task), false) = (&mut self.work, ended) {
+            task.abort();
+            let _ = task.await;
+        }
+        // The queue counts what is in it; this is what is on its way, or in a call that does not return.
+        self.feed.ledger.close();
     }
 }
 
+fn queue<T: Weigh + Send + 'static>(
+    max_bytes: NonZeroUsize,
+    drop_oldest: bool,
+    ledger: &Arc<Ledger>,
+    records: fn(&T) -> u64,
+) -> (Sender<T>, Receiver<T>) {
+    let policy = if drop_oldest {
+        OverflowPolicy::DropOldest
+    } else {
+        OverflowPolicy::DropNewest
+    };
+    let bounds = QueueOptions::peer()
+        .max_messages(QUEUE_CHUNKS)
+        .max_bytes(max_bytes)
+        .policy(policy);
+    let ledger = Arc::clone(ledger);
+    queue::channel_with(bounds, move |piece: &T, _| ledger.dropped(records(piece)))
+}
+
 struct Worker {
-    name: String,
     connection: Connection,
-    counts: Arc<Counts>,
+    attempts: Attempts,
 }
 
 enum Connection {
@@ -333,46 +354,16 @@ impl Connection {
 
 impl Worker {
     async fn run(mut self, mut chunks: Receiver<Chunk>) {
-        let mut delivery = Delivery::default();
         let mut waiting = Vec::new();
         while chunks.recv_many(&mut waiting, MAX_MERGED, SINK_CHUNK).await > 0 {
             let chunk = merged(&mut waiting);
-            self.deliver(&mut delivery, &chunk).await;
-        }
-    }
-
-    async fn deliver(&mut self, delivery: &mut Delivery, chunk: &Chunk) {
-        loop {
-            let outcome = self.connection.send(&chunk.lines).await;
-            let count = match delivery.judge(&outcome, fastrand::u64(..)) {
-                Verdict::Done { recovered } => {
-                    if recovered {
-                        tracing::info!(sink = self.name, "log sink takes records again");
-                    }
-                    &self.counts.sent
+            loop {
+                let outcome = self.connection.send(&chunk.lines).await;
+                match self.attempts.ended(&outcome, chunk.records) {
+                    Some(wait) => sleep(wait).await,
+                    None => break,
                 }
-                Verdict::GiveUp => {
-                    tracing::error!(
-                        sink = self.name,
-                        records = chunk.records,
-                        "log sink refuses records: {outcome}"
-                    );
-                    &self.counts.dropped
-                }
-                Verdict::Again { after, first } => {
-                    self.counts.retries.fetch_add(1, Ordering::Relaxed);
-                    if first {
-                        tracing::warn!(
-                            sink = self.name,
-                            "log sink does not take records: {outcome}"
-                        );
-                    }
-                    sleep(after).await;
-                    continue;
-                }
-            };
-            count.fetch_add(chunk.records, Ordering::Relaxed);
-            return;
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! TLS for `https://` sinks. This crate speaks none itself: the program brings it, as it brings transports.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use broker_core::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::{SinkOptions, SinkTarget};
+use super::{LogSinkSpec, SinkOptions, SinkTarget};
 use crate::layout::TlsSpec;
 
 /// Why TLS cannot be had: files that do not do, or a server that is not who it should be.
@@ -80,6 +81,12 @@ pub enum SinkSetupError {
         /// Why.
         source: SinkTlsError,
     },
+    /// Another sink has the same name.
+    #[error("there are two log sinks called {sink}: give one of them another name")]
+    SameName {
+        /// The name.
+        sink: String,
+    },
 }
 
 impl SinkSetupError {
@@ -87,22 +94,34 @@ impl SinkSetupError {
     #[must_use]
     pub fn sink(&self) -> &str {
         match self {
-            Self::NoTls { sink, .. } | Self::Tls { sink, .. } => sink,
+            Self::NoTls { sink, .. } | Self::Tls { sink, .. } | Self::SameName { sink } => sink,
         }
     }
 }
 
 /// A sink that can be started.
-pub(crate) struct Prepared {
-    pub(super) options: SinkOptions,
-    pub(super) client: Option<Arc<dyn SinkClient>>,
+pub(crate) enum Prepared {
+    Elsewhere {
+        options: SinkOptions,
+        client: Option<Arc<dyn SinkClient>>,
+    },
+    Own(LogSinkSpec),
 }
 
 /// Reads the files of all sinks, so that mistakes are found before anything is started. Blocks.
 pub(crate) fn prepare(
     sinks: &[SinkOptions],
+    own: Vec<LogSinkSpec>,
     tls: Option<&SinkTls>,
 ) -> Result<Vec<Prepared>, SinkSetupError> {
+    let mut names = HashSet::new();
+    let all = sinks.iter().map(|sink| &sink.name);
+    if let Some(sink) = all
+        .chain(own.iter().map(|sink| &sink.name))
+        .find(|name| !names.insert(*name))
+    {
+        return Err(SinkSetupError::SameName { sink: sink.clone() });
+    }
     let one = |options: &SinkOptions| {
         let sink = || options.name.clone();
         let client = match &options.target {
@@ -119,10 +138,13 @@ pub(crate) fn prepare(
             }
             _ => None,
         };
-        Ok(Prepared {
+        Ok(Prepared::Elsewhere {
             options: options.clone(),
             client,
         })
     };
-    sinks.iter().map(one).collect()
+    let elsewhere = sinks.iter().map(one);
+    elsewhere
+        .chain(own.into_iter().map(|spec| Ok(Prepared::Own(spec))))
+        .collect()
 }
