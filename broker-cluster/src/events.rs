@@ -11,13 +11,17 @@
 //! | `BrokerRs::who` | | a peer that is a node of ours and has not said hello for a while: it says it again |
 //! | `BrokerRs::cluster_ready` | ready, set of the names of missing nodes | every node, from the manager |
 //! | `BrokerRs::pool_members` | topic of the pool, set of the names that are up | every member of the pool, from the manager |
+//! | `BrokerRs::pool_known` | topic of the pool, FNV-1a (32 bits) of the sorted names, each with a zero behind it | the manager, from members, to be told again if that is not so |
 //! | `BrokerRs::relay` | topic, event name, arguments | manager or proxy, which publishes the event to the topic |
 //! | `BrokerRs::log_batch` | writer id, number, Batch | a logger that offers the feature [`LOG_RECEIPTS`] |
 //! | `BrokerRs::log_receipt` | logger, vector of (number, written, skipped) | the writer |
 
+use std::collections::BTreeSet;
+
 use broker_core::zeek::Event;
 use broker_core::{ByteString, Data, EndpointId, Topic};
 
+use crate::pools::Fnv32;
 use crate::threshold::Verdict;
 
 /// The feature of loggers that acknowledge numbered batches of log records.
@@ -33,6 +37,7 @@ pub(crate) const FORWARD_CHANGES: &str = "Cluster::forward_table_change_infos";
 const WHO: &[u8] = b"BrokerRs::who";
 const READY: &[u8] = b"BrokerRs::cluster_ready";
 const POOL_MEMBERS: &[u8] = b"BrokerRs::pool_members";
+const POOL_KNOWN: &[u8] = b"BrokerRs::pool_known";
 const RELAY: &[u8] = b"BrokerRs::relay";
 const LOG_RECEIPT: &[u8] = b"BrokerRs::log_receipt";
 
@@ -66,6 +71,11 @@ pub(crate) enum ClusterEvent {
         /// The pool, by its topic.
         topic: String,
         members: Vec<String>,
+    },
+    /// What a member knows of its pool: [`digest`] of those that are up.
+    PoolKnown {
+        topic: String,
+        digest: u32,
     },
     Relay {
         topic: Topic,
@@ -141,6 +151,9 @@ impl ClusterEvent {
                 let members = members.iter().map(|name| text(name)).collect();
                 Event::new(POOL_MEMBERS, vec![text(topic), Data::Set(members)])
             }
+            Self::PoolKnown { topic, digest } => {
+                Event::new(POOL_KNOWN, vec![text(topic), Data::Count((*digest).into())])
+            }
             Self::Relay { topic, event } => Event {
                 name: RELAY.into(),
                 args: vec![
@@ -173,6 +186,7 @@ impl ClusterEvent {
             WHO,
             READY,
             POOL_MEMBERS,
+            POOL_KNOWN,
             RELAY,
             LOG_RECEIPT,
             LOG_BATCH.as_bytes(),
@@ -216,6 +230,10 @@ impl ClusterEvent {
                 topic: string(topic)?,
                 members: members.iter().map(string).collect::<Option<_>>()?,
             }),
+            (POOL_KNOWN, [topic, Data::Count(digest)]) => Some(Self::PoolKnown {
+                topic: string(topic)?,
+                digest: u32::try_from(*digest).ok()?,
+            }),
             (
                 RELAY,
                 [
@@ -238,6 +256,15 @@ impl ClusterEvent {
             _ => None,
         }
     }
+}
+
+/// What a set of names is compared by, in any order.
+pub(crate) fn digest<'a>(names: impl IntoIterator<Item = &'a str>) -> u32 {
+    let names: BTreeSet<&str> = names.into_iter().collect();
+    let all = names.iter().fold(Fnv32::new(), |hash, name| {
+        hash.update(name.as_bytes()).update(&[0])
+    });
+    all.finish()
 }
 
 fn receipt(data: &Data) -> Option<BatchReceipt> {
@@ -312,6 +339,13 @@ mod tests {
     }
 
     #[test]
+    fn sets_of_names_are_told_apart_in_any_order() {
+        assert_eq!(digest(["b", "a"]), digest(["a", "b"]));
+        let all = [digest([]), digest(["ab"]), digest(["a", "b"]), digest([""])];
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 4);
+    }
+
+    #[test]
     fn events_of_the_cluster_read_back_and_others_are_none() {
         let id = EndpointId::from_bytes([7; 16]);
         let batch = BatchReceipt {
@@ -342,6 +376,10 @@ mod tests {
             ClusterEvent::PoolMembers {
                 topic: "zeek/cluster/pool/proxy".to_owned(),
                 members: vec!["proxy-1".to_owned()],
+            },
+            ClusterEvent::PoolKnown {
+                topic: "zeek/cluster/pool/proxy".to_owned(),
+                digest: u32::MAX,
             },
             ClusterEvent::Relay {
                 topic: Topic::from_static("t"),

@@ -61,8 +61,12 @@ impl Other {
             .await;
     }
 
-    /// The next event of this name.
+    /// The next event of this name; it may be one that comes every half minute.
     async fn hears(&mut self, name: &str) -> Event {
+        self.heard(name, 2 * LIMIT).await.unwrap()
+    }
+
+    async fn heard(&mut self, name: &str, limit: Duration) -> Option<Event> {
         let found = async {
             loop {
                 let message = self.messages.recv().await.unwrap();
@@ -74,7 +78,7 @@ impl Other {
                 }
             }
         };
-        timeout(LIMIT, found).await.unwrap()
+        timeout(limit, found).await.ok()
     }
 }
 
@@ -223,9 +227,52 @@ async fn a_report_is_repeated_to_a_manager_of_ours_until_it_has_answered_and_to_
     ours.say(&proxy, ready()).await;
     assert!(proxy.cluster_ready(LIMIT).await.is_some());
     while ours.messages.try_recv().is_some() {}
-    let silence = timeout(Duration::from_secs(60), ours.messages.recv()).await;
-    assert!(silence.is_err(), "{silence:?}");
+    let silence = ours.heard(CONNECTED, Duration::from_secs(60)).await;
+    assert!(silence.is_none(), "{silence:?}");
     proxy.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_knows_something_else_about_its_pool_is_told_again() {
+    let network = MemNetwork::new();
+    let proxy = start(&network, "proxy-1").await;
+    let mut manager = Other::new(&network, "manager", true);
+    manager
+        .endpoint
+        .connect("mem://proxy-1".parse().unwrap())
+        .await
+        .unwrap();
+    manager.hello(&proxy, "manager").await;
+    // What the member knows is told, so that the manager can say it again if that was lost.
+    let nothing = manager.hears("BrokerRs::pool_known").await;
+    assert_eq!(nothing.args[0], Data::from("zeek/cluster/pool/proxy"));
+    manager.say(&proxy, members(&["proxy-1"])).await;
+    let known = manager.hears("BrokerRs::pool_known").await;
+    assert_ne!(known.args, nothing.args);
+    proxy.shutdown().await;
+    manager.endpoint.shutdown().await;
+
+    // The other side: a manager of ours, and a member that says it knows nobody.
+    let manager = start(&network, "manager").await;
+    let mut member = Other::new(&network, "proxy-1", true);
+    member
+        .endpoint
+        .connect("mem://manager".parse().unwrap())
+        .await
+        .unwrap();
+    member.hello(&manager, "proxy-1").await;
+    let told = member.hears("BrokerRs::pool_members").await;
+    assert_eq!(told.args, members(&["proxy-1"]).args);
+    for known in [&nothing, &known] {
+        member.say(&manager, known.clone()).await;
+    }
+    // Only what it does not know is told.
+    let again = member.hears("BrokerRs::pool_members").await;
+    assert_eq!(again.args, told.args);
+    let limit = Duration::from_secs(60);
+    let silence = member.heard("BrokerRs::pool_members", limit).await;
+    assert!(silence.is_none(), "{silence:?}");
+    manager.shutdown().await;
 }
 
 #[tokio::test]

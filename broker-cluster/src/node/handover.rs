@@ -7,7 +7,7 @@
 //! * Handovers of one pool on one node are a chain: what was `after` in one is `before` in the next. None is lost; several
 //!   changes may come as one if the node is slow to take them.
 //! * When nobody has come or gone for a while and the manager is up, all members have the same `after`, and so has every
-//!   node that sees them. Old and new owner then have been told the same about every key, each on its own, in no order.
+//!   node that sees them. Members say every half minute what they know, so that a word that was lost is told again. Old and new owner then have been told the same about every key, each on its own, in no order.
 //! * Only keys of members that went and for members that came move.
 //!
 //! # What is not
@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{ClusterNode, ClusterPublishError, Shared};
-use crate::events::ClusterEvent;
+use crate::events::{ClusterEvent, digest};
 use crate::layout::Layout;
 use crate::pools::{Handover, Homes, Pool};
 use crate::role::Role;
@@ -230,6 +230,30 @@ impl Shared {
         }
     }
 
+    /// What this node knows of the pools that it is a member of, for the manager to compare.
+    pub(super) fn known_pools(&self) -> Vec<ClusterEvent> {
+        let topics: Vec<String> = {
+            let state = self.state();
+            let own = state.pools.iter().filter(|pool| pool.contains(&self.name));
+            own.map(|pool| pool.spec().topic.clone()).collect()
+        };
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |topic: String| {
+            let names = heard.get(&topic).into_iter().flatten();
+            let digest = digest(names.map(String::as_str));
+            ClusterEvent::PoolKnown { topic, digest }
+        };
+        topics.into_iter().map(known).collect()
+    }
+
+    /// On the manager: who of a pool is up, if that is not what somebody knows.
+    pub(super) fn pool_unlike(&self, topic: &str, known: u32) -> Option<ClusterEvent> {
+        let state = self.state();
+        let pool = state.pools.iter().find(|pool| pool.spec().topic == topic)?;
+        let alive: Vec<&str> = alive(pool).collect();
+        (digest(alive.iter().copied()) != known).then(|| members(pool, &alive))
+    }
+
     /// On the manager: what to tell whom about the pools that `name` is a member of, or about all.
     pub(super) fn tell_homes(&self, name: Option<&str>) -> Vec<(EndpointId, ClusterEvent)> {
         let state = self.state();
@@ -238,20 +262,24 @@ impl Shared {
             if name.is_some_and(|name| !pool.contains(name)) {
                 continue;
             }
-            let alive: Vec<&str> = pool
-                .nodes()
-                .iter()
-                .filter(|node| node.alive)
-                .map(|node| node.name.as_str())
-                .collect();
-            let event = ClusterEvent::PoolMembers {
-                topic: pool.spec().topic.clone(),
-                members: alive.iter().map(|name| (*name).to_owned()).collect(),
-            };
+            let alive: Vec<&str> = alive(pool).collect();
+            let event = members(pool, &alive);
             let ids = alive.iter().filter_map(|name| state.membership.id_of(name));
             told.extend(ids.map(|id| (id, event.clone())));
         }
         told
+    }
+}
+
+fn alive(pool: &Pool) -> impl Iterator<Item = &str> {
+    let up = pool.nodes().iter().filter(|node| node.alive);
+    up.map(|node| node.name.as_str())
+}
+
+fn members(pool: &Pool, alive: &[&str]) -> ClusterEvent {
+    ClusterEvent::PoolMembers {
+        topic: pool.spec().topic.clone(),
+        members: alive.iter().map(|name| (*name).to_owned()).collect(),
     }
 }
 

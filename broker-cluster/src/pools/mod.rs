@@ -14,6 +14,7 @@ mod spec;
 mod weighted;
 
 pub use allocation::{AllocationError, Eligible, allocate};
+pub(crate) use fnv::Fnv32;
 pub use fnv::fnv1a32;
 pub use handover::{Handover, Homes, Move};
 pub use key::{HrwKey, HrwKeyError, KeyType, KeyValue, ToHrwKey};

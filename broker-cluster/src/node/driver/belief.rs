@@ -40,7 +40,7 @@ impl Driver {
             ClusterEvent::Receipt { logger, .. } => {
                 from.as_ref().is_none_or(|(name, _)| name != logger)
             }
-            ClusterEvent::Who => peer.is_none(),
+            ClusterEvent::Who | ClusterEvent::PoolKnown { .. } => peer.is_none(),
             ClusterEvent::ForwardChanges { .. } | ClusterEvent::Relay { .. } => false,
         };
         if foreign {

@@ -56,6 +56,8 @@ pub(super) struct Driver {
     /// On the manager: when it tells the cluster that it is ready.
     jury: Jury,
     adoptions: mpsc::Receiver<Adoption>,
+    /// How often the manager was looked up to be reminded.
+    reminders: u32,
     /// How often is said that somebody says what only another may say.
     complaints: RateLimit,
     /// On the manager: what the queue towards each peer had dropped when it was looked at last.
@@ -86,6 +88,7 @@ impl Driver {
             settled: false,
             jury,
             adoptions,
+            reminders: 0,
             complaints: RateLimit::new(5, Duration::from_secs(60)),
             dropped: HashMap::new(),
         }
@@ -286,6 +289,11 @@ impl Driver {
             Some(ClusterEvent::PoolMembers { topic, members }) if self.role != Role::Manager => {
                 self.shared.hear_homes(&topic, members);
             }
+            Some(ClusterEvent::PoolKnown { topic, digest }) if self.role == Role::Manager => {
+                if let Some(id) = peer {
+                    self.pool_known(id, &topic, digest).await;
+                }
+            }
             Some(ClusterEvent::Receipt { logger, batches }) => {
                 self.shared.logs.receipts(&logger, &batches)
             }
@@ -320,7 +328,8 @@ impl Driver {
                 | ClusterEvent::Masters { .. }
                 | ClusterEvent::ForwardChanges { .. }
                 | ClusterEvent::Ready(_)
-                | ClusterEvent::PoolMembers { .. },
+                | ClusterEvent::PoolMembers { .. }
+                | ClusterEvent::PoolKnown { .. },
             )
             | None => {}
         }

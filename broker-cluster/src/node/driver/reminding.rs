@@ -13,6 +13,9 @@ use crate::topics;
 /// How often that is looked at.
 pub(super) const REMIND: Duration = Duration::from_secs(5);
 
+/// After so many times a member says what it knows of its pools.
+const POOLS: u32 = 6;
+
 impl Driver {
     /// What may have been lost on queues that were full, or with a connection: peers that came and went unnoticed, hellos, our
     /// report to the manager, and what it says in return.
@@ -23,7 +26,9 @@ impl Driver {
             let mut state = self.shared.state();
             let unnamed: BTreeSet<EndpointId> = state.membership.unnamed().collect();
             let effects = state.membership.reconcile(&present);
-            let manager = state.membership.id_of(&self.shared.layout.manager().name);
+            let manager = state
+                .membership
+                .id_of(&self.shared.current_layout().manager().name);
             (effects, unnamed, manager)
         };
         let ours = |peer: &&PeerInfo| peer.features.iter().any(|feature| feature == LOG_RECEIPTS);
@@ -52,6 +57,23 @@ impl Driver {
         };
         let reminder = self.shared.state().readiness.remind(verdict_open);
         self.readiness(reminder.into_iter().collect()).await;
+        self.reminders = self.reminders.wrapping_add(1);
+        if self.reminders.is_multiple_of(POOLS) {
+            for known in self.shared.known_pools() {
+                let topic = topics::role_topic(Role::Manager);
+                self.publish(Message::new(topic, known.to_event())).await;
+            }
+        }
+    }
+
+    /// On the manager: a member knows something else about its pool than it should, or not.
+    pub(super) async fn pool_known(&self, id: EndpointId, topic: &str, digest: u32) {
+        if self.settled
+            && let Some(event) = self.shared.pool_unlike(topic, digest)
+        {
+            let message = Message::new(topics::nodeid_topic(id), event.to_event());
+            self.publish(message).await;
+        }
     }
 
     /// On the manager: what it has told once may be among what the queue towards a peer has dropped since the last look.
