@@ -7,7 +7,9 @@
 //! * Handovers of one pool on one node are a chain: what was `after` in one is `before` in the next. None is lost; several
 //!   changes may come as one if the node is slow to take them.
 //! * When nobody has come or gone for a while and the manager is up, all members have the same `after`, and so has every
-//!   node that sees them. Members say every half minute what they know, so that a word that was lost is told again. Old and new owner then have been told the same about every key, each on its own, in no order.
+//!   node that sees them. Old and new owner then have been told the same about every key, each on its own, in no order.
+//!   What the queue towards a member dropped is told again within seconds, and members say every half minute what they know,
+//!   so that a word lost in whatever way is told again.
 //! * Only keys of members that went and for members that came move.
 //!
 //! # What is not
