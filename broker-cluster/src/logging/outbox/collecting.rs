@@ -12,13 +12,20 @@ use crate::logging::wire;
 use crate::topics;
 
 impl Outbox {
-    /// Adds a stream; `create` is its encoded LogCreate. None: there are too many.
+    /// The stream for these records, which is added if there is none; `create` is its encoded LogCreate. Who opens one again goes
+    /// on with the same. None: there are too many.
     pub(crate) fn add_stream(
         &mut self,
         key: StreamKey,
         create: Bytes,
         switches: Switches,
     ) -> Option<usize> {
+        let there = self.streams.iter().position(|stream| {
+            stream.key == key && stream.create == create && stream.switches == switches
+        });
+        if there.is_some() {
+            return there;
+        }
         if self.streams.len() >= MAX_STREAMS {
             return None;
         }

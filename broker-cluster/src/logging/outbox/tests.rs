@@ -413,3 +413,23 @@ fn nobody_waits_for_expendable_records_without_a_logger() {
     outbox.logger_up("logger-1", id(1), true, now);
     assert!(!outbox.is_idle());
 }
+
+#[test]
+fn a_stream_that_is_opened_again_is_the_same_one_and_another_one_is_not() {
+    let mut outbox = outbox(&["logger-1"]);
+    assert!((0..MAX_STREAMS).all(|_| stream(&mut outbox) == 0));
+    let key = outbox.streams[0].key.clone();
+    let local = Switches {
+        local: true,
+        ..REMOTE
+    };
+    let create = wire::batch(&[], 0);
+    assert_eq!(outbox.add_stream(key.clone(), create, local), Some(1));
+    let other_columns = wire::batch(b"other", 1);
+    assert_eq!(outbox.add_stream(key, other_columns, REMOTE), Some(2));
+    let now = Instant::now();
+    write(&mut outbox, 1, now);
+    let again = stream(&mut outbox);
+    outbox.write(again, b"record", now).unwrap();
+    assert_eq!(outbox.streams[0].buffered, 2, "one batch of both");
+}
