@@ -5,11 +5,11 @@
 //! cargo run -p broker-cluster --example two_nodes
 //! ```
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_cluster::log::{Column, ColumnType, LogValue, Schema};
-use broker_cluster::logging::LogSpec;
+use broker_cluster::log::LogRecord;
 use broker_cluster::{ClusterNode, Layout, Role};
 use broker_core::zeek::Event;
 use broker_core::{Data, Endpoint, MemNetwork, MemTransport, QueueOptions};
@@ -23,6 +23,12 @@ listen = ["mem://manager"]
 [node.worker-1]
 role = "worker"
 "#;
+
+/// A line of `example.log`.
+#[derive(LogRecord)]
+struct Example {
+    host: IpAddr,
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -55,14 +61,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     store.increment("192.0.2.7", Data::Count(1), None).await?;
     println!("192.0.2.7 was seen {:?}", store.get("192.0.2.7").await?);
 
-    let text = ColumnType::parse("string").ok_or("no such type")?;
-    let schema = Schema {
-        path: "example".to_owned(),
-        columns: vec![Column::new("host", text)],
-    };
-    let mut log = worker.logs().stream(LogSpec::new(schema)).await?;
-    log.write(&[LogValue::String(b"192.0.2.7".to_vec())])
-        .await?;
+    let mut log = worker.logs().typed::<Example>().await?;
+    let host = IpAddr::from([192, 0, 2, 7]);
+    log.write(&Example { host }).await?;
 
     worker.shutdown().await;
     manager.shutdown().await;

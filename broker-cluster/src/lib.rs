@@ -11,7 +11,7 @@
 //! | [`membership`], [`readiness`] | hello, node_up, node_down, "fully connected": state machines without socket and clock | no |
 //! | [`threshold`] | "28 of 30 workers", and who is missing | no |
 //! | [`handlers`] | handlers of events by name, with typed arguments | no |
-//! | [`log`] | Zeek log records, files in TSV and JSON, the wire form | no |
+//! | [`log`] | Zeek log records, as structs of one's own too, files in TSV and JSON, the wire form | no |
 //! | [`logging`] | log records from any node to the loggers' files, acknowledged | yes |
 //! | [`table`] | maps that all nodes share, as Zeek's `&backend` and `&publish_on_change` | yes |
 //! | [`ClusterNode`] | all of it together | yes |
