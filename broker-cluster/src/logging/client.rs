@@ -2,80 +2,35 @@
 //!
 //! The rules are [`Outbox`]'s; here are the lock around it, the waiting, and the sending.
 
+mod error;
+mod log_stream;
+mod sending;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use broker_core::{Endpoint, EndpointId, LogCounters, Message, RateLimit};
-use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::error::LogError;
+pub use self::log_stream::LogStream;
+use self::sending::{FAILURE_INTERVAL, FAILURES};
 use super::hook::{LogHook, LogOrigin};
-use super::outbox::{
-    FLUSH_INTERVAL, Outbox, OutboxOptions, SpoolUse, StreamKey, Switches, Transmit,
-};
+use super::outbox::{Outbox, OutboxOptions, SpoolUse, StreamKey, Switches};
 use super::receiver::Input;
 use super::settings::LogSettings;
 use super::spec::{ASCII_WRITER, LogSpec};
-use super::spool::{Spool, SpooledBatch, Stored};
-use super::wire::MAX_RECORD;
+use super::spool::Spool;
 use crate::events::BatchReceipt;
-use crate::log::{Column, Limits, LogValue, Record, Schema, serial};
+use crate::log::{Column, Record};
 use crate::pools::Pool;
 use crate::topics;
 
 /// How long a batch waits for any logger to come up before it goes out as Zeek sends it.
 pub const DEFAULT_HOLD: Duration = Duration::from_secs(30);
-
-/// Why a log cannot be written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LogError {
-    /// The record does not fit the columns.
-    #[error("the record does not fit the log")]
-    Record(#[from] serial::EncodeError),
-    /// The record is longer than 16 MiB.
-    #[error("a record of {size} bytes is too long (at most {MAX_RECORD})")]
-    TooLong {
-        /// Its encoded size.
-        size: usize,
-    },
-    /// The node is shutting down.
-    #[error("the node is shutting down")]
-    Closed,
-    /// The record is to be written on this node, which writes no logs.
-    #[error("stream {stream} is to be written here, and this node writes no logs")]
-    NoLocalLogger {
-        /// The stream.
-        stream: String,
-    },
-    /// A setting names a column that the log does not have.
-    #[error("there is no column {column:?} in stream {stream}")]
-    NoSuchColumn {
-        /// The stream.
-        stream: String,
-        /// The name.
-        column: String,
-    },
-    /// Two fields of a record have the same column.
-    #[error("stream {stream} has two columns {column:?}")]
-    SameColumn {
-        /// The stream.
-        stream: String,
-        /// The name.
-        column: String,
-    },
-    /// The process has too many log streams.
-    #[error("too many log streams (at most {})", super::MAX_STREAMS)]
-    TooManyStreams,
-}
-
-/// So many complaints about the spool per interval.
-const FAILURES: u32 = 3;
-const FAILURE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A handle to a node's remote logging. Cloning gives another handle to the same.
 #[derive(Clone)]
@@ -346,177 +301,6 @@ impl LogClient {
         self.shared.progress.notify_waiters();
     }
 
-    /// Sends what streams have written until `stop`.
-    pub(crate) async fn run(self, stop: CancellationToken) {
-        let mut timer = interval(FLUSH_INTERVAL);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = self.shared.wake.notified() => {}
-                _ = timer.tick() => {
-                    let now = Instant::now();
-                    let mut outbox = self.outbox();
-                    outbox.flush(now);
-                    outbox.tick(now);
-                }
-            }
-            self.send_ready().await;
-        }
-    }
-
-    async fn run_until_stopping(self) {
-        let endpoint = self.shared.endpoint.clone();
-        let stop = CancellationToken::new();
-        tokio::select! {
-            () = endpoint.stopping() => {}
-            () = self.clone().run(stop) => {}
-        }
-        self.close();
-    }
-
-    async fn send_ready(&self) {
-        loop {
-            let transmit = self.outbox().next_transmit();
-            match transmit {
-                None => return,
-                Some(Transmit::Local { payload }) => self.send_local(payload).await,
-                // If it cannot be sent, its logger is about to go down or to time out: the batch goes elsewhere then.
-                Some(Transmit::Numbered {
-                    logger,
-                    topic,
-                    payload,
-                }) => {
-                    let _ = self
-                        .shared
-                        .endpoint
-                        .send_to(logger, Message::from_encoded(topic, payload))
-                        .await;
-                }
-                Some(Transmit::Plain {
-                    stream,
-                    topic,
-                    payload,
-                    records,
-                    spooled,
-                }) => {
-                    let reached = self
-                        .shared
-                        .endpoint
-                        .publish(Message::from_encoded(topic, payload))
-                        .await;
-                    let peers = reached.map_or(0, |reached| reached.peers + reached.locals);
-                    self.outbox().plain_done(stream, records, peers, spooled);
-                    self.shared.progress.notify_waiters();
-                }
-                Some(Transmit::Spool(batch)) => self.store_in_spool(batch).await,
-                Some(Transmit::Unspool) => self.load_next().await,
-                Some(Transmit::SpoolDone { number }) => {
-                    let done = self.with_spool(move |spool| spool.done(number)).await;
-                    if let Some(Err(error)) = done {
-                        self.fail(&format_args!("log spool: {error}"));
-                    }
-                    self.shared.progress.notify_waiters();
-                }
-                Some(Transmit::SpoolAgain { number }) => {
-                    self.with_spool(move |spool| spool.give_again(number)).await;
-                }
-            }
-        }
-    }
-
-    async fn store_in_spool(&self, batch: SpooledBatch) {
-        let number = batch.number;
-        let stored = self
-            .with_spool(move |spool| {
-                let mut lost = Vec::new();
-                let stored = spool.append(&batch, &mut lost);
-                (stored, lost)
-            })
-            .await;
-        let stored = match stored {
-            Some((stored, lost)) => {
-                self.outbox().spool_lost(&lost);
-                match &stored {
-                    Err(error) => self.fail(&format_args!("log spool cannot be written: {error}")),
-                    Ok(Stored::Full) if self.outbox().has_logger() => {
-                        self.fail(&format_args!(
-                            "log spool is full: writers wait for the loggers"
-                        ));
-                    }
-                    Ok(Stored::TooLarge) => {
-                        self.fail(&format_args!(
-                            "log spool is too small for a batch: it is dropped"
-                        ));
-                    }
-                    Ok(Stored::Full) => {
-                        self.fail(&format_args!("log spool is full: records are dropped"));
-                    }
-                    Ok(Stored::Kept) if !lost.is_empty() => {
-                        self.fail(&format_args!(
-                            "log spool is full: the oldest records are dropped"
-                        ));
-                    }
-                    Ok(Stored::Kept) => {}
-                }
-                stored.map_err(|_| ())
-            }
-            None => Err(()),
-        };
-        self.outbox().spooled(number, stored, Instant::now());
-        self.shared.progress.notify_waiters();
-    }
-
-    async fn load_next(&self) {
-        let next = self
-            .with_spool(|spool| {
-                let mut lost = Vec::new();
-                let next = spool.next(&mut lost);
-                (next, lost)
-            })
-            .await;
-        let batch = match next {
-            Some((next, lost)) => {
-                self.outbox().spool_lost(&lost);
-                next.unwrap_or_else(|error| {
-                    self.fail(&format_args!("log spool cannot be read: {error}"));
-                    None
-                })
-            }
-            None => None,
-        };
-        self.outbox().unspooled(batch, Instant::now());
-        self.shared.progress.notify_waiters();
-    }
-
-    /// Does something with the spool, off the threads of the runtime. None: there is none, or the runtime ends.
-    async fn with_spool<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Spool) -> T + Send + 'static,
-    ) -> Option<T> {
-        let spool = Arc::clone(self.shared.spool.as_ref()?);
-        spawn_blocking(move || work(&mut spool.lock().unwrap_or_else(PoisonError::into_inner)))
-            .await
-            .ok()
-    }
-
-    fn fail(&self, what: &impl std::fmt::Display) {
-        let mut failures = self
-            .shared
-            .failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(suppressed) = failures.check(std::time::Instant::now()) {
-            tracing::error!(suppressed, "{what}");
-        }
-    }
-
-    async fn send_local(&self, payload: Bytes) {
-        if let Some(logger) = self.shared.local.get() {
-            let _ = logger.send(Input::Payload(payload)).await;
-        }
-    }
-
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.shared
             .outbox
@@ -530,142 +314,5 @@ impl std::fmt::Debug for LogClient {
         f.debug_struct("LogClient")
             .field("endpoint", &self.shared.endpoint.id())
             .finish_non_exhaustive()
-    }
-}
-
-/// A log that is being written.
-#[derive(Debug)]
-pub struct LogStream {
-    client: LogClient,
-    index: usize,
-    stream: String,
-    schema: Schema,
-    /// The columns that are written.
-    columns: Vec<Column>,
-    /// Their places in the schema, if not all are.
-    kept: Option<Vec<usize>>,
-    limits: Option<Limits>,
-    hooks: Vec<LogHook>,
-    scratch: Vec<u8>,
-}
-
-impl LogStream {
-    /// Path and columns.
-    #[must_use]
-    pub const fn schema(&self) -> &Schema {
-        &self.schema
-    }
-
-    /// Writes one record: resolves when it is buffered. Waits while too many batches have no receipt; what has been
-    /// accepted is not lost when a logger dies. A record that a hook keeps back is taken and goes nowhere.
-    ///
-    /// # Errors
-    /// The record does not fit the columns, or the node is shutting down.
-    ///
-    /// # Cancel safety
-    /// If the future is dropped before it resolves, the record was not accepted.
-    pub async fn write(&mut self, record: &[LogValue]) -> Result<(), LogError> {
-        if !self.prepare(record)? {
-            return Ok(());
-        }
-        let shared = &self.client.shared;
-        loop {
-            if self.put()? {
-                return Ok(());
-            }
-            let progress = shared.progress.notified();
-            tokio::pin!(progress);
-            progress.as_mut().enable();
-            if self.put()? {
-                return Ok(());
-            }
-            tokio::select! {
-                () = progress => {}
-                () = shared.closed.cancelled() => return Err(LogError::Closed),
-            }
-        }
-    }
-
-    /// Writes one record if there is room now. `Ok(false)`: there is not, and it counts as dropped.
-    ///
-    /// # Errors
-    /// As of [`write`](Self::write).
-    pub fn try_write(&mut self, record: &[LogValue]) -> Result<bool, LogError> {
-        if !self.prepare(record)? {
-            return Ok(true);
-        }
-        let written = self.put()?;
-        if !written {
-            self.client.outbox().refused(self.index);
-        }
-        Ok(written)
-    }
-
-    /// Encodes what is to be written of a record into `scratch`. `Ok(false)`: nothing is.
-    fn prepare(&mut self, record: &[LogValue]) -> Result<bool, LogError> {
-        self.scratch.clear();
-        let shared = &self.client.shared;
-        let common = shared.hooks.read().unwrap_or_else(PoisonError::into_inner);
-        let untouched = common.is_empty()
-            && self.hooks.is_empty()
-            && self.kept.is_none()
-            && self.limits.is_none();
-        let encoded = if untouched {
-            serial::encode(record, &self.columns, &mut self.scratch)
-        } else {
-            let origin = LogOrigin {
-                stream: &self.stream,
-                schema: &self.schema,
-            };
-            let mut record = record.to_vec();
-            let mut hooks = common.iter().chain(&self.hooks);
-            if !hooks.all(|hook| hook.passes(&origin, &mut record)) {
-                shared.filtered.fetch_add(1, Ordering::Relaxed);
-                return Ok(false);
-            }
-            if let Some(kept) = &self.kept
-                && record.len() == self.schema.columns.len()
-            {
-                record = kept
-                    .iter()
-                    .map(|at| std::mem::replace(&mut record[*at], LogValue::Unset))
-                    .collect();
-            }
-            if let Some(limits) = self.limits {
-                let cut = limits.apply(&mut record) as u64;
-                shared.cut.fetch_add(cut, Ordering::Relaxed);
-            }
-            serial::encode(&record, &self.columns, &mut self.scratch)
-        };
-        drop(common);
-        if let Err(error) = encoded {
-            self.client.outbox().refused(self.index);
-            return Err(error.into());
-        }
-        if self.scratch.len() > MAX_RECORD {
-            self.client.outbox().refused(self.index);
-            return Err(LogError::TooLong {
-                size: self.scratch.len(),
-            });
-        }
-        Ok(true)
-    }
-
-    /// Writes what is in `scratch` if there is room.
-    fn put(&self) -> Result<bool, LogError> {
-        let shared = &self.client.shared;
-        if shared.closed.is_cancelled() {
-            return Err(LogError::Closed);
-        }
-        let mut outbox = self.client.outbox();
-        let written = outbox
-            .write(self.index, &self.scratch, Instant::now())
-            .is_ok();
-        let ready = outbox.has_ready();
-        drop(outbox);
-        if ready {
-            shared.wake.notify_one();
-        }
-        Ok(written)
     }
 }
