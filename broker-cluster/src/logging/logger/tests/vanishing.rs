@@ -1,5 +1,6 @@
 //! Files that somebody takes away, and more logs than may be open.
 
+use super::super::opening::{MAX_OPEN, MAX_SCHEMAS};
 use super::*;
 
 fn numbered_row(f: &mut Fixture, number: u64, text: &str) {
