@@ -22,13 +22,12 @@ impl Driver {
     pub(super) async fn remind(&mut self) {
         let peers = self.shared.endpoint.peers();
         let present: BTreeSet<EndpointId> = peers.iter().map(|peer| peer.id).collect();
+        let layout = self.shared.current_layout();
         let (effects, unnamed, manager) = {
             let mut state = self.shared.state();
             let unnamed: BTreeSet<EndpointId> = state.membership.unnamed().collect();
             let effects = state.membership.reconcile(&present);
-            let manager = state
-                .membership
-                .id_of(&self.shared.current_layout().manager().name);
+            let manager = state.membership.id_of(&layout.manager().name);
             (effects, unnamed, manager)
         };
         let ours = |peer: &&PeerInfo| peer.features.iter().any(|feature| feature == LOG_RECEIPTS);
@@ -51,7 +50,7 @@ impl Driver {
         {
             return;
         }
-        let verdict_open = self.shared.current_layout().ready().is_some() && {
+        let verdict_open = layout.ready().is_some() && {
             let verdict = self.shared.verdict.borrow();
             !verdict.as_ref().is_some_and(|verdict| verdict.ready)
         };
