@@ -135,12 +135,12 @@ pub(crate) fn store_created(is_master: bool, name: &str) -> String {
 /// The line about a client that has come or gone.
 pub(super) fn client(event: &ClientEvent) -> String {
     let mut line = format!("{} client '{}' ({})", event.kind, event.id, event.address);
+    if !event.application.is_empty() {
+        line.push_str(" application_name=");
+        line.push_str(&event.application);
+    }
     match &event.change {
         ClientChange::Added { subscriptions } => {
-            if !event.application.is_empty() {
-                line.push_str(" application_name=");
-                line.push_str(&event.application);
-            }
             line.push_str(" subscribed to [");
             line.push_str(&joined(subscriptions));
             line.push(']');
@@ -371,7 +371,10 @@ mod tests {
                 event("top", topics(&["/a", "/b"])),
                 "application_name=top subscribed to [/a, /b]",
             ),
-            (event("top", lost(1005, "")), "gone with code 1005"),
+            (
+                event("top", lost(1005, "")),
+                "application_name=top gone with code 1005",
+            ),
             (
                 event("", lost(1000, "bye")),
                 "gone with code 1000 and reason 'bye'",
