@@ -34,6 +34,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use self::opening::Refusal;
+pub(crate) use self::receiving::Sender;
 use super::archive::Rotated;
 use super::file::{self, LogFile, Mark};
 use super::journal::{self, Entry};

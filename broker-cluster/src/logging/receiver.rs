@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::archive::{ArchiveCounters, ArchiveQueue, Archiver};
 use super::client::LogClient;
-use super::logger::{Logger, Now, SharedCounters};
+use super::logger::{Logger, Now, Sender, SharedCounters};
 use super::options::LoggerOptions;
 use super::sink::{LogSinkSpec, Prepared, Sink, SinkCounters, prepare};
 use crate::events::{BatchReceipt, ClusterEvent};
@@ -270,7 +270,7 @@ impl Worker {
                     }
                 }
                 input = self.inputs.recv() => match input {
-                    Some(Input::Payload(payload)) => self.logger.receive(&payload, now()),
+                    Some(Input::Payload(payload)) => self.logger.receive(&payload, Sender::Local, now()),
                     Some(Input::Close(done)) => closing = Some(done),
                     None => break,
                 },
@@ -313,7 +313,7 @@ impl Worker {
     /// What had arrived before we close.
     async fn take_rest(&mut self, subscriber: &mut Subscriber) {
         while let Ok(Input::Payload(payload)) = self.inputs.try_recv() {
-            self.logger.receive(&payload, now());
+            self.logger.receive(&payload, Sender::Local, now());
         }
         while let Some(message) = subscriber.try_recv() {
             self.receive(&message).await;
@@ -321,7 +321,15 @@ impl Worker {
     }
 
     async fn receive(&mut self, message: &Message) {
-        self.logger.receive(message.encoded(), now());
+        let is_peer = |id| self.endpoint.peers().iter().any(|peer| peer.id == id);
+        let sender = match message.peer() {
+            Some(id) => Sender::Peer {
+                id,
+                is_peer: &is_peer,
+            },
+            None => Sender::Client,
+        };
+        self.logger.receive(message.encoded(), sender, now());
         if self.logger.should_commit() {
             self.commit().await;
         }

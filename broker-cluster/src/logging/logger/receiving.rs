@@ -1,7 +1,7 @@
 //! Messages in: records are formatted and wait for the next commit.
 
-use broker_core::DataView;
 use broker_core::zeek::MessageView;
+use broker_core::{DataView, EndpointId};
 
 use super::super::file::Mark;
 use super::super::wire;
@@ -10,19 +10,47 @@ use super::{Logger, Now, UNKNOWN, Waiting};
 use crate::events::{BatchReceipt, LOG_BATCH};
 use crate::log::serial;
 
+/// Who sent a message.
+#[derive(Clone, Copy)]
+pub(crate) enum Sender<'a> {
+    /// The log client of this node.
+    Local,
+    /// A client of this node, or its program: no writer of batches with numbers.
+    Client,
+    Peer {
+        id: EndpointId,
+        /// Whether somebody is a peer at the time.
+        is_peer: &'a dyn Fn(EndpointId) -> bool,
+    },
+}
+
+impl Sender<'_> {
+    /// Whether it can be the one whose batch this is: it wants the receipt itself, and counts under its own ID, or under that of
+    /// its spool, which is nobody else's. Who could number for another would have that one's batches taken for known.
+    fn may_send(self, head: &wire::BatchHead) -> bool {
+        match self {
+            Self::Local => true,
+            Self::Client => false,
+            Self::Peer { id, is_peer } => {
+                head.reply_to == id && (head.writer == id || !is_peer(head.writer))
+            }
+        }
+    }
+}
+
 impl Logger {
     /// Takes one message, whatever it is; other messages than those about logs have no effect.
-    pub(crate) fn receive(&mut self, payload: &[u8], now: Now) {
+    pub(crate) fn receive(&mut self, payload: &[u8], sender: Sender<'_>, now: Now) {
         let view = DataView::parse(payload)
             .ok()
             .and_then(|view| MessageView::parse(view).ok());
         match view {
-            Some(view) => self.message(view, now),
+            Some(view) => self.message(view, sender, now),
             None => self.complain(now, "received invalid broker message"),
         }
     }
 
-    fn message(&mut self, view: MessageView<'_>, now: Now) {
+    fn message(&mut self, view: MessageView<'_>, sender: Sender<'_>, now: Now) {
         match view {
             MessageView::LogCreate { .. } => {
                 if let Err(refusal) = self.create(view, false, now) {
@@ -46,7 +74,7 @@ impl Logger {
             },
             MessageView::Batch(batch) => {
                 for message in batch.iter() {
-                    self.message(message, now);
+                    self.message(message, sender, now);
                 }
             }
             MessageView::Event {
@@ -58,6 +86,9 @@ impl Logger {
                     _ => None,
                 });
                 match batch {
+                    Some((head, _)) if !sender.may_send(&head) => {
+                        self.complain(now, "received a log batch in the name of another writer");
+                    }
                     Some((head, batch)) => self.numbered(head, batch.iter(), batch.len(), now),
                     None => self.complain(now, "received invalid log batch"),
                 }

@@ -75,7 +75,7 @@ impl Fixture {
 
     fn send(&mut self, data: impl Into<Data>) {
         let payload = data.into().to_bytes();
-        self.logger.receive(&payload, self.now);
+        self.logger.receive(&payload, Sender::Local, self.now);
     }
 
     fn numbered(&mut self, number: u64, create: &LogCreate, records: &[Vec<u8>]) {
@@ -86,7 +86,7 @@ impl Fixture {
             .for_each(|record| wire::push_entry(&prefix, record, &mut entries));
         let create = create.to_data().to_bytes();
         let payload = wire::numbered_batch(head(number), &create, &entries, records.len() as u32);
-        self.logger.receive(&payload, self.now);
+        self.logger.receive(&payload, Sender::Local, self.now);
     }
 
     fn commit(&mut self) -> Vec<(u64, u64, u64)> {
@@ -370,16 +370,58 @@ proptest! {
         noise in prop::collection::vec(any::<u8>(), 0..200),
     ) {
         let mut f = Fixture::new();
-        f.logger.receive(&noise, f.now);
+        f.logger.receive(&noise, Sender::Local, f.now);
         for (_, mut payload) in of_zeek::recorded() {
             let index = at.index(payload.len());
             payload[index] = value;
-            f.logger.receive(&payload, f.now);
+            f.logger.receive(&payload, Sender::Local, f.now);
             payload.truncate(cut.index(payload.len()));
-            f.logger.receive(&payload, f.now);
+            f.logger.receive(&payload, Sender::Local, f.now);
         }
         f.logger.commit(f.now);
         f.numbered(1, &two_columns(), &[record("one", 1)]);
         prop_assert_eq!(f.commit(), [(1, 1, 0)]);
     }
+}
+
+#[test]
+fn a_batch_is_taken_from_its_writer_and_from_nobody_who_gives_itself_out_as_one() {
+    let stranger = EndpointId::from_bytes([9; 16]);
+    let spool = EndpointId::from_bytes([8; 16]);
+    let present = |id: EndpointId| id == writer() || id == stranger;
+    let from = |id| Sender::Peer {
+        id,
+        is_peer: &present,
+    };
+    let batch = |head: wire::BatchHead| {
+        let prefix = wire::entry_prefix("Test::LOG", "Log::WRITER_ASCII", "test");
+        let mut entries = Vec::new();
+        wire::push_entry(&prefix, &record("row", head.number), &mut entries);
+        wire::numbered_batch(head, &two_columns().to_data().to_bytes(), &entries, 1)
+    };
+    let mut f = Fixture::new();
+    let now = f.now;
+    let of_spool = |number, reply_to| wire::BatchHead {
+        writer: spool,
+        number,
+        reply_to,
+    };
+    let elsewhere = wire::BatchHead {
+        reply_to: stranger,
+        ..head(1)
+    };
+    for (payload, sender) in [
+        (batch(head(1)), from(stranger)),
+        (batch(elsewhere), from(stranger)),
+        (batch(head(1)), Sender::Client),
+        (batch(of_spool(1, writer())), from(stranger)),
+    ] {
+        f.logger.receive(&payload, sender, now);
+    }
+    assert_eq!(f.commit(), []);
+    f.logger.receive(&batch(head(1)), from(writer()), now);
+    f.logger
+        .receive(&batch(of_spool(1, writer())), from(writer()), now);
+    assert_eq!(f.commit(), [(1, 1, 0), (1, 1, 0)]);
+    assert_eq!(f.rows("test.log"), ["row\t1", "row\t1"]);
 }

@@ -275,7 +275,7 @@ pub(super) fn recorded() -> Vec<(String, Vec<u8>)> {
 fn a_recorded_zeek_session_becomes_files() {
     let mut f = Fixture::new();
     for (_, payload) in recorded() {
-        f.logger.receive(&payload, f.now);
+        f.logger.receive(&payload, Sender::Local, f.now);
     }
     assert_eq!(f.commit(), []);
     let rows = f.rows("cluster.log");

@@ -72,7 +72,7 @@ fn a_file_ends_at_the_full_hour_and_the_next_begins_with_the_next_record() {
     assert!(text(&f, "test.log").contains("#open\t2026-11-27-11-40-35\n"));
     assert_eq!(f.rows("test.log"), ["three\t3"]);
     let again = f.now;
-    f.logger.receive(&[], again);
+    f.logger.receive(&[], Sender::Local, again);
     f.numbered(1, &two_columns(), &[record("one", 1)]);
     assert_eq!(f.commit(), [(1, 1, 0)], "known, and acknowledged again");
     assert_eq!(f.rows("test.log"), ["three\t3"]);
@@ -325,7 +325,7 @@ fn a_receipt_goes_to_whom_the_batch_names() {
     wire::push_entry(&prefix, &record("one", 1), &mut entries);
     let payload = wire::numbered_batch(head, &two_columns().to_data().to_bytes(), &entries, 1);
     for _ in 0..2 {
-        f.logger.receive(&payload, f.now);
+        f.logger.receive(&payload, Sender::Local, f.now);
         let to: Vec<EndpointId> = f
             .logger
             .commit(f.now)
