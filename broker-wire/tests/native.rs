@@ -401,6 +401,35 @@ async fn other_protocols_are_named_on_both_sides() {
 }
 
 #[tokio::test]
+async fn a_port_that_closes_without_a_word_may_want_tls() {
+    let node = endpoint("node", NativeTransport::new());
+    // As C++ does: what it was sent is read to its end, or, as Zeek's does with TLS on, left unread, which makes a reset.
+    for read in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let port = listener.local_addr().expect("bound").port();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("accepted");
+            let mut hello = [0; 27];
+            while stream.peek(&mut hello).await.expect("sent") < hello.len() {}
+            if read {
+                stream.read_exact(&mut hello).await.expect("a hello");
+            }
+        });
+        let url = format!("broker://127.0.0.1:{port}").parse().expect("a URL");
+        let error = node.connect(url).await.expect_err("no peer");
+        let cause = std::error::Error::source(&error)
+            .expect("a cause")
+            .to_string();
+        assert!(
+            cause.contains("without a word") && cause.contains("brokers://"),
+            "{cause}"
+        );
+        server.await.expect("served");
+    }
+    node.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_silent_handshake_is_given_up_and_so_is_a_silent_peer() {
     let node = Endpoint::builder()
         .handshake_timeout(Duration::from_millis(200))

@@ -193,13 +193,8 @@ where
                 }
                 Next::More => {}
             }
-            if self
-                .reader
-                .read_buf(self.deframer.buffer())
-                .await
-                .map_err(lost)?
-                == 0
-            {
+            let read = self.reader.read_buf(self.deframer.buffer()).await;
+            if self.is_hung_up(&read) {
                 let reason = if self.heard {
                     "the peer closed the connection"
                 } else {
@@ -209,7 +204,16 @@ where
                     reason: reason.to_owned(),
                 });
             }
+            read.map_err(lost)?;
             self.heard = true;
+        }
+    }
+
+    /// Whether the peer has closed. A Zeek that expects TLS hears what is none, and closes with that unread: a reset.
+    fn is_hung_up(&self, read: &std::io::Result<usize>) -> bool {
+        match read {
+            Ok(bytes) => *bytes == 0,
+            Err(error) => !self.heard && error.kind() == std::io::ErrorKind::ConnectionReset,
         }
     }
 
