@@ -12,6 +12,7 @@ mod cycle_guard;
 mod data;
 mod endpoint;
 mod envelope;
+mod event_meter;
 mod filter;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
@@ -59,6 +60,9 @@ pub use endpoint::{
     Traffic, ZeekTraffic, zeek_events,
 };
 pub use envelope::{Envelope, INITIAL_HOPS, MessageKind};
+pub use event_meter::{
+    EventDirection, EventFigures, EventMeter, EventScope, EventSizes, TopicLabels,
+};
 pub use filter::{Filter, FilterError, FilterLimits};
 pub use handshake::{Admission, HandshakeError, PeerIdentity};
 pub use id::{EndpointId, EntityId, InvalidEndpointId};

@@ -117,9 +117,17 @@ impl Topic {
     }
 }
 
-/// Text as it is; control characters, backslashes and bytes that are not UTF-8 as escapes, so that
-/// a topic from outside cannot break a line of a log.
+/// As [`Escaped`], so that a topic from outside cannot break a line of a log.
 impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Escaped(&self.0).fmt(f)
+    }
+}
+
+/// Bytes from outside for people: text as it is; control characters, backslashes and bytes that are not UTF-8 as escapes.
+pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             for char in chunk.valid().chars() {

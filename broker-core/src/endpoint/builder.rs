@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::local_node::LocalNode;
 use super::shared::{Options, Shared};
 use super::{Endpoint, Guard};
+use crate::event_meter::EventMeter;
 use crate::handshake::HANDSHAKE_TIMEOUT;
 use crate::id::EndpointId;
 use crate::peering::Heartbeat;
@@ -42,6 +43,7 @@ impl EndpointBuilder {
                 heartbeat: Heartbeat::default(),
                 handshake_timeout: HANDSHAKE_TIMEOUT,
                 telemetry: false,
+                event_meter: None,
                 connect_retry: None,
                 transports: Vec::new(),
             },
@@ -110,6 +112,13 @@ impl EndpointBuilder {
     /// Counts what passes through by kind, for [`Endpoint::traffic`]; default no, since it costs a look at every payload.
     pub const fn telemetry(mut self, count: bool) -> Self {
         self.options.telemetry = count;
+        self
+    }
+
+    /// Counts events by topic and name in `meter`, in the scope without a name; default no, since it costs two look-ups for
+    /// each event. It brings [`telemetry`](Self::telemetry) with it.
+    pub fn event_meter(mut self, meter: EventMeter) -> Self {
+        self.options.event_meter = Some(meter);
         self
     }
 

@@ -17,7 +17,7 @@ use super::local::LocalSink;
 use super::publish::MAX_PAYLOAD;
 use super::routes::{Ref, Routes};
 use super::shared::{OVERFLOW, Shared};
-use super::telemetry::{self, Tally};
+use super::telemetry::Tally;
 use crate::binary;
 use crate::cycle_guard::{CycleGuard, Probe};
 use crate::envelope::{Envelope, INITIAL_HOPS, MessageKind};
@@ -64,7 +64,7 @@ impl Shared {
     ) {
         link.received
             .fetch_add(batch.len() as u64, Ordering::Relaxed);
-        let mut tally = self.telemetry.as_ref().map(|_| Tally::default());
+        let mut tally = self.telemetry.as_ref().map(Tally::new);
         let mut routes = self.routes.load_full();
         for mut envelope in batch.drain(..) {
             if envelope.sender != link.id() {
@@ -76,9 +76,7 @@ impl Shared {
                 envelope.sender = link.id();
             }
             let kind = envelope.kind;
-            let zeek = tally
-                .as_ref()
-                .map(|_| telemetry::zeek(kind, &envelope.payload));
+            let glance = tally.as_ref().map(|tally| tally.glance(&envelope));
             let result = match kind {
                 MessageKind::Data => self.inbound_data(link, &routes, envelope, density).await,
                 MessageKind::Command => self.inbound_command(link, &routes, envelope),
@@ -103,15 +101,15 @@ impl Shared {
             };
             match result {
                 Ok(()) => {
-                    if let (Some(tally), Some(zeek)) = (&mut tally, zeek) {
-                        tally.add(kind, zeek);
+                    if let (Some(tally), Some(glance)) = (&mut tally, &glance) {
+                        tally.add(glance);
                     }
                 }
                 Err(rejection) => self.reject(link, &rejection),
             }
         }
-        if let (Some(telemetry), Some(tally)) = (&self.telemetry, &tally) {
-            telemetry.received(tally);
+        if let Some(tally) = tally {
+            tally.finish();
         }
     }
 

@@ -254,7 +254,7 @@ impl Shared {
     ) -> Envelope {
         let sequence = self.next_sequence();
         if let Some(telemetry) = &self.telemetry {
-            telemetry.published(kind, &payload);
+            telemetry.published(kind, &topic, &payload);
         }
         Envelope {
             sender: self.id,

@@ -30,6 +30,7 @@ use super::status_events::{StatusEvent, StatusEventCode};
 use super::telemetry::{Telemetry, Totals};
 use crate::cycle_guard::CycleGuard;
 use crate::envelope::{Envelope, MessageKind};
+use crate::event_meter::EventMeter;
 use crate::filter::{Filter, FilterLimits};
 use crate::handshake::HandshakeError;
 use crate::id::EndpointId;
@@ -54,6 +55,8 @@ pub(crate) struct Options {
     pub(crate) heartbeat: Heartbeat,
     pub(crate) handshake_timeout: Duration,
     pub(crate) telemetry: bool,
+    /// Where events count by topic and name besides.
+    pub(crate) event_meter: Option<EventMeter>,
     /// A pause of its own between attempts to connect.
     pub(crate) connect_retry: Option<Duration>,
     pub(crate) transports: Vec<Arc<dyn Transport>>,
@@ -133,7 +136,8 @@ impl Shared {
         let now = Instant::now();
         Arc::new(Self {
             id,
-            telemetry: options.telemetry.then(Telemetry::default),
+            telemetry: (options.telemetry || options.event_meter.is_some())
+                .then(|| Telemetry::new(options.event_meter.as_ref())),
             departed: Mutex::default(),
             options,
             started: now,

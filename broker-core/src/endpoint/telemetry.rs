@@ -1,12 +1,17 @@
 //! What passed through an endpoint, by kind: the figures behind metrics that no queue has counted anyway.
 //!
 //! They are counted only where [`EndpointBuilder::telemetry`](super::EndpointBuilder::telemetry) asked for them, since that
-//! takes a look at the first bytes of every payload. A batch of a link is counted in one go.
+//! takes a look at the first bytes of every payload. A batch of a link is counted in one go. Events by topic and name are
+//! counted beside it, where there is an [`EventMeter`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::envelope::MessageKind;
+use bytes::Bytes;
+
+use crate::envelope::{Envelope, MessageKind};
+use crate::event_meter::{EventDirection, EventMeter, EventScope};
 use crate::queue::Counters;
+use crate::topic::Topic;
 use crate::view::DataView;
 use crate::zeek::{MessageType, MessageView};
 
@@ -73,23 +78,64 @@ pub fn zeek_events(payload: &[u8]) -> u64 {
 }
 
 /// What one batch of a link adds.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
+#[derive(Debug)]
+pub(crate) struct Tally<'a> {
+    telemetry: &'a Telemetry,
     processed: [u64; 5],
     zeek: ZeekTraffic,
 }
 
-impl Tally {
-    pub(crate) fn add(&mut self, kind: MessageKind, zeek: ZeekTraffic) {
-        self.processed[index(kind)] += 1;
-        self.zeek.events += zeek.events;
-        self.zeek.logs += zeek.logs;
-        self.zeek.ids += zeek.ids;
+/// What is remembered of a message from a peer until it is known whether it is taken.
+#[derive(Debug)]
+pub(crate) struct Glance {
+    kind: MessageKind,
+    zeek: ZeekTraffic,
+    /// Topic and payload, where events are counted by topic and name.
+    events: Option<(Topic, Bytes)>,
+}
+
+impl<'a> Tally<'a> {
+    pub(crate) fn new(telemetry: &'a Telemetry) -> Self {
+        Self {
+            telemetry,
+            processed: [0; 5],
+            zeek: ZeekTraffic::default(),
+        }
+    }
+
+    /// Looks at a message before somebody takes it.
+    pub(crate) fn glance(&self, envelope: &Envelope) -> Glance {
+        let zeek = zeek(envelope.kind, &envelope.payload);
+        let metered = zeek.events > 0 && self.telemetry.events.is_some();
+        Glance {
+            kind: envelope.kind,
+            zeek,
+            events: metered.then(|| (envelope.topic.clone(), envelope.payload.clone())),
+        }
+    }
+
+    /// The message was taken.
+    pub(crate) fn add(&mut self, glance: &Glance) {
+        self.processed[index(glance.kind)] += 1;
+        self.zeek.events += glance.zeek.events;
+        self.zeek.logs += glance.zeek.logs;
+        self.zeek.ids += glance.zeek.ids;
+        if let (Some(scope), Some((topic, payload))) = (&self.telemetry.events, &glance.events) {
+            scope.count_payload(EventDirection::Incoming, topic.as_bytes(), payload);
+        }
+    }
+
+    /// Adds all of it to the counters of the endpoint.
+    pub(crate) fn finish(self) {
+        for (sum, more) in self.telemetry.processed.iter().zip(self.processed) {
+            add(sum, more);
+        }
+        add_zeek(&self.telemetry.incoming, self.zeek);
     }
 }
 
 /// What a payload of `kind` is to Zeek.
-pub(crate) fn zeek(kind: MessageKind, payload: &[u8]) -> ZeekTraffic {
+fn zeek(kind: MessageKind, payload: &[u8]) -> ZeekTraffic {
     let mut traffic = ZeekTraffic::default();
     if kind == MessageKind::Data {
         traffic.add(payload);
@@ -103,21 +149,29 @@ pub(crate) struct Telemetry {
     processed: [AtomicU64; 5],
     incoming: [AtomicU64; 3],
     outgoing: [AtomicU64; 3],
+    /// Events by topic and name.
+    events: Option<EventScope>,
 }
 
 impl Telemetry {
-    /// What came from a peer.
-    pub(crate) fn received(&self, tally: &Tally) {
-        for (sum, more) in self.processed.iter().zip(tally.processed) {
-            add(sum, more);
+    /// Counters at zero, besides `meter`, if there is one.
+    pub(crate) fn new(meter: Option<&EventMeter>) -> Self {
+        Self {
+            events: meter.map(|meter| meter.scope("")),
+            ..Self::default()
         }
-        add_zeek(&self.incoming, tally.zeek);
     }
 
     /// A message of ours.
-    pub(crate) fn published(&self, kind: MessageKind, payload: &[u8]) {
+    pub(crate) fn published(&self, kind: MessageKind, topic: &Topic, payload: &[u8]) {
         add(&self.processed[index(kind)], 1);
-        add_zeek(&self.outgoing, zeek(kind, payload));
+        let zeek = zeek(kind, payload);
+        add_zeek(&self.outgoing, zeek);
+        if zeek.events > 0
+            && let Some(scope) = &self.events
+        {
+            scope.count_payload(EventDirection::Outgoing, topic.as_bytes(), payload);
+        }
     }
 
     pub(crate) fn traffic(&self) -> Traffic {
@@ -221,15 +275,19 @@ mod tests {
     #[test]
     fn kinds_are_counted_each_in_its_place() {
         let telemetry = Telemetry::default();
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(&telemetry);
         for tag in 1..=5 {
-            let kind = MessageKind::from_tag(tag).expect("a kind");
+            let glance = Glance {
+                kind: MessageKind::from_tag(tag).expect("a kind"),
+                zeek: ZeekTraffic::default(),
+                events: None,
+            };
             for _ in 0..tag {
-                tally.add(kind, ZeekTraffic::default());
+                tally.add(&glance);
             }
         }
-        telemetry.received(&tally);
-        telemetry.published(MessageKind::Command, b"");
+        tally.finish();
+        telemetry.published(MessageKind::Command, &Topic::default(), b"");
         assert_eq!(telemetry.traffic().processed, [1, 3, 3, 4, 5]);
     }
 }

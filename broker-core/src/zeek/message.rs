@@ -5,6 +5,7 @@ use super::event::{Event, IdentifierUpdate};
 use super::log::{LogCreate, LogWrite, UntypedLogCreate};
 use super::node::Node;
 use super::view::MessageView;
+use crate::binary::Reader;
 use crate::data::{Data, DataKind};
 use crate::view::DataView;
 
@@ -13,6 +14,7 @@ pub(super) const VERSION: u64 = 1;
 
 // broker-wire reference, 3.
 const COUNT: u8 = DataKind::Count.tag();
+const STRING: u8 = DataKind::String.tag();
 const VECTOR: u8 = DataKind::Vector.tag();
 
 /// How deep batches may be nested in what we read. Zeek nests none.
@@ -50,17 +52,7 @@ impl MessageType {
     /// The type of a Zeek message by its first bytes, whatever comes behind them. `None`: it is none.
     #[must_use]
     pub fn peek(payload: &[u8]) -> Option<Self> {
-        let [VECTOR, _, COUNT, rest @ ..] = payload else {
-            return None;
-        };
-        let (version, rest) = rest.split_first_chunk::<8>()?;
-        let [COUNT, rest @ ..] = rest else {
-            return None;
-        };
-        let (number, _) = rest.split_first_chunk::<8>()?;
-        (u64::from_be_bytes(*version) == VERSION)
-            .then(|| Self::from_number(u64::from_be_bytes(*number)))
-            .flatten()
+        split_head(payload).map(|(kind, _)| kind)
     }
 
     /// The number that travels.
@@ -80,6 +72,40 @@ impl MessageType {
             Self::Batch => "batch",
         }
     }
+}
+
+/// The name of the event that a payload is, read in place, whatever comes behind it. `None`: it is no event, or has none.
+#[must_use]
+pub fn peek_event_name(payload: &[u8]) -> Option<&[u8]> {
+    let (MessageType::Event, content) = split_head(payload)? else {
+        return None;
+    };
+    let (&VECTOR, content) = content.split_first()? else {
+        return None;
+    };
+    let mut content = Reader::new(content);
+    content.varbyte("size of the content").ok()?;
+    if content.u8("type of the name").ok()? != STRING {
+        return None;
+    }
+    content.string("name").ok()
+}
+
+/// The type, and what comes behind it: the content.
+fn split_head(payload: &[u8]) -> Option<(MessageType, &[u8])> {
+    let [VECTOR, _, COUNT, rest @ ..] = payload else {
+        return None;
+    };
+    let (version, rest) = rest.split_first_chunk::<8>()?;
+    let [COUNT, rest @ ..] = rest else {
+        return None;
+    };
+    let (number, content) = rest.split_first_chunk::<8>()?;
+    if u64::from_be_bytes(*version) != VERSION {
+        return None;
+    }
+    let kind = MessageType::from_number(u64::from_be_bytes(*number))?;
+    Some((kind, content))
 }
 
 /// A Zeek message.

@@ -38,6 +38,6 @@ mod view;
 pub use error::MessageError;
 pub use event::{Event, IdentifierUpdate, NETWORK_TIMESTAMP};
 pub use log::{LogCreate, LogField, LogWrite, UntypedLogCreate, WriterInfo};
-pub use message::{MAX_BATCH_DEPTH, Message, MessageType};
+pub use message::{MAX_BATCH_DEPTH, Message, MessageType, peek_event_name};
 pub use node::Node;
 pub use view::{BatchView, MessageView};

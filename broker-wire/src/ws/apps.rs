@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use broker_core::{AppTraffic, zeek_events};
+use broker_core::{AppTraffic, EventDirection, EventMeter, EventScope, Message, zeek_events};
 
 /// So many applications are told apart; the clients of further ones count together, as [`OTHERS`].
 const MAX_APPS: usize = 64;
@@ -18,6 +18,8 @@ const OTHERS: &str = "other";
 #[derive(Debug, Default)]
 pub(crate) struct Apps {
     rows: Mutex<BTreeMap<String, Arc<Row>>>,
+    /// Where events count by topic and name besides.
+    meter: Option<EventMeter>,
 }
 
 #[derive(Debug, Default)]
@@ -25,16 +27,31 @@ struct Row {
     clients: AtomicU64,
     incoming: AtomicU64,
     outgoing: AtomicU64,
+    events: Option<EventScope>,
 }
 
 impl Apps {
+    /// None seen yet; events of theirs count in `meter` besides, each application in a scope of its name.
+    pub(crate) fn metered(meter: EventMeter) -> Self {
+        Self {
+            meter: Some(meter),
+            ..Self::default()
+        }
+    }
+
     /// A client of the application `name`, possibly empty, until what this returns is dropped.
     pub(crate) fn join(&self, name: &str) -> Arc<AppClient> {
         let name = if name.is_empty() { UNKNOWN } else { name };
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let full = rows.len() >= MAX_APPS && !rows.contains_key(name);
         let name = if full { OTHERS } else { name };
-        let row = Arc::clone(rows.entry(name.to_owned()).or_default());
+        let row = rows.entry(name.to_owned()).or_insert_with(|| {
+            Arc::new(Row {
+                events: self.meter.as_ref().map(|meter| meter.scope(name)),
+                ..Row::default()
+            })
+        });
+        let row = Arc::clone(row);
         row.clients.fetch_add(1, Ordering::Relaxed);
         Arc::new(AppClient(row))
     }
@@ -59,18 +76,22 @@ impl Apps {
 pub(crate) struct AppClient(Arc<Row>);
 
 impl AppClient {
-    /// The client published this.
-    pub(crate) fn received(&self, payload: &[u8]) {
-        self.0
-            .incoming
-            .fetch_add(zeek_events(payload), Ordering::Relaxed);
+    /// The client published this: to the cluster, it goes out.
+    pub(crate) fn received(&self, message: &Message) {
+        self.count(&self.0.incoming, EventDirection::Outgoing, message);
     }
 
     /// The client was sent this.
-    pub(crate) fn sent(&self, payload: &[u8]) {
-        self.0
-            .outgoing
-            .fetch_add(zeek_events(payload), Ordering::Relaxed);
+    pub(crate) fn sent(&self, message: &Message) {
+        self.count(&self.0.outgoing, EventDirection::Incoming, message);
+    }
+
+    fn count(&self, sum: &AtomicU64, direction: EventDirection, message: &Message) {
+        let events = zeek_events(message.encoded());
+        sum.fetch_add(events, Ordering::Relaxed);
+        if let Some(scope) = &self.0.events {
+            scope.count(direction, message);
+        }
     }
 }
 
@@ -82,7 +103,40 @@ impl Drop for AppClient {
 
 #[cfg(test)]
 mod tests {
+    use broker_core::zeek::Event;
+    use broker_core::{Topic, TopicLabels};
+
     use super::*;
+
+    #[test]
+    fn what_a_client_publishes_goes_out_and_counts_under_its_application() {
+        let meter = EventMeter::new(TopicLabels::default());
+        let apps = Apps::metered(meter.clone());
+        let message = |name: &str| {
+            let event = Event::new(name, vec![]).into_data();
+            Message::new(Topic::from_static("/hosts"), event)
+        };
+        let client = apps.join("dashboard");
+        client.received(&message("E::x"));
+        client.sent(&message("E::y"));
+        apps.join("").sent(&message("E::y"));
+        let mut figures: Vec<_> = meter
+            .read()
+            .into_iter()
+            .map(|one| (one.scope, one.direction, one.handler, one.sizes.count()))
+            .collect();
+        figures.sort();
+        let row =
+            |app: &str, direction, name: &str| (app.to_owned(), direction, name.to_owned(), 1);
+        let expected = [
+            row("dashboard", EventDirection::Incoming, "E::y"),
+            row("dashboard", EventDirection::Outgoing, "E::x"),
+            row(UNKNOWN, EventDirection::Incoming, "E::y"),
+        ];
+        assert_eq!(figures, expected);
+        let traffic = apps.traffic()["dashboard"];
+        assert_eq!((traffic.incoming_events, traffic.outgoing_events), (1, 1));
+    }
 
     #[test]
     fn applications_are_told_apart_up_to_a_bound_and_kept() {

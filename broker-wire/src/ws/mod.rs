@@ -34,9 +34,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use broker_core::{
-    Admit, BoxFuture, ConnectError, Connection, EndpointId, ErrorCode, HandshakeError, LinkTraits,
-    ListenError, LocalNode, NodeStatus, PeerIdentity, PeerUrl, QueueOptions, StatusSource,
-    Transport,
+    Admit, BoxFuture, ConnectError, Connection, EndpointId, ErrorCode, EventMeter, HandshakeError,
+    LinkTraits, ListenError, LocalNode, NodeStatus, PeerIdentity, PeerUrl, QueueOptions,
+    StatusSource, Transport,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -199,6 +199,15 @@ impl WsTransport {
     #[must_use]
     pub fn application_name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.credentials.application_name = Some(name.into());
+        self
+    }
+
+    /// Counts the events of clients by topic and name in `meter`, each application in a scope of its name (65 at most);
+    /// default no, since it costs two look-ups for each event. It is for the servers of this transport and of clones made
+    /// afterwards.
+    #[must_use]
+    pub fn event_meter(mut self, meter: EventMeter) -> Self {
+        self.apps = Arc::new(Apps::metered(meter));
         self
     }
 

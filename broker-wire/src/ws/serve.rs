@@ -190,7 +190,7 @@ async fn feed(mut subscriber: Subscriber, socket: &Socket, app: &AppClient) -> F
         for message in batch.drain(..) {
             if let Some(text) = text::for_client(&message) {
                 socket.text(text);
-                app.sent(message.encoded());
+                app.sent(&message);
                 socket.room().await;
             }
         }
@@ -304,7 +304,7 @@ impl Client<'_> {
                 self.presence.tell(ClientChange::Added { subscriptions });
             }
             Action::Publish(message) => {
-                self.app.received(message.encoded());
+                self.app.received(&message);
                 if let Some(publisher) = &self.publisher
                     && let Err(error) = publisher.publish(message).await
                 {
