@@ -90,9 +90,10 @@ mod waiting;
 
 pub use events::LOG_RECEIPTS;
 pub use layout::{
-    BadHostPort, HostPort, Layout, LayoutChanges, LayoutError, LayoutFormat, LayoutProblem,
-    LayoutSource, LoggingSpec, NodeSpec, ReadySpec, RelaySpec, StoreSpec, TableSpec, TlsSpec,
-    UnknownLayoutFormat, WsSpec, ZeekLayoutProblem, ZeekOptions,
+    BadHostPort, EventLevel, EventLevels, HostPort, Layout, LayoutChanges, LayoutError,
+    LayoutFormat, LayoutProblem, LayoutSource, LoggingSpec, NodeSpec, ReadySpec, RelaySpec,
+    StoreSpec, TableSpec, TelemetrySpec, TlsSpec, UnknownEventLevel, UnknownLayoutFormat, WsSpec,
+    ZeekLayoutProblem, ZeekOptions,
 };
 pub use node::{
     ClusterNode, ClusterNodeBuilder, ClusterPublishError, Departed, EventStream,

@@ -170,6 +170,7 @@ impl Layout {
         differs("name in [cluster]", self.name != new.name);
         differs("log_dir in [cluster]", self.log_dir != new.log_dir);
         differs("log_format in [cluster]", self.log_format != new.log_format);
+        differs("[cluster.telemetry]", self.telemetry != new.telemetry);
         differs(
             "whether the manager writes the logs",
             self.manager_is_logger != new.manager_is_logger,

@@ -10,6 +10,8 @@
 //! [cluster.ready]                        # when the manager says that the cluster is ready
 //! worker = "90%"                         # further: proxy, logger (a number, a percentage, or "all")
 //! within = 60                            # seconds until it says who is missing; default 60
+//! [cluster.telemetry]                    # how closely events are counted for metrics: info | verbose | debug
+//! core_metrics = ["info", "verbose"]     # further: websocket_metrics, topic_normalizations
 //! [logging]                              # rotation, sinks, spool, switches: see LoggingSpec
 //! rotation_interval = "1 hr"
 //!
@@ -66,6 +68,7 @@ mod relays;
 mod security;
 mod source;
 mod table;
+mod telemetry;
 mod zeek;
 
 use std::collections::BTreeMap;
@@ -83,6 +86,7 @@ pub use self::ready::ReadySpec;
 pub use self::relays::RelaySpec;
 pub use self::security::{TlsSpec, WsSpec};
 pub use self::source::LayoutSource;
+pub use self::telemetry::{EventLevel, EventLevels, TelemetrySpec, UnknownEventLevel};
 pub use self::zeek::{ZeekLayoutProblem, ZeekOptions};
 use crate::log::LogFormat;
 use crate::pools::{self, Eligible, Pool, PoolSpec};
@@ -106,6 +110,7 @@ pub struct Layout {
     manager_is_logger: bool,
     notices: Vec<String>,
     ready: Option<ReadySpec>,
+    telemetry: TelemetrySpec,
     relays: Vec<RelaySpec>,
 }
 
@@ -258,6 +263,12 @@ impl Layout {
     #[must_use]
     pub const fn ready(&self) -> Option<&ReadySpec> {
         self.ready.as_ref()
+    }
+
+    /// How closely nodes that serve metrics count events.
+    #[must_use]
+    pub const fn telemetry(&self) -> &TelemetrySpec {
+        &self.telemetry
     }
 
     /// What else is said about logs.

@@ -17,7 +17,7 @@ use super::logging;
 use super::security::Security;
 use super::table::{Source, Table, Text, shortened};
 use super::zeek::{Foreign, ZeekTable};
-use super::{Layout, NodeSpec, StoreSpec, TableSpec, ready, relays};
+use super::{Layout, NodeSpec, StoreSpec, TableSpec, TelemetrySpec, ready, relays, telemetry};
 use crate::log::LogFormat;
 use crate::pools::{PoolSpec, Strategy};
 use crate::role::Role;
@@ -36,6 +36,7 @@ const CLUSTER_KEYS: &[&str] = &[
     "table_dir",
     "log_level",
     "ready",
+    "telemetry",
 ];
 const STORE_KEYS: &[&str] = &[
     "backend",
@@ -199,9 +200,14 @@ pub(super) fn read(
         Some(cluster) => ready::read(cluster, &nodes)?,
         None => None,
     };
+    let telemetry = match &cluster {
+        Some(cluster) => telemetry::read(cluster)?,
+        None => TelemetrySpec::default(),
+    };
     Ok(Layout {
         relays: relays::read(&root, &pools.specs)?,
         ready,
+        telemetry,
         name: name.map_or_else(
             || {
                 file.file_stem()
