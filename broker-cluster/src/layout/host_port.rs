@@ -14,8 +14,13 @@ impl HostPort {
     /// A port of this machine alone.
     #[must_use]
     pub fn local(port: u16) -> Self {
+        Self::at(LOOPBACK, port)
+    }
+
+    /// A port of `host`, which is a name or an address without brackets.
+    pub(super) fn at(host: &str, port: u16) -> Self {
         Self {
-            host: LOOPBACK.to_owned(),
+            host: host.to_owned(),
             port,
         }
     }

@@ -47,6 +47,8 @@ pub struct ZeekOptions {
     tls: Option<bool>,
     listen_address: Option<String>,
     first_port: Option<u16>,
+    metrics_port: Option<u16>,
+    metrics_address: Option<String>,
     env: Vec<(String, String)>,
     with: Option<(String, PathBuf)>,
     notices: Vec<String>,
@@ -83,7 +85,8 @@ impl ZeekOptions {
         self
     }
 
-    /// Takes from a `zeekctl.cfg` what matters here: `ZeekPort`, `ClusterBackend`, `env_vars`.
+    /// Takes from a `zeekctl.cfg` what matters here: `ZeekPort`, `MetricsPort`, `MetricsAddress`, `ClusterBackend`,
+    /// `env_vars`. A file that has no `MetricsPort` wants no metrics here: the one that zeekctl installs has it.
     ///
     /// # Errors
     /// The text is none, or names another cluster backend than Broker.
@@ -95,6 +98,8 @@ impl ZeekOptions {
         };
         let found = zeekctl_cfg::read(&source)?;
         self.first_port = self.first_port.or(found.first_port);
+        self.metrics_port = found.metrics_port;
+        self.metrics_address = found.metrics_address;
         self.env = found.env;
         self.notices.extend(found.notices);
         Ok(self)
@@ -211,7 +216,11 @@ impl Foreign<'_> {
         let (source, options) = (&self.source, self.options);
         let mut found = if source.format == LayoutFormat::NodeCfg {
             let first = options.first_port.or(table.first_port);
-            node_cfg::read(source, first.unwrap_or(ZEEK_PORT), &options.env)?
+            let ports = node_cfg::Ports {
+                first: first.unwrap_or(ZEEK_PORT),
+                metrics: options.metrics_port,
+            };
+            node_cfg::read(source, ports, &options.env)?
         } else {
             script::read(source)?
         };
@@ -220,7 +229,12 @@ impl Foreign<'_> {
         }
         let tls = options.tls.or(table.tls).or(found.tls).unwrap_or(true);
         let scheme = if tls { "brokers" } else { "broker" };
-        let nodes: Vec<_> = found.nodes.iter().map(|node| node.placed(scheme)).collect();
+        let metrics_at = options.metrics_address.as_deref();
+        let nodes: Vec<_> = found
+            .nodes
+            .iter()
+            .map(|node| node.placed(scheme, metrics_at))
+            .collect();
         check::nodes(source, &nodes)?;
         its_manager(source, &found.nodes)?;
         let listen = options
@@ -246,7 +260,7 @@ impl Foreign<'_> {
 }
 
 impl ZeekNode {
-    fn placed(&self, scheme: &str) -> PlacedNode {
+    fn placed(&self, scheme: &str, metrics_at: Option<&str>) -> PlacedNode {
         let address = self.host.parse::<IpAddr>().ok();
         let dialled = if self.zone.is_empty() {
             self.host.clone()
@@ -278,7 +292,10 @@ impl ZeekNode {
                 weight: 1,
                 peers: Vec::new(),
                 log_level: None,
-                metrics: self.metrics.map(HostPort::local),
+                metrics: self.metrics.map(|port| match metrics_at {
+                    Some(host) => HostPort::at(host, port),
+                    None => HostPort::local(port),
+                }),
                 tls: TlsSpec::default(),
                 ws: WsSpec::default(),
                 pin_cpu: self.pin_cpu,

@@ -2,7 +2,8 @@
 //!
 //! Ports are dealt out from `ZeekPort` on as zeekctl writes them into `cluster-layout.zeek`: the first to its own control
 //! node, which takes no part here, then manager, loggers, proxies and workers, within a type in the order of the file. A
-//! standalone node has the first.
+//! standalone node has the first. Ports for metrics are dealt out from `MetricsPort` on in the same order; the control node
+//! has none, so that the manager has the first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,10 +16,18 @@ use super::{Found, Notices, ZeekLayoutProblem, ZeekNode, is_host, is_zone};
 use crate::log::is_file_stem;
 use crate::role::Role;
 
+/// Where ports are dealt out from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) first: u16,
+    /// None: nobody serves metrics.
+    pub(super) metrics: Option<u16>,
+}
+
 /// Reads a `node.cfg`. `env` are the variables of all nodes.
 pub(super) fn read(
     source: &Source<'_>,
-    first_port: u16,
+    ports: Ports,
     env: &[(String, String)],
 ) -> Result<Found, LayoutError> {
     let mut notices = Notices::default();
@@ -51,7 +60,17 @@ pub(super) fn read(
         Some(_) => {}
         None => whole(source, &nodes)?,
     }
-    deal_ports(source, &mut nodes, first_port, standalone.is_none())?;
+    let control = usize::from(standalone.is_none());
+    let listening = (ports.first..=u16::MAX).skip(control);
+    if !deal(listening, &mut nodes, |node, port| node.port = Some(port)) {
+        return Err(out_of_ports(source, ports.first, "ZeekPort"));
+    }
+    if let Some(first) = ports.metrics {
+        let metrics = first..=u16::MAX;
+        if !deal(metrics, &mut nodes, |node, port| node.metrics = Some(port)) {
+            return Err(out_of_ports(source, first, "MetricsPort"));
+        }
+    }
     let has_loggers = nodes.iter().any(|node| node.role == Role::Logger);
     Ok(Found {
         nodes,
@@ -284,22 +303,25 @@ fn is_localhost(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "::1")
 }
 
-fn deal_ports(
-    source: &Source<'_>,
+/// Gives each node the next of `ports`, in zeekctl's order. Returns whether there were enough.
+fn deal(
+    mut ports: impl Iterator<Item = u16>,
     nodes: &mut [ZeekNode],
-    first: u16,
-    control: bool,
-) -> Result<(), LayoutError> {
-    let mut ports = (first..=u16::MAX).skip(usize::from(control));
+    give: impl Fn(&mut ZeekNode, u16),
+) -> bool {
     for role in [Role::Manager, Role::Logger, Role::Proxy, Role::Worker] {
         for node in nodes.iter_mut().filter(|node| node.role == role) {
-            let Some(port) = ports.next() else {
-                return Err(source.at_line(None, ZeekLayoutProblem::OutOfPorts { first }.into()));
-            };
-            node.port = Some(port);
+            match ports.next() {
+                Some(port) => give(node, port),
+                None => return false,
+            }
         }
     }
-    Ok(())
+    true
+}
+
+fn out_of_ports(source: &Source<'_>, first: u16, option: &'static str) -> LayoutError {
+    source.at_line(None, ZeekLayoutProblem::OutOfPorts { first, option }.into())
 }
 
 fn missing(source: &Source<'_>, section: &Section, key: &'static str) -> LayoutError {

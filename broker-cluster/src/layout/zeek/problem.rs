@@ -113,6 +113,8 @@ pub enum ZeekLayoutProblem {
     OutOfPorts {
         /// The first.
         first: u16,
+        /// The option that says so.
+        option: &'static str,
     },
     /// A cluster that talks to itself in another way.
     #[error("its nodes speak {backend}, not Broker")]
@@ -152,7 +154,7 @@ impl ZeekLayoutProblem {
             }
             Self::SameName { .. } => "give each node a name of its own".to_owned(),
             Self::BadValue { expected, .. } => format!("write {expected}"),
-            Self::OutOfPorts { .. } => "choose a smaller ZeekPort".to_owned(),
+            Self::OutOfPorts { option, .. } => format!("choose a smaller {option}"),
             Self::OtherBackend { .. } => "set ClusterBackend = Broker and deploy again".to_owned(),
         }
     }

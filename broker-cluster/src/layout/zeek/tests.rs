@@ -116,6 +116,61 @@ fn metrics_are_served_at_the_port_that_zeek_has_for_them() {
 }
 
 #[test]
+fn ports_for_metrics_are_dealt_out_from_the_one_in_zeekctl_cfg_on() {
+    const BROKER: &str = "ClusterBackend = Broker\n";
+    let read = |nodes: &str, zeekctl: &str| {
+        let text = format!("{BROKER}{zeekctl}");
+        let options = ZeekOptions::new().zeekctl_cfg(&text, Path::new("etc/zeekctl.cfg"))?;
+        Layout::from_node_cfg(nodes, "etc/node.cfg", &options)
+    };
+    let metrics = |nodes: &str, zeekctl: &str| -> Vec<Option<String>> {
+        let layout = read(nodes, zeekctl).expect("a layout");
+        let nodes = layout.nodes();
+        nodes
+            .map(|node| node.metrics.as_ref().map(ToString::to_string))
+            .collect()
+    };
+    // As the layout that zeekctl generates from the two has it.
+    let generated = script(GENERATED).expect("a layout");
+    let of_zeek: Vec<_> = generated
+        .nodes()
+        .map(|node| node.metrics.as_ref().map(ToString::to_string))
+        .collect();
+    assert_eq!(metrics(NODE_CFG, "MetricsPort = 9991\n"), of_zeek);
+    for silent in ["", "metricsport=0\n", "MetricsAddress = 127.0.0.1\n"] {
+        assert_eq!(
+            metrics(NODE_CFG, silent),
+            vec![None; of_zeek.len()],
+            "{silent}"
+        );
+    }
+    let standalone = "[zeek]\ntype=standalone\nhost=localhost\n";
+    for (address, at) in [
+        ("192.0.2.7", "192.0.2.7:9000"),
+        ("::1", "[::1]:9000"),
+        ("", "127.0.0.1:9000"),
+    ] {
+        let zeekctl = format!("MetricsAddress = {address}\nMetricsPort = 9000\n");
+        assert_eq!(metrics(standalone, &zeekctl), [Some(at.to_owned())]);
+    }
+    for (zeekctl, says) in [
+        (
+            "MetricsPort = high\n",
+            "etc/zeekctl.cfg:2: MetricsPort is \"high\"",
+        ),
+        ("MetricsPort = 65536\n", "or 0 for no metrics"),
+        (
+            "MetricsAddress = a b\n",
+            "etc/zeekctl.cfg:2: MetricsAddress is",
+        ),
+        ("MetricsPort = 65534\n", "choose a smaller MetricsPort"),
+    ] {
+        let error = one_line(&read(NODE_CFG, zeekctl).expect_err(zeekctl));
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
 fn what_zeekctl_generates_is_read_and_everybody_listens_as_zeek_does() {
     let layout = script(GENERATED).expect("a layout");
     let node = |name: &str, role, any: &str, host: &str, port: u16| {
