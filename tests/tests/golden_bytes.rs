@@ -74,7 +74,7 @@ fn recorded_values_read_and_write_back_in_every_form() {
         assert_eq!(message.into_data().to_bytes(), bytes);
         messages += 1;
     }
-    assert_eq!((values, messages), (141, 96));
+    assert_eq!((values, messages), (144, 99));
 }
 
 #[test]
