@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use broker_cluster::Layout;
-use broker_core::{Endpoint, EndpointBuilder, PeerUrl};
+use broker_core::{Endpoint, EndpointBuilder, EventMeter, PeerUrl};
 use broker_wire::tls::{TlsError, TlsOptions, TlsRenewal};
 use broker_wire::{GrpcTransport, NativeTransport};
 
@@ -21,6 +21,12 @@ pub(crate) struct Transports {
         expect(dead_code, reason = "such a build has no WebSocket server")
     )]
     pub(crate) ws: WsAccess,
+    /// Where events of WebSocket clients count by topic and name.
+    #[cfg_attr(
+        not(feature = "ws"),
+        expect(dead_code, reason = "such a build has no WebSocket server")
+    )]
+    pub(crate) meter: Option<EventMeter>,
 }
 
 impl Transports {
@@ -59,6 +65,9 @@ impl Transports {
         }
         if let Some(token) = &self.ws.peer_token {
             transport = transport.client_token(token.as_str());
+        }
+        if let Some(meter) = &self.meter {
+            transport = transport.event_meter(meter.clone());
         }
         for origin in &self.ws.origins {
             transport = transport.allow_origin(origin.as_str());
@@ -163,6 +172,7 @@ pub(crate) fn of_member(
     let transports = Transports {
         tls: tls.options(&spec.tls)?,
         ws: ws.access(&spec.ws)?,
+        meter: None,
     };
     transports
         .check(&spec.listen, layout.dial_urls(spec, SCHEMES))

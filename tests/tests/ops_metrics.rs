@@ -196,6 +196,142 @@ fn figures_are_those_of_what_happened() {
     );
 }
 
+/// The samples of a metric.
+fn family<'a>(
+    samples: &'a BTreeMap<String, f64>,
+    name: &'a str,
+) -> impl Iterator<Item = (&'a str, f64)> {
+    let is_of = move |sample: &str| sample.split('{').next() == Some(name);
+    let of = samples.iter().filter(move |(sample, _)| is_of(sample));
+    of.map(|(sample, value)| (sample.as_str(), *value))
+}
+
+#[test]
+fn events_are_counted_by_topic_and_name_where_the_layout_asks_for_it() {
+    let ports = free_ports(1);
+    let levels = "core_metrics = [\"info\", \"verbose\", \"debug\"]";
+    let cluster = Cluster::new(&format!(
+        "{}[cluster.telemetry]\n{levels}\n",
+        layout(&ports)
+    ));
+    let (mut manager, at) = with_metrics(&cluster, "manager");
+    manager.line_after("ready");
+    let (mut worker, at_worker) = with_metrics(&cluster, "worker-1");
+    worker.line_after("ready");
+    samples_when(&at, |samples| {
+        samples[r#"broker_cluster_nodes_up{endpoint="manager",role="worker"}"#] == 1.0
+    });
+    let url = format!("grpc://127.0.0.1:{}", ports[0]);
+    for n in 0..5 {
+        Done::of(broker().args([
+            "event",
+            &url,
+            "zeek/cluster/worker",
+            "Test::event",
+            &n.to_string(),
+        ]))
+        .ok();
+    }
+    let labels = |node: &str, topic: &str, handler: &str| {
+        format!("{{endpoint=\"{node}\",topic=\"{topic}\",handler=\"{handler}\"")
+    };
+    // Version, type, a vector with name and a vector with an integer; metadata there is none.
+    let size = 2.0 + 9.0 + 9.0 + 2.0 + (2.0 + 11.0) + (2.0 + 9.0);
+    for (node, at, direction) in [
+        ("manager", &at, "outgoing"),
+        ("worker-1", &at_worker, "incoming"),
+    ] {
+        let own = labels(node, "zeek/cluster/worker", "Test::event");
+        let verbose = format!("zeek_cluster_core_verbose_{direction}_events_total");
+        let info = format!("zeek_cluster_core_{direction}_events_total{{endpoint=\"{node}\"}}");
+        // Nodes go on talking, and what is counted while somebody reads may be in one figure and not in the other yet.
+        let seen = samples_when(at, |samples| {
+            let all: f64 = family(samples, &verbose).map(|(_, value)| value).sum();
+            samples.get(&format!("{verbose}{own}}}")) == Some(&5.0) && all == samples[&info]
+        });
+        let sizes = format!("zeek_cluster_core_debug_{direction}_event_sizes");
+        assert_eq!(seen[&format!("{sizes}_count{own}}}")], 5.0, "{seen:#?}");
+        assert_eq!(seen[&format!("{sizes}_sum{own}}}")], 5.0 * size);
+        assert_eq!(seen[&format!("{sizes}_bucket{own},le=\"10\"}}")], 0.0);
+        assert_eq!(seen[&format!("{sizes}_bucket{own},le=\"50\"}}")], 5.0);
+        assert_eq!(seen[&format!("{sizes}_bucket{own},le=\"+Inf\"}}")], 5.0);
+        // Whoever says hello is told apart by no random part of a topic.
+        let hello = labels(node, "zeek/cluster/nodeid/__normalized__", "Cluster::hello");
+        assert!(seen[&format!("{verbose}{hello}}}")] >= 1.0, "{seen:#?}");
+        for (sample, _) in family(&seen, &verbose) {
+            let random = sample.contains("/nodeid/") && !sample.contains("/nodeid/__normalized__");
+            assert!(!random, "{sample}");
+        }
+        let websocket = family(
+            &seen,
+            "zeek_cluster_websocket_verbose_outgoing_events_total",
+        );
+        assert_eq!(websocket.count(), 0);
+    }
+}
+
+#[test]
+fn what_clients_make_a_node_tell_apart_has_a_bound() {
+    let mut command = broker();
+    let args = ["--metrics", "0", "--telemetry", "verbose,debug"];
+    command.args(["node", "--name", "n", "--listen", "ws://127.0.0.1:0"]);
+    let mut node = Running::start(command.args(args));
+    let url = node.line_after("metrics http://");
+    let at = url.trim_end_matches("/metrics").to_owned();
+    let door = node.line_after("listening ");
+    node.line_after("ready");
+    const EVENTS: usize = 1200;
+    let event = |n: usize| {
+        let count = |n: u64| serde_json::json!({"@data-type": "count", "data": n});
+        let vector = |data: Vec<_>| serde_json::json!({"@data-type": "vector", "data": data});
+        let name = serde_json::json!({"@data-type": "string", "data": format!("Test::e{n}")});
+        let message = vec![count(1), count(1), vector(vec![name, vector(vec![])])];
+        let line = serde_json::json!({"topic": "/test", "data": vector(message)});
+        format!("{line}\n")
+    };
+    let mut publisher = Running::start(broker().args(["pub", &door, "--stdin"]));
+    publisher.write((0..EVENTS).map(event).collect::<String>());
+    publisher.close_stdin();
+    assert_eq!(publisher.wait().code, Some(0));
+    let (verbose, sizes) = (
+        "zeek_cluster_websocket_verbose_outgoing_events_total",
+        "zeek_cluster_websocket_debug_outgoing_event_sizes_count",
+    );
+    let info = r#"zeek_cluster_websocket_outgoing_events_total{endpoint="n",app="broker-cli"}"#;
+    let seen = samples_when(&at, |samples| samples.get(info) == Some(&(EVENTS as f64)));
+    for name in [verbose, sizes] {
+        let counted: Vec<(&str, f64)> = family(&seen, name).collect();
+        assert_eq!(counted.len(), 1024 + 1, "{name}");
+        let all: f64 = counted.iter().map(|(_, value)| value).sum();
+        assert_eq!(all, EVENTS as f64);
+        let other = r#"{endpoint="n",app="broker-cli",topic="other",handler="other"}"#;
+        assert_eq!(seen[&format!("{name}{other}")], (EVENTS - 1024) as f64);
+    }
+    assert_eq!(node.stop().code, Some(0));
+}
+
+#[test]
+fn levels_that_are_none_or_that_nobody_serves_are_told() {
+    let line = Done::of(broker().args(["node", "--metrics", "0", "--telemetry", "loud"])).failed(2);
+    assert!(line.contains("info, verbose or debug"), "{line}");
+    let line = Done::of(broker().args(["node", "--telemetry", "verbose"])).failed(2);
+    assert!(line.contains("--metrics"), "{line}");
+    let text =
+        "[cluster.telemetry]\ncore_metrics = [\"loud\"]\n[node.manager]\nrole = \"manager\"\n";
+    let cluster = Cluster::new(text);
+    let config = cluster.path().join("cluster.toml");
+    let line = Done::of(
+        broker()
+            .args(["node", "--name", "manager", "--config"])
+            .arg(config),
+    )
+    .failed(2);
+    assert!(
+        line.contains("cluster.toml:2") && line.contains("info, verbose, debug"),
+        "{line}"
+    );
+}
+
 #[test]
 fn every_metric_is_in_the_documentation_and_every_one_in_it_is_served() {
     let (mut node, at) = {
@@ -220,7 +356,8 @@ fn every_metric_is_in_the_documentation_and_every_one_in_it_is_served() {
             let mut cells = line.strip_prefix("| `")?.split(" | ");
             let name = cells.next()?.trim_end_matches('`');
             let kind = cells.next()?;
-            matches!(kind, "gauge" | "counter").then(|| (name.to_owned(), kind.to_owned()))
+            matches!(kind, "gauge" | "counter" | "histogram")
+                .then(|| (name.to_owned(), kind.to_owned()))
         })
         .collect();
     assert!(served.len() > 40, "{served:?}");

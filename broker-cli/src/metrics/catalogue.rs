@@ -19,6 +19,7 @@ pub(super) struct Metric {
 pub(super) enum Kind {
     Gauge,
     Counter,
+    Histogram,
 }
 
 macro_rules! metrics {
@@ -62,6 +63,14 @@ metrics! {
     CORE_INCOMING Counter "zeek_cluster_core_incoming_events" [] "Events that came to this node from the cluster"
     WEBSOCKET_OUTGOING Counter "zeek_cluster_websocket_outgoing_events" ["app"] "Events that WebSocket clients published"
     WEBSOCKET_INCOMING Counter "zeek_cluster_websocket_incoming_events" ["app"] "Events that WebSocket clients were sent"
+    CORE_VERBOSE_OUTGOING Counter "zeek_cluster_core_verbose_outgoing_events" ["topic", "handler"] "Events published to the cluster by this node, by topic and name"
+    CORE_VERBOSE_INCOMING Counter "zeek_cluster_core_verbose_incoming_events" ["topic", "handler"] "Events that came to this node from the cluster, by topic and name"
+    WEBSOCKET_VERBOSE_OUTGOING Counter "zeek_cluster_websocket_verbose_outgoing_events" ["app", "topic", "handler"] "Events that WebSocket clients published, by topic and name"
+    WEBSOCKET_VERBOSE_INCOMING Counter "zeek_cluster_websocket_verbose_incoming_events" ["app", "topic", "handler"] "Events that WebSocket clients were sent, by topic and name"
+    CORE_DEBUG_OUTGOING Histogram "zeek_cluster_core_debug_outgoing_event_sizes" ["topic", "handler"] "Bytes of events published to the cluster by this node"
+    CORE_DEBUG_INCOMING Histogram "zeek_cluster_core_debug_incoming_event_sizes" ["topic", "handler"] "Bytes of events that came to this node from the cluster"
+    WEBSOCKET_DEBUG_OUTGOING Histogram "zeek_cluster_websocket_debug_outgoing_event_sizes" ["app", "topic", "handler"] "Bytes of events that WebSocket clients published"
+    WEBSOCKET_DEBUG_INCOMING Histogram "zeek_cluster_websocket_debug_incoming_event_sizes" ["app", "topic", "handler"] "Bytes of events that WebSocket clients were sent"
     // Ours.
     BUILD Gauge "broker_build_info" ["version"] "Always 1; the version of this program"
     UPTIME Gauge "broker_uptime_seconds" [] "How long the node has been running"

@@ -4,13 +4,15 @@
 //! |---|---|
 //! | `catalogue` | every metric: name, type, labels, meaning |
 //! | `snapshot` | the figures of one moment and their text |
+//! | `events` | events by topic and name, where that is asked for |
 //! | `health` | where the node is between start and end; whether it is ready |
 //! | `http` | the server |
 //!
-//! Nothing is counted for metrics alone but the kinds of messages, and those only if there is a server; the rest is read
-//! when somebody asks.
+//! Nothing is counted for metrics alone but the kinds of messages, and events by topic and name, and those only if there is a
+//! server; the rest is read when somebody asks.
 
 mod catalogue;
+mod events;
 mod health;
 mod http;
 mod snapshot;
@@ -26,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio::time::interval;
 
+pub(crate) use self::events::Meters;
 use self::health::{Health, Readiness};
 pub(crate) use self::health::{Phase, View};
 use self::snapshot::{Format, Snapshot};
@@ -40,6 +43,7 @@ pub(crate) struct Monitor {
 #[derive(Debug)]
 struct Inner {
     name: String,
+    meters: Meters,
     health: Health,
     scrapes: AtomicU64,
 }
@@ -53,11 +57,12 @@ pub(crate) struct Server {
 }
 
 impl Monitor {
-    /// Answers for the node called `name`, possibly empty.
-    pub(crate) fn new(name: &str) -> Self {
+    /// Answers for the node called `name`, possibly empty, which counts with `meters`.
+    pub(crate) fn new(name: &str, meters: Meters) -> Self {
         Self {
             inner: Arc::new(Inner {
                 name: name.to_owned(),
+                meters,
                 health: Health::default(),
                 scrapes: AtomicU64::new(0),
             }),
@@ -101,6 +106,7 @@ impl Monitor {
         snapshot.add(&c::READY, &[], f64::from(ready));
         if let Phase::Running(view) | Phase::Stopping(view) = self.inner.health.phase() {
             snapshot.read(&view.endpoint, view.cluster.as_ref());
+            self.inner.meters.read(&mut snapshot);
             if let Some(cluster) = &view.cluster {
                 let connected = cluster.fully_connected(Duration::ZERO).await;
                 snapshot.add(&c::FULLY_CONNECTED, &[], f64::from(connected));

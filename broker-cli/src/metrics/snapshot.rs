@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use broker_cluster::{ClusterNode, Layout, NodeSpec};
 use broker_core::queue::DropReason;
-use broker_core::{Endpoint, EndpointId, NodeStatus, Traffic, ZeekTraffic};
+use broker_core::{Endpoint, EndpointId, EventSizes, NodeStatus, Traffic, ZeekTraffic};
 use broker_store::StoreExt as _;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text, text};
@@ -20,6 +20,7 @@ const UNKNOWN: &str = "unknown";
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
     rows: HashMap<&'static str, BTreeMap<Vec<String>, f64>>,
+    sizes: HashMap<&'static str, BTreeMap<Vec<String>, EventSizes>>,
 }
 
 /// Which text is asked for.
@@ -41,14 +42,20 @@ impl Format {
 impl Snapshot {
     /// Adds `value` to the sample of `metric` with these label values.
     pub(super) fn add(&mut self, metric: &'static Metric, labels: &[&str], value: f64) {
-        debug_assert_eq!(labels.len(), metric.labels.len(), "{}", metric.name);
-        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-        *self
-            .rows
-            .entry(metric.name)
-            .or_default()
-            .entry(labels)
-            .or_default() += value;
+        let rows = self.rows.entry(metric.name).or_default();
+        *rows.entry(row(metric, labels)).or_default() += value;
+    }
+
+    /// Adds `sizes` to those of `metric` with these label values.
+    pub(super) fn add_sizes(
+        &mut self,
+        metric: &'static Metric,
+        labels: &[&str],
+        sizes: &EventSizes,
+    ) {
+        let rows = self.sizes.entry(metric.name).or_default();
+        let sum = rows.entry(row(metric, labels)).or_default();
+        *sum = sum.plus(sizes);
     }
 
     /// Everything a node knows about itself.
@@ -254,32 +261,48 @@ impl Snapshot {
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let empty = BTreeMap::new();
         for metric in c::ALL {
             let kind = match metric.kind {
                 Kind::Gauge => MetricType::Gauge,
                 Kind::Counter => MetricType::Counter,
+                Kind::Histogram => MetricType::Histogram,
             };
             let help = format!("{}.", metric.help);
             let mut family = encoder.encode_descriptor(metric.name, &help, None, kind)?;
-            for (values, sample) in self.rows.get(metric.name).unwrap_or(&empty) {
-                let labels: Vec<(String, String)> = metric
-                    .labels
-                    .iter()
-                    .map(|name| (*name).to_owned())
-                    .zip(values.iter().cloned())
-                    .collect();
+            for (values, sample) in self.rows.get(metric.name).into_iter().flatten() {
+                let labels = named(metric, values);
                 let mut row = family.encode_family(&labels)?;
                 match metric.kind {
                     Kind::Gauge => row.encode_gauge(sample)?,
-                    Kind::Counter => {
-                        row.encode_counter::<NoLabelSet, _, u64>(&(*sample as u64), None)?
-                    }
+                    _ => row.encode_counter::<NoLabelSet, _, u64>(&(*sample as u64), None)?,
                 }
+            }
+            for (values, sizes) in self.sizes.get(metric.name).into_iter().flatten() {
+                let labels = named(metric, values);
+                let bounds = EventSizes::BOUNDS.iter().map(|bound| float(*bound));
+                let bounds = bounds.chain([f64::INFINITY]);
+                let buckets: Vec<(f64, u64)> = bounds.zip(sizes.buckets).collect();
+                let mut row = family.encode_family(&labels)?;
+                row.encode_histogram::<NoLabelSet>(
+                    float(sizes.sum),
+                    sizes.count(),
+                    &buckets,
+                    None,
+                )?;
             }
         }
         Ok(())
     }
+}
+
+fn row(metric: &Metric, labels: &[&str]) -> Vec<String> {
+    debug_assert_eq!(labels.len(), metric.labels.len(), "{}", metric.name);
+    labels.iter().map(|label| (*label).to_owned()).collect()
+}
+
+fn named(metric: &Metric, values: &[String]) -> Vec<(String, String)> {
+    let names = metric.labels.iter().map(|name| (*name).to_owned());
+    names.zip(values.iter().cloned()).collect()
 }
 
 /// The nodes of `layout` that the node `own` is to be connected to: those it dials, and those that dial it.
@@ -377,6 +400,32 @@ mod tests {
             .filter(|line| line.starts_with("# TYPE "))
             .count();
         assert_eq!(described, c::ALL.len());
+    }
+
+    #[test]
+    fn sizes_are_a_histogram_whose_buckets_hold_all_up_to_their_bound() {
+        let mut snapshot = Snapshot::default();
+        let mut sizes = EventSizes::default();
+        (sizes.buckets[0], sizes.buckets[2], sizes.buckets[8]) = (1, 2, 1);
+        sizes.sum = 60_170;
+        let labels = ["a\"b", "E::x"];
+        snapshot.add_sizes(&c::CORE_DEBUG_INCOMING, &labels, &sizes);
+        snapshot.add_sizes(&c::CORE_DEBUG_INCOMING, &labels, &sizes);
+        let text = snapshot.text("node", Format::Prometheus);
+        let name = "zeek_cluster_core_debug_incoming_event_sizes";
+        let labels = r#"endpoint="node",topic="a\"b",handler="E::x""#;
+        for line in [
+            format!("# TYPE {name} histogram"),
+            format!("{name}_bucket{{{labels},le=\"10\"}} 2"),
+            format!("{name}_bucket{{{labels},le=\"50\"}} 2"),
+            format!("{name}_bucket{{{labels},le=\"100\"}} 6"),
+            format!("{name}_bucket{{{labels},le=\"50000\"}} 6"),
+            format!("{name}_bucket{{{labels},le=\"+Inf\"}} 8"),
+            format!("{name}_sum{{{labels}}} 120340.0"),
+            format!("{name}_count{{{labels}}} 8"),
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line}: {text}");
+        }
     }
 
     #[test]

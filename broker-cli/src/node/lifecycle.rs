@@ -5,14 +5,14 @@ use std::future::Future;
 use std::io;
 
 use anyhow::Context as _;
-use broker_cluster::HostPort;
+use broker_cluster::{HostPort, TelemetrySpec};
 use broker_core::PeerUrl;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Stdin};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::departure::Departure;
 use super::notify::Notifier;
-use crate::metrics::{Monitor, Phase, Server, View};
+use crate::metrics::{Meters, Monitor, Phase, Server, View};
 use crate::output::Output;
 use crate::signals::StopSignals;
 use crate::status::{Portable, Report};
@@ -28,7 +28,9 @@ pub(super) struct Running {
     json: bool,
     notifier: Notifier,
     monitor: Monitor,
-    server: Option<Server>,
+    meters: Meters,
+    /// Kept: it ends with this.
+    _server: Option<Server>,
 }
 
 /// What a node is told from outside.
@@ -53,6 +55,8 @@ pub(super) struct Manner<'a> {
     pub(super) json: bool,
     /// Where it serves metrics and health.
     pub(super) metrics: Option<&'a HostPort>,
+    /// How closely it counts events for them.
+    pub(super) telemetry: &'a TelemetrySpec,
 }
 
 impl Running {
@@ -61,7 +65,11 @@ impl Running {
         let signals = StopSignals::install()?;
         let hangups = signal(SignalKind::hangup()).context("cannot catch signals")?;
         let notifier = Notifier::from_environment()?;
-        let monitor = Monitor::new(manner.name);
+        let meters = match manner.metrics {
+            Some(_) => Meters::new(manner.telemetry),
+            None => Meters::default(),
+        };
+        let monitor = Monitor::new(manner.name, meters.clone());
         let server = match manner.metrics {
             Some(address) => Some(monitor.serve(address).await?),
             None => None,
@@ -80,13 +88,14 @@ impl Running {
             json: manner.json,
             notifier,
             monitor,
-            server,
+            meters,
+            _server: server,
         })
     }
 
-    /// Whether what passes through has to be counted by kind.
-    pub(super) const fn is_measured(&self) -> bool {
-        self.server.is_some()
+    /// What the node counts for its metrics.
+    pub(super) fn meters(&self) -> Meters {
+        self.meters.clone()
     }
 
     /// Prints where the node listens and that it is ready.

@@ -38,7 +38,7 @@ pub(super) async fn run(
             config.display()
         )));
     };
-    let transports = transports::of_member(&layout, name, &args.tls, &args.ws)?;
+    let mut transports = transports::of_member(&layout, name, &args.tls, &args.ws)?;
     let further: Vec<_> = args
         .listen
         .iter()
@@ -57,18 +57,20 @@ pub(super) async fn run(
     if let Some(level) = &spec.log_level {
         Logging::check(level).with_context(|| format!("{}: [node.{name}]", config.display()))?;
     }
+    let metrics = args.metrics.as_ref().or(spec.metrics.as_ref());
+    let telemetry = args.telemetry(layout.telemetry(), metrics.is_some())?;
     if settings.check_only {
         return super::checked();
     }
     log.configure(spec.log_level.as_deref())?;
 
-    let metrics = args.metrics.as_ref().or(spec.metrics.as_ref());
-    let mut running = Running::begin(args.manner(name, metrics)).await?;
-    let measured = running.is_measured();
+    let mut running = Running::begin(args.manner(name, metrics, &telemetry)).await?;
+    let meters = running.meters();
+    transports.meter = meters.websocket();
     let start = async |keep_id: bool| {
         let (endpoint, controls) = transports.controlled();
         let mut builder = ClusterNode::builder(layout.clone(), name)
-            .endpoint_builder(settings.apply(endpoint).telemetry(measured))
+            .endpoint_builder(settings.apply(meters.set_up(endpoint)))
             .listening(!settings.no_listen)
             .listen_retry(settings.listen_retry)
             .subscribe(prefixes.clone())

@@ -10,7 +10,7 @@ mod settings;
 
 use std::path::PathBuf;
 
-use broker_cluster::HostPort;
+use broker_cluster::{EventLevel, HostPort, TelemetrySpec};
 use broker_core::PeerUrl;
 
 use self::lifecycle::Manner;
@@ -63,6 +63,10 @@ pub(crate) struct Args {
     /// reaches it [default: the layout's `metrics`, or nowhere]
     #[arg(long, value_name = "HOST:PORT")]
     metrics: Option<HostPort>,
+    /// Count events for metrics by topic and name: verbose how many, debug how large; both with a comma between
+    /// [default: as `[cluster.telemetry]` of the layout says, or info, which is always there: their number alone]
+    #[arg(long, value_name = "LEVELS", value_delimiter = ',')]
+    telemetry: Vec<EventLevel>,
     /// Say what became of all messages as one JSON object on stdout at the end, instead of one line on stderr
     #[arg(long)]
     json: bool,
@@ -128,13 +132,37 @@ impl Args {
     }
 
     /// How the node is run, whatever it does.
-    const fn manner<'a>(&self, name: &'a str, metrics: Option<&'a HostPort>) -> Manner<'a> {
+    const fn manner<'a>(
+        &self,
+        name: &'a str,
+        metrics: Option<&'a HostPort>,
+        telemetry: &'a TelemetrySpec,
+    ) -> Manner<'a> {
         Manner {
             name,
             supervised: self.supervised,
             json: self.json,
             metrics,
+            telemetry,
         }
+    }
+
+    /// How closely events are counted: as the command line says, or else as `layout` does.
+    ///
+    /// # Errors
+    /// Misuse: the command line says so, and nobody is `served`.
+    fn telemetry(&self, layout: &TelemetrySpec, served: bool) -> anyhow::Result<TelemetrySpec> {
+        let mut spec = layout.clone();
+        if !self.telemetry.is_empty() {
+            if !served {
+                return Err(misuse(
+                    "--telemetry says what metrics are counted, and this node serves none; add --metrics HOST:PORT",
+                ));
+            }
+            spec.core = self.telemetry.iter().copied().collect();
+            spec.websocket = spec.core;
+        }
+        Ok(spec)
     }
 
     /// What was said about forwarding, or `default`.

@@ -1,6 +1,6 @@
 //! A node outside of a cluster: it asks its peers for prefixes and passes what comes on to those that want it.
 
-use broker_cluster::{Departed, TlsSpec, WsSpec};
+use broker_cluster::{Departed, TelemetrySpec, TlsSpec, WsSpec};
 use broker_core::{DRAIN_TIMEOUT, Filter, PeerUrl};
 
 use super::departure::Departure;
@@ -28,22 +28,26 @@ pub(super) async fn run(args: &Args, settings: &Settings) -> anyhow::Result<()> 
         given => given.to_vec(),
     };
     listen.extend(settings.further_listen());
-    let transports = Transports {
+    let telemetry = args.telemetry(&TelemetrySpec::default(), args.metrics.is_some())?;
+    let mut transports = Transports {
         tls: args.tls.options(&TlsSpec::default())?,
         ws: args.ws.access(&WsSpec::default())?,
+        meter: None,
     };
     transports.check(&listen, &args.peer)?;
     if settings.check_only {
         return super::checked();
     }
     let name = args.name.clone().unwrap_or_default();
-    let mut running = Running::begin(args.manner(&name, args.metrics.as_ref())).await?;
+    let manner = args.manner(&name, args.metrics.as_ref(), &telemetry);
+    let mut running = Running::begin(manner).await?;
+    let meters = running.meters();
+    transports.meter = meters.websocket();
     let endpoint = transports
         .builder()
         .name(name)
-        .forwarding(args.forwarding(true))
-        .telemetry(running.is_measured());
-    let endpoint = settings.apply(endpoint).start();
+        .forwarding(args.forwarding(true));
+    let endpoint = settings.apply(meters.set_up(endpoint)).start();
     endpoint.forward(&prefixes);
     let mut bound = Vec::new();
     for url in &listen {
