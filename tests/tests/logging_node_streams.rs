@@ -71,7 +71,10 @@ async fn web_socket_clients_are_named_when_they_come_and_when_they_go() {
     client.close().await.unwrap();
     let gone = node.line("gone with code").await;
     assert!(gone.starts_with(&name), "{gone}");
-    assert!(gone.ends_with(") gone with code 1000"), "{gone}");
+    assert!(
+        gone.ends_with(") application_name=dashboard gone with code 1000"),
+        "{gone}"
+    );
 
     // One that breaks off, and before it one that is refused, which counts and of which nothing is said.
     drop(upgraded(&ws, "/elsewhere"));
