@@ -10,7 +10,7 @@ use std::time::Duration;
 use broker_cluster::table::{CHANGE_EVENT, ChangeKind, Member, PublishedTable};
 use broker_cluster::{ClusterNode, ClusterNodeBuilder, Layout, NodeEvent, Role};
 use broker_core::zeek::{Event, Message as ZeekMessage};
-use broker_core::{Data, EndpointId, Filter, FromData, QueueOptions, ToData, Topic};
+use broker_core::{Data, EndpointId, Filter, FromData, QueueOptions, Set, ToData, Topic};
 use broker_tests::golden::{Cue, MessageFrame, Replay, Side};
 
 /// Of elements of `Lab::names`.
@@ -327,4 +327,28 @@ async fn our_manager_announces_its_tables_and_a_zeek_worker_makes_clones_of_them
     for event in &heard {
         assert!(event.network_timestamp().is_some(), "{event:?}");
     }
+}
+
+const READY: &str =
+    "a manager of ours says when the cluster is ready, to whoever has a handler for it";
+
+#[tokio::test(start_paused = true)]
+async fn our_manager_tells_a_zeek_worker_that_the_cluster_is_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut replay = Replay::new(PUBLISHED, Side::Acceptor).await;
+    let is_own_change = |frame: &MessageFrame| {
+        frame.topic == b"zeek/table/Lab::seen/" && frame.payload.windows(7).any(|w| w == b"manager")
+    };
+    replay.leave_out(is_own_change);
+    replay.unrecorded(READY, |frame| {
+        let told = Event::new(
+            "BrokerRs::cluster_ready",
+            vec![true.into(), Set::new().into()],
+        );
+        event_of(frame) == Some(told)
+    });
+    let ready = "[cluster.ready]\nworker = \"all\"\n";
+    let _node = manager(&mut replay, &dir, ready).await;
+    let explained = replay.run(async |_| {}).await;
+    assert_eq!(explained.into_iter().collect::<Vec<_>>(), [(READY, 1)]);
 }

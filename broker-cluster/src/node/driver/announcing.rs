@@ -63,11 +63,10 @@ impl Driver {
             }
             self.told(verdict.clone());
             let event = ClusterEvent::Ready(verdict).to_event();
-            let ours = self.peers_of_ours();
+            // Nodes of Zeek's too: a script may have a handler for it.
             let up: Vec<EndpointId> = {
                 let state = self.shared.state();
-                let up = state.membership.up().map(|(_, _, id)| id);
-                up.filter(|id| ours.contains(id)).collect()
+                state.membership.up().map(|(_, _, id)| id).collect()
             };
             for id in up {
                 let message = Message::new(topics::nodeid_topic(id), event.clone());
@@ -80,7 +79,6 @@ impl Driver {
     pub(super) async fn tell_verdict(&self, id: EndpointId) {
         if let Some(threshold) = self.jury.threshold()
             && let Some(told) = self.jury.told(&self.shared.standing(threshold))
-            && self.peers_of_ours().contains(&id)
         {
             let event = ClusterEvent::Ready(told).to_event();
             self.publish(Message::new(topics::nodeid_topic(id), event))
