@@ -294,6 +294,33 @@ fn a_node_that_is_down_is_told_and_others_wait_for_it() {
 }
 
 #[test]
+fn of_nodes_that_listen_for_peers_only_it_is_said_what_asking_them_takes() {
+    let ports = free_ports(1);
+    let url = format!("broker://127.0.0.1:{}", ports[0]);
+    let lab = Cluster::new(&format!(
+        "[node.manager]\nrole = \"manager\"\nlisten = [\"{url}\"]\n[node.worker-1]\nrole = \"worker\"\n"
+    ));
+    // Started one by one: there is no supervisor.
+    let (_manager, _) = lab.node("manager");
+    let done = Done::of(cluster("status", &lab).arg("--json"));
+    let status: serde_json::Value = serde_json::from_str(&done.stdout).expect("json");
+    assert_eq!(done.code, Some(1));
+    let manager = find(&status, "manager");
+    let how = manager["how"].as_str().expect("a text");
+    assert_eq!(manager["state"], "unknown");
+    assert!(how.contains(&url) && how.contains("grpc://"), "{how}");
+    let worker = find(&status, "worker-1")["how"].as_str().expect("a text");
+    assert!(worker.contains("it listens nowhere"), "{worker}");
+    let line = Done::of(cluster("status", &lab).arg("manager")).failed(1);
+    assert!(
+        line.contains(&url) && line.contains("grpc://") && line.contains("broker cluster up"),
+        "{line}"
+    );
+    let line = Done::of(&mut cluster("stop", &lab)).failed(1);
+    assert!(line.contains("SIGTERM"), "{line}");
+}
+
+#[test]
 fn sighup_starts_nodes_that_are_new_and_stops_those_that_are_gone() {
     let ports = free_ports(3);
     let lab = Cluster::new(&layout(&ports));

@@ -2,7 +2,8 @@
 //!
 //! The nodes of this host are asked by their supervisor, over the pipes it has to them, so that it does not matter whether and how
 //! they listen. All others, and those that do not answer it, are asked where they listen for our clients (`grpc://`, `grpcs://`). Of
-//! one that listens nowhere on another host is known what the nodes say that it is connected to.
+//! one that cannot be asked at all, since it listens nowhere or for peers only, is known what the nodes say that it is connected
+//! to: asking it as a peer would make this command a peer that others notice.
 
 mod report;
 
@@ -71,7 +72,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let here = args.cluster.here();
     ask_others(&layout, board.as_ref(), &here, &args, &mut answers).await?;
     if !args.nodes.is_empty() {
-        return show(&args, &answers);
+        return show(&args, &layout, &answers);
     }
     let report = Report::new(&layout, board.as_ref(), &answers, |node| {
         is_here(node, &here)
@@ -98,8 +99,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Shows the nodes that were asked for, one after the other.
-fn show(args: &Args, answers: &BTreeMap<String, Answer>) -> anyhow::Result<()> {
+fn show(args: &Args, layout: &Layout, answers: &BTreeMap<String, Answer>) -> anyhow::Result<()> {
     let mut failed = false;
+    let here = args.cluster.here();
     for (at, name) in args.nodes.iter().enumerate() {
         match answers.get(name) {
             Some(Answer::Status(status)) => {
@@ -112,11 +114,12 @@ fn show(args: &Args, answers: &BTreeMap<String, Answer>) -> anyhow::Result<()> {
             }
             other => {
                 failed = true;
-                let why = match other {
-                    Some(Answer::Silent(why)) => why.as_str(),
-                    _ => {
-                        "it listens nowhere, and is not under `broker cluster up` here, or does not answer it"
-                    }
+                let why = match (other, layout.node(name)) {
+                    (Some(Answer::Silent(why)), _) => why.clone(),
+                    (_, node) => format!(
+                        "{}, and is not under `broker cluster up` here, or does not answer it",
+                        node.map_or_else(String::new, |node| unasked(node, is_here(node, &here)))
+                    ),
                 };
                 complain(&format!("{name}: {why}"));
             }
@@ -194,6 +197,23 @@ fn door(node: &NodeSpec, board: Option<&Board>, local: bool) -> Option<PeerUrl> 
         .map(|url| reachable(&url))
 }
 
+/// Why a node without a [`door`] that its supervisor knows cannot be asked, in words that begin a sentence.
+fn unasked(node: &NodeSpec, local: bool) -> String {
+    let listed = if local { &node.listen } else { node.dialable() };
+    let grpc = |url: &&PeerUrl| matches!(url.scheme(), "grpc" | "grpcs");
+    match (listed, listed.iter().find(grpc)) {
+        ([], _) => "it listens nowhere".to_owned(),
+        (_, Some(url)) => format!("it listens at whichever port was free ({url})"),
+        (urls, None) => {
+            let urls: Vec<_> = urls.iter().take(NAMED).map(ToString::to_string).collect();
+            format!(
+                "it listens at {} only, where it cannot be asked (that takes grpc:// or grpcs://)",
+                urls.join(", ")
+            )
+        }
+    }
+}
+
 /// An address that stands for all of this host, as one that can be dialled.
 fn reachable(url: &PeerUrl) -> PeerUrl {
     match url.host() {
@@ -208,7 +228,7 @@ const NAMED: usize = 10;
 
 const HELP: &str = "\
 A node is up if it answers, its supervisor or at an address of its own, or if another node that answers says so; `-` is what
-cannot be known then. Exit 1 if any node is not up. With NODE: the tables and keys of `broker status`, a node after the other.
+cannot be known then. Asking takes `broker cluster up` on this host, or a grpc:// or grpcs:// address of the node. Exit 1 if any node is not up. With NODE: the tables and keys of `broker status`, a node after the other.
 
 --json keys: cluster, supervisor {pid, uptime_s} or null, nodes [name, role, host, state (up, starting, down,
 unknown), how (answers, seen, or why not), pid, uptime_s, restarts, metrics, peers, peers_expected,
@@ -223,7 +243,8 @@ mod tests {
     fn a_node_is_asked_where_it_really_listens() {
         let layout = Layout::parse(
             "[node.manager]\nrole = \"manager\"\nlisten = [\"broker://0.0.0.0:1\", \"grpc://0.0.0.0:2\"]\nadvertise = [\"grpc://far:2\"]\n\
-             [node.worker-1]\nrole = \"worker\"\nlisten = [\"grpc://127.0.0.1:0\"]\n",
+             [node.worker-1]\nrole = \"worker\"\nlisten = [\"grpc://127.0.0.1:0\"]\n\
+             [node.worker-2]\nrole = \"worker\"\n[node.logger-1]\nrole = \"logger\"\nlisten = [\"broker://127.0.0.1:3\"]\n",
             "lab.toml",
         )
         .expect("a layout");
@@ -231,6 +252,12 @@ mod tests {
             let node = layout.node(name).expect("a node");
             super::door(node, board, local).map(|url| url.to_string())
         };
+        let unasked = |name: &str, local| super::unasked(layout.node(name).expect("a node"), local);
+        let only = "it listens at broker://127.0.0.1:3 only, where it cannot be asked (that takes grpc:// or grpcs://)";
+        assert_eq!(unasked("logger-1", true), only);
+        assert_eq!(unasked("worker-2", true), "it listens nowhere");
+        assert!(unasked("worker-1", false).contains("whichever port was free"));
+        assert_eq!(door("logger-1", None, true), None);
         assert_eq!(
             door("manager", None, true).as_deref(),
             Some("grpc://127.0.0.1:2")

@@ -28,7 +28,7 @@ pub(crate) struct Args {
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let Some(stream) = args.cluster.place().connect().await? else {
         anyhow::bail!(
-            "no nodes of {} are up on this host under `broker cluster up`",
+            "no nodes of {} are up on this host under `broker cluster up`; nodes that were started in another way are stopped in that way, or by SIGTERM",
             args.cluster.config.display()
         );
     };

@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use super::super::board::{Board, NodeState};
-use super::Answer;
+use super::{Answer, unasked};
 use crate::status;
 
 /// Every node of a cluster.
@@ -98,9 +98,6 @@ impl Report {
             })
             .flatten()
             .collect();
-        let anybody = answers
-            .values()
-            .any(|answer| matches!(answer, Answer::Status(_)));
         let nodes: Vec<Node> = layout
             .nodes()
             .map(|node| {
@@ -110,8 +107,10 @@ impl Report {
                     answer,
                     supervised: state,
                     seen: seen.contains(node.name.as_str()),
-                    anybody,
+                    neighbours: expected(layout, node)
+                        .any(|other| matches!(answers.get(&other.name), Some(Answer::Status(_)))),
                     supposed_here: board.is_some() && is_here(node),
+                    unasked: || unasked(node, is_here(node)),
                 });
                 Node::new(layout, node, verdict, how, state, answer)
             })
@@ -200,12 +199,7 @@ impl Node {
             Some(Answer::Status(status)) => Some(status),
             _ => None,
         };
-        let expected: Vec<&str> = layout
-            .nodes()
-            .filter(|other| other.name != node.name)
-            .filter(|other| {
-                node.role.dials().contains(&other.role) || other.role.dials().contains(&node.role)
-            })
+        let expected: Vec<&str> = expected(layout, node)
             .map(|other| other.name.as_str())
             .collect();
         let there: Option<BTreeSet<&str>> = status.map(|status| connected(status).collect());
@@ -275,19 +269,29 @@ impl Node {
     }
 }
 
+/// The nodes that a node is to be connected to.
+fn expected<'a>(layout: &'a Layout, node: &'a NodeSpec) -> impl Iterator<Item = &'a NodeSpec> {
+    layout.nodes().filter(|other| {
+        other.name != node.name
+            && (node.role.dials().contains(&other.role) || other.role.dials().contains(&node.role))
+    })
+}
+
 /// What there is to judge a node by.
-struct Evidence<'a> {
+struct Evidence<'a, F> {
     answer: Option<&'a Answer>,
     supervised: Option<&'a NodeState>,
     /// Another node is connected to it.
     seen: bool,
-    /// Some node has answered.
-    anybody: bool,
+    /// Some node has answered that is to be connected to it.
+    neighbours: bool,
     /// Its supervisor answered, and should know it.
     supposed_here: bool,
+    /// Why it was not asked itself.
+    unasked: F,
 }
 
-fn judge(evidence: &Evidence<'_>) -> (State, String) {
+fn judge(evidence: &Evidence<'_, impl Fn() -> String>) -> (State, String) {
     let said = |text: &str| text.to_owned();
     match (evidence.answer, evidence.supervised) {
         (Some(Answer::Status(_)), _) => (State::Up, said("answers")),
@@ -312,14 +316,16 @@ fn judge(evidence: &Evidence<'_>) -> (State, String) {
         (None, None) if evidence.supposed_here => {
             (State::Down, said("the supervisor does not know it"))
         }
-        (None, None) if evidence.anybody => (
-            State::Down,
-            said("it listens nowhere, and no node is connected to it"),
-        ),
-        (None, None) => (
-            State::Unknown,
-            said("it listens nowhere, and no other node answers that could know"),
-        ),
+        (None, None) => {
+            let unasked = (evidence.unasked)();
+            if evidence.neighbours {
+                let how = format!("{unasked}, and no node is connected to it");
+                (State::Down, how)
+            } else {
+                let how = format!("{unasked}, and no other node answers that could know");
+                (State::Unknown, how)
+            }
+        }
     }
 }
 
@@ -416,6 +422,33 @@ mod tests {
             table.contains("1/2") && table.contains("worker-2: it listens nowhere"),
             "{table}"
         );
+    }
+
+    #[test]
+    fn of_who_listens_for_peers_only_it_is_said_that_it_cannot_be_asked() {
+        let layout = Layout::parse(
+            "[node.manager]\nrole = \"manager\"\nlisten = [\"brokers://h:1\"]\n\
+             [node.worker-1]\nrole = \"worker\"\nlisten = [\"grpc://h:2\"]\n[node.worker-2]\nrole = \"worker\"\n",
+            "lab.toml",
+        )
+        .expect("a layout");
+        let report = Report::new(&layout, None, &BTreeMap::new(), |_| true);
+        let manager = &report.nodes[0];
+        assert_eq!(manager.state, State::Unknown);
+        assert_eq!(
+            manager.how,
+            "it listens at brokers://h:1 only, where it cannot be asked (that takes grpc:// or grpcs://), and no other node answers that could know"
+        );
+        // A worker that answers knows of the manager, and nothing of another worker.
+        let status = NodeStatus {
+            name: "worker-1".to_owned(),
+            ..NodeStatus::default()
+        };
+        let answer = Answer::Status(Box::new(status::Report::of_node(&status)));
+        let answers = [("worker-1".to_owned(), answer)].into();
+        let report = Report::new(&layout, None, &answers, |_| true);
+        let states: Vec<State> = report.nodes.iter().map(|node| node.state).collect();
+        assert_eq!(states, [State::Down, State::Up, State::Unknown]);
     }
 
     #[test]
