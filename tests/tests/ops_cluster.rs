@@ -85,7 +85,8 @@ fn a_cluster_is_started_looked_at_and_stopped() {
     );
 
     let status = status_when(&lab, |status, code| {
-        code == Some(0) && find(status, "manager")["peers"] == 3
+        let connected = |name| find(status, name)["peers"] == 3;
+        code == Some(0) && connected("manager") && connected("worker-1")
     });
     assert_eq!(status["cluster"], "lab");
     assert_eq!(status["supervisor"]["pid"], running.process_id());
