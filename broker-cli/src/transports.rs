@@ -22,10 +22,6 @@ pub(crate) struct Transports {
     )]
     pub(crate) ws: WsAccess,
     /// Where events of WebSocket clients count by topic and name.
-    #[cfg_attr(
-        not(feature = "ws"),
-        expect(dead_code, reason = "such a build has no WebSocket server")
-    )]
     pub(crate) meter: Option<EventMeter>,
 }
 

@@ -117,7 +117,8 @@ impl Topic {
     }
 }
 
-/// As [`Escaped`], so that a topic from outside cannot break a line of a log.
+/// Control characters, backslashes and bytes that are not UTF-8 as escapes, so that a topic from outside cannot break a line
+/// of a log.
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Escaped(&self.0).fmt(f)
