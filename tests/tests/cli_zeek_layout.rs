@@ -126,7 +126,13 @@ async fn a_logger_named_by_cluster_node_joins_the_cluster_of_a_cluster_layout_ze
     }
     let done = logger.stop();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
-    let text = std::fs::read_to_string(directory.path().join("out/logger-1/test.log")).unwrap();
+    // As Zeek's loggers do, it has rotated its file at its end.
+    let file = std::fs::read_dir(directory.path().join("out/logger-1"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .find(|name| name.starts_with("test.20") && name.ends_with(".log"))
+        .expect("a rotated file");
+    let text = std::fs::read_to_string(directory.path().join("out/logger-1").join(file)).unwrap();
     let expected: String = (0..1000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
     assert_eq!(text, expected);
 }

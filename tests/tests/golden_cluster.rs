@@ -201,7 +201,10 @@ async fn a_zeek_worker_logs_to_our_logger_of_its_own_cluster_layout() {
     let options = ZeekOptions::new()
         .tls(false)
         .listen_address("127.0.0.1")
-        .with("", dir.path().join("beside.toml"));
+        .with(
+            "[logging]\nrotation_interval = 0\n",
+            dir.path().join("beside.toml"),
+        );
     let layout =
         Layout::from_cluster_layout_zeek(&text, dir.path().join("cluster-layout.zeek"), &options)
             .unwrap();

@@ -36,7 +36,7 @@ mod sinks;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use self::files::{archive, rotation, rule, suffix};
+use self::files::{archive, rotation, suffix};
 use self::quantity::{directory, flag, out_of_range, size};
 use self::sinks::sink;
 use super::error::LayoutError;
@@ -119,15 +119,21 @@ impl LoggingSpec {
     }
 }
 
-/// Reads `[logging]` within `root`; relative paths start at `base`.
-pub(super) fn read(root: &Table<'_>, base: &Path) -> Result<LoggingSpec, LayoutError> {
+/// Reads `[logging]` within `root`; relative paths start at `base`. `rule` is when files are rotated if it does not say so.
+pub(super) fn read(
+    root: &Table<'_>,
+    base: &Path,
+    rule: RotationRule,
+) -> Result<LoggingSpec, LayoutError> {
     let Some(table) = root.table("logging", "[logging]".to_owned())? else {
-        return Ok(LoggingSpec::default());
+        let mut spec = LoggingSpec::default();
+        spec.rotation.rule = rule;
+        return Ok(spec);
     };
     table.only(KEYS)?;
     let mut spec = LoggingSpec {
         suffix: suffix(&table)?,
-        rotation: rotation(&table, base)?,
+        rotation: rotation(&table, base, rule)?,
         archive: archive(&table)?,
         spool: spool(&table, base)?,
         log_local: flag(&table, "log_local")?,
@@ -145,7 +151,7 @@ pub(super) fn read(root: &Table<'_>, base: &Path) -> Result<LoggingSpec, LayoutE
             include: table.strings("include")?,
             exclude: table.strings("exclude")?,
         };
-        if let Some(rule) = rule(&table)? {
+        if let Some(rule) = files::rule(&table)? {
             spec.stream_rules.insert(id.to_owned(), rule);
         }
         spec.streams.insert(id.to_owned(), settings);

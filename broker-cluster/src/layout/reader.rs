@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker_core::{PeerUrl, QueueOptions};
 use toml::de::DeTable;
@@ -19,6 +20,7 @@ use super::table::{Source, Table, Text, shortened};
 use super::zeek::{Foreign, ZeekTable};
 use super::{Layout, NodeSpec, StoreSpec, TableSpec, TelemetrySpec, ready, relays, telemetry};
 use crate::log::LogFormat;
+use crate::logging::RotationRule;
 use crate::pools::{PoolSpec, Strategy};
 use crate::role::Role;
 use crate::table::store_name;
@@ -84,6 +86,7 @@ const ADDED_KEYS: &[&str] = &[
     "tls",
     "ws",
 ];
+const ZEEK_ROTATION: Duration = Duration::from_secs(3600);
 const ZEEK_KEYS: &[&str] = &["tls", "listen_address", "first_port"];
 const POOL_KEYS: &[&str] = &["topic", "role", "max_nodes", "exclusive", "strategy"];
 
@@ -154,7 +157,12 @@ pub(super) fn read(
         }
         None => (None, None, None, None, None),
     };
-    let logging = logging::read(&root, base)?;
+    // Zeek's loggers rotate their files each hour (reference, zeek-cluster 6.10).
+    let rotation = RotationRule {
+        interval: foreign.map(|_| ZEEK_ROTATION),
+        max_bytes: None,
+    };
+    let logging = logging::read(&root, base, rotation)?;
     let security = Security::read(&root, "", base)?;
     let log_level = log_level.map(|level| level.text);
     let (nodes, notices, logs_at_manager) = match foreign {

@@ -23,7 +23,11 @@ pub(super) fn suffix(table: &Table<'_>) -> Result<Option<LogSuffix>, LayoutError
     }
 }
 
-pub(super) fn rotation(table: &Table<'_>, base: &Path) -> Result<RotationOptions, LayoutError> {
+pub(super) fn rotation(
+    table: &Table<'_>,
+    base: &Path,
+    default: RotationRule,
+) -> Result<RotationOptions, LayoutError> {
     let defaults = RotationOptions::default();
     let names = match table
         .word("rotated_names", &["zeek", "open-close", "archiver"])?
@@ -35,7 +39,7 @@ pub(super) fn rotation(table: &Table<'_>, base: &Path) -> Result<RotationOptions
     };
     let leftovers = table.word("leftovers", &["continue", "rotate"])?;
     Ok(RotationOptions {
-        rule: rule(table)?.unwrap_or_default(),
+        rule: rule(table)?.unwrap_or(default),
         base: match table.string("rotation_base")? {
             None => defaults.base,
             Some(text) => time_of_day(text.text).ok_or_else(|| {

@@ -791,3 +791,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn logs_are_rotated_each_hour_as_zeek_s_loggers_do_unless_the_layout_says_otherwise() {
+    let hour = Some(std::time::Duration::from_secs(3600));
+    let interval = |with: Option<&str>| {
+        let mut options = ZeekOptions::new();
+        if let Some(with) = with {
+            options = options.with(with, "x.toml");
+        }
+        let layout = Layout::from_cluster_layout_zeek(GENERATED, "cluster-layout.zeek", &options);
+        layout.expect("one").logging().rotation.rule.interval
+    };
+    assert_eq!(interval(None), hour);
+    assert_eq!(interval(Some("[logging]\ngzip_level = 1\n")), hour);
+    assert_eq!(interval(Some("[logging]\nrotation_interval = 0\n")), None);
+    assert_eq!(
+        interval(Some("[logging]\nrotation_size = \"1 GB\"\n")),
+        None
+    );
+}
