@@ -92,6 +92,8 @@ async fn a_writer_that_stops_without_a_logger_leaves_its_records_to_the_next_one
     let mut lab = Lab::new(1, SPOOL);
     lab.start("manager");
     let mut next = 0;
+    // A node that has stopped has given its spool up, whoever still holds a handle.
+    let mut stopped = Vec::new();
     for _ in 0..3 {
         let worker = lab.worker().await;
         if next > 0 {
@@ -109,6 +111,7 @@ async fn a_writer_that_stops_without_a_logger_leaves_its_records_to_the_next_one
         let counters = counted(&worker);
         assert_eq!((counters.received, counters.dropped), (next, 0));
         assert_eq!(counters.spooled, next);
+        stopped.push((worker, log));
     }
     let worker = lab.worker().await;
     lab.start("logger-1");

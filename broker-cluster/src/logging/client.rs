@@ -49,7 +49,8 @@ struct Shared {
     local: OnceLock<mpsc::Sender<Input>>,
     settings: LogSettings,
     hooks: RwLock<Vec<LogHook>>,
-    spool: Option<Arc<Mutex<Spool>>>,
+    /// None inside once it is closed.
+    spool: Option<Arc<Mutex<Option<Spool>>>>,
     /// Records that a hook kept back, and values that were cut.
     filtered: AtomicU64,
     cut: AtomicU64,
@@ -106,7 +107,7 @@ impl LogClient {
                 local: OnceLock::new(),
                 settings,
                 hooks: RwLock::new(Vec::new()),
-                spool: spool.map(|spool| Arc::new(Mutex::new(spool))),
+                spool: spool.map(|spool| Arc::new(Mutex::new(Some(spool)))),
                 filtered: AtomicU64::new(0),
                 cut: AtomicU64::new(0),
                 failures: Mutex::new(RateLimit::new(FAILURES, FAILURE_INTERVAL)),

@@ -470,6 +470,7 @@ impl ClusterNode {
         shared.handling.end().await;
         shared.tasks.close();
         shared.tasks.wait().await;
+        shared.logs.close_spool().await;
         let mut logs = shared.log_counters();
         // A second copy of what goes to the loggers.
         logs.retain(|stream, _| !stream.ends_with(LOCAL_COPY));

@@ -163,15 +163,30 @@ impl LogClient {
         self.shared.progress.notify_waiters();
     }
 
-    /// Does something with the spool, off the threads of the runtime. None: there is none, or the runtime ends.
+    /// Gives the spool up, when what is being done with it is done, whoever still holds this client: another one may open
+    /// it then.
+    pub(crate) async fn close_spool(&self) {
+        if let Some(spool) = self.shared.spool.clone() {
+            let closed = spawn_blocking(move || {
+                let mut spool = spool.lock().unwrap_or_else(PoisonError::into_inner);
+                drop(spool.take());
+            });
+            // It fails when the runtime ends, and the spool with it.
+            let _ = closed.await;
+        }
+    }
+
+    /// Does something with the spool, off the threads of the runtime. None: there is none any more, or the runtime ends.
     async fn with_spool<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Spool) -> T + Send + 'static,
     ) -> Option<T> {
         let spool = Arc::clone(self.shared.spool.as_ref()?);
-        spawn_blocking(move || work(&mut spool.lock().unwrap_or_else(PoisonError::into_inner)))
-            .await
-            .ok()
+        let done = spawn_blocking(move || {
+            let mut spool = spool.lock().unwrap_or_else(PoisonError::into_inner);
+            spool.as_mut().map(work)
+        });
+        done.await.ok().flatten()
     }
 
     fn fail(&self, what: &impl std::fmt::Display) {
