@@ -74,6 +74,19 @@ fn samples_when(
     }
 }
 
+fn send_five_events(url: &str) {
+    for n in 0..5 {
+        Done::of(broker().args([
+            "event",
+            url,
+            "zeek/cluster/worker",
+            "Test::event",
+            &n.to_string(),
+        ]))
+        .ok();
+    }
+}
+
 fn layout(ports: &[u16]) -> String {
     format!(
         "[cluster]\nname = \"test\"\n[stores.hosts]\nbackend = \"memory\"\n\
@@ -158,16 +171,7 @@ fn figures_are_those_of_what_happened() {
     });
     let url = format!("grpc://127.0.0.1:{}", ports[0]);
     let before = samples(&get(&at, "/metrics").body);
-    for n in 0..5 {
-        Done::of(broker().args([
-            "event",
-            &url,
-            "zeek/cluster/worker",
-            "Test::event",
-            &n.to_string(),
-        ]))
-        .ok();
-    }
+    send_five_events(&url);
     Done::of(broker().args(["store", &url, "hosts", "put", "10.0.0.1", "5u"])).ok();
     let outgoing = own("zeek_broker_outgoing_events_total", "");
     let attached = own("broker_store_output_channels", ",name=\"hosts\"");
@@ -222,16 +226,7 @@ fn events_are_counted_by_topic_and_name_where_the_layout_asks_for_it() {
         samples[r#"broker_cluster_nodes_up{endpoint="manager",role="worker"}"#] == 1.0
     });
     let url = format!("grpc://127.0.0.1:{}", ports[0]);
-    for n in 0..5 {
-        Done::of(broker().args([
-            "event",
-            &url,
-            "zeek/cluster/worker",
-            "Test::event",
-            &n.to_string(),
-        ]))
-        .ok();
-    }
+    send_five_events(&url);
     let labels = |node: &str, topic: &str, handler: &str| {
         format!("{{endpoint=\"{node}\",topic=\"{topic}\",handler=\"{handler}\"")
     };
