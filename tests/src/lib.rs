@@ -6,26 +6,24 @@
 //! and say where; only those that a layout lets others dial get a port beforehand, a random one that is free.
 
 #[cfg(feature = "replay")]
-mod black_hole;
 mod certificates;
 mod cluster;
 #[cfg(feature = "replay")]
 pub mod golden;
-#[cfg(feature = "replay")]
-mod one_way;
 mod ports;
 mod process;
 mod program;
+#[cfg(feature = "replay")]
+mod tcp_proxy;
 
 #[cfg(feature = "replay")]
-pub use black_hole::BlackHole;
 pub use certificates::{Certificates, PASSPHRASE};
 pub use cluster::Cluster;
-#[cfg(feature = "replay")]
-pub use one_way::OneWay;
 pub use ports::free_ports;
 pub use process::{Done, Running};
 pub use program::{broker, program_path};
+#[cfg(feature = "replay")]
+pub use tcp_proxy::TcpProxy;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use broker_cluster::{ClusterNode, Layout, NodeEvent, Role};
 use broker_core::{Endpoint, EndpointBuilder, Heartbeat};
-use broker_tests::{BlackHole, PATIENCE, free_ports};
+use broker_tests::{PATIENCE, TcpProxy, free_ports};
 use broker_wire::{GrpcTransport, NativeTransport};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout};
@@ -35,7 +35,7 @@ async fn dies_silently(
     busy: bool,
 ) {
     let port = free_ports(1)[0];
-    let hole = BlackHole::start(([127, 0, 0, 1], port).into()).await;
+    let hole = TcpProxy::start(([127, 0, 0, 1], port).into()).await;
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "[node.manager]\nrole = \"manager\"\nlisten = [\"{scheme}://127.0.0.1:{port}\"]\nadvertise = [\"{scheme}://{}\"]\n\
@@ -79,7 +79,7 @@ async fn dies_silently(
     if let Some(flood) = flood {
         flood.abort();
     }
-    hole.thaw();
+    hole.open();
     assert!(
         matches!(next(&mut at_manager).await, NodeEvent::Up { name, .. } if name == "worker-1")
     );

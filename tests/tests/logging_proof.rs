@@ -82,7 +82,7 @@ async fn through_two_loggers(inputs: Vec<PathBuf>) {
                 lab.kill("logger-1");
                 unheard = batches(&lab.logs("logger-1"));
                 unheard.retain(|batch, _| !acknowledged.contains_key(batch));
-                proxy.unmute();
+                proxy.open();
             }
             _ if round == ROUNDS * 3 / 4 => {
                 lab.start("logger-1");

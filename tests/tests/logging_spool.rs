@@ -74,7 +74,7 @@ async fn a_batch_of_a_killed_logger_is_written_again_only_by_another_one_and_tol
             .filter(|(batch, _)| !acknowledged.contains_key(batch))
             .map(|(_, records)| records)
             .sum();
-        proxy.unmute();
+        proxy.open();
         until("they are spooled", || counted(&worker).spooled == 4000).await;
         lab.start(back);
         until("everything is written", || counted(&worker).written == 6000).await;

@@ -12,7 +12,7 @@ use broker_cluster::log::{Column, ColumnType, LogValue, Schema};
 use broker_cluster::logging::{LogSpec, LogStream};
 use broker_cluster::{ClusterNode, Layout};
 use broker_core::Endpoint;
-use broker_tests::{Cluster, Done, OneWay, PATIENCE, Running, broker, free_ports};
+use broker_tests::{Cluster, Done, PATIENCE, Running, TcpProxy, broker, free_ports};
 use broker_wire::GrpcTransport;
 use serde_json::Value;
 
@@ -29,9 +29,9 @@ impl Lab {
     }
 
     /// The same where all others reach the first logger through a proxy.
-    pub(crate) async fn behind_proxy(loggers: usize, logging: &str) -> (Self, OneWay) {
+    pub(crate) async fn behind_proxy(loggers: usize, logging: &str) -> (Self, TcpProxy) {
         let ports = free_ports(loggers + 1);
-        let proxy = OneWay::start(([127, 0, 0, 1], ports[1]).into()).await;
+        let proxy = TcpProxy::start(([127, 0, 0, 1], ports[1]).into()).await;
         let advertise = format!("advertise = [\"grpc://{}\"]\n", proxy.address());
         let lab = Self::of(&ports, logging, |name| match name {
             "logger-1" => advertise.clone(),
